@@ -1,0 +1,89 @@
+"""Where a run happened: code version, package versions, device and memory; no host name and no path."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+DEPENDS_ON = ("atif_lib", "pyproject.toml", "requirements.lock")  # what can change a run's numbers
+PACKAGES = ("torch", "spikingjelly", "atif_lib", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """Return commit, dirty, versions and device of this process, named as the fields of `Record`."""
+    commit, dirty = git_state()
+    return {"commit": commit, "dirty": dirty, "versions": versions(), "device": device()}
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """HEAD and whether `DEPENDS_ON` differs from it; (None, None) where this package is not in its own checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(CHECKOUT), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != CHECKOUT:
+            return None, None  # installed inside some other repository
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *DEPENDS_ON))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of what computes the numbers; None for what is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def cuda_in_use() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
+
+
+def device() -> str:
+    """Name of the GPU if this process uses one, of the processor, and the number of threads torch may use."""
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else os.cpu_count()
+    cpu = f"{_processor()}, {threads} threads"
+    return f"{torch.cuda.get_device_name()}; {cpu}" if torch and cuda_in_use() else cpu
+
+
+def _processor() -> str:
+    """Model name of the processor; `platform.processor()` is empty on Linux."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine() or "unknown processor"
+
+
+def peak_memory_mib() -> float | None:
+    """Peak memory in MiB: of torch's allocator on a GPU in use, else of the whole process; None on Windows.
+
+    The process's peak is over its lifetime: compare runs only when each had its own process.
+    """
+    if cuda_in_use():
+        return round(sys.modules["torch"].cuda.max_memory_allocated() / 2**20, 1)
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+def reset_peak_memory() -> None:
+    """Start counting a GPU's peak anew; a process's own peak cannot be reset."""
+    if cuda_in_use():
+        sys.modules["torch"].cuda.reset_peak_memory_stats()
