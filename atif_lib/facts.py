@@ -1,0 +1,123 @@
+"""What the staircases of Figs 1, 2 and 4 and Eqs 6, 7, 11 and 14-19 imply, each as one number (`toy-staircase`).
+
+No training and no sampling: inputs lie on a grid of binary fractions, on which the paper's thresholds and biases are
+exact. Most numbers are distances from what the paper states, so that 0 means agreement.
+"""
+
+import torch
+from torch import Tensor
+
+from atif_lib.neurons import ATIFnu
+from atif_lib.quantization import gaussian_sqnr_db, spike_counts, staircase
+
+GRID = torch.arange(-1024, 3 * 1024 + 1, dtype=torch.float64) / 1024  # inputs from -1 to 3
+BELOW_ONE = (GRID >= 0) & (GRID < 1)
+FIG_4_P = (1.0, 0.5, 0.25, 0.125)  # p_1 ... p_4: one that both forms of the thresholds realise exactly
+
+
+def staircase_facts() -> dict[str, float]:
+    """Return every number below under its name; deterministic, about a second."""
+    return {**figure_1_facts(), **figure_2_facts(), **equation_facts(), **reset_facts(), **nonuniform_facts()}
+
+
+def transitions(counts: Tensor) -> Tensor:
+    """Return the inputs of `GRID` at which `counts` steps up, a double step twice."""
+    return GRID[1:].repeat_interleave(counts.diff().clamp(min=0))
+
+
+def figure_1_facts(timesteps: int = 8) -> dict[str, float]:
+    """Levels, and the largest distance of slope, saturation, step and shift by a bias from what Fig. 1 shows."""
+    slope, saturation, step, shift = [], [], [], []
+    for threshold in (0.75, 1.0, 1.25):
+        counts = staircase(GRID, threshold, timesteps)
+        edges = transitions(counts)
+        rise = (timesteps - 1) / timesteps  # of the rate, from the first transition to the last
+        slope.append(abs(rise / (edges[-1] - edges[0]).item() * threshold - 1))
+        saturation.append((edges[-1] - threshold).abs().item())
+        step.append((edges.diff() - threshold / timesteps).abs().max().item())
+    middle = transitions(staircase(GRID, 1.0, timesteps))
+    for bias in (0.25, -0.25):
+        moved = transitions(staircase(GRID + bias, 1.0, timesteps))
+        shift.append((moved - (middle - bias)).abs().max().item())
+    return {
+        "levels": staircase(GRID, 1.0, timesteps).unique().numel(),
+        "slope_error": max(slope),
+        "saturation_error": max(saturation),
+        "step_error": max(step),
+        "bias_shift_error": max(shift),
+    }
+
+
+def figure_2_facts(timesteps: int = 8) -> dict[str, float]:
+    """Largest error up to V_th = 1, and how fast the error grows with the input beyond it."""
+    error = GRID - staircase(GRID, 1.0, timesteps) / timesteps
+    beyond = error[GRID >= 1].diff() / GRID[GRID >= 1].diff()
+    return {
+        "granular_error": error[(GRID >= 0) & (GRID <= 1)].abs().max().item(),
+        "overload_growth": beyond.min().item(),
+    }
+
+
+def equation_facts(timesteps: int = 8) -> dict[str, float]:
+    """Eq. 7 as printed and with floor and clip, Eq. 6 for large T, Eq. 11 before and after a spike."""
+    counts = spike_counts(GRID, torch.ones(timesteps, dtype=torch.float64))
+    printed = (timesteps * GRID).clamp(max=timesteps)
+    inputs = GRID[BELOW_ONE]
+    return {
+        "eq7_printed_error": (counts - printed).abs().max().item(),
+        "eq7_clipped_mismatches": int((counts != printed.floor().clamp(min=0)).sum()),
+        "rate_error_t1000": (staircase(inputs, 1.0, 1000) / 1000 - inputs).abs().max().item(),
+        "rate_error_t1000_half_threshold": (staircase(inputs / 2, 0.5, 1000) / 1000 - inputs / 2).abs().max().item(),
+        "eq11_before_spike": _dq_dthreshold(0.6)[1],
+        "eq11_after_spike": _dq_dthreshold(0.6)[3],
+    }
+
+
+def _dq_dthreshold(current: float, timesteps: int = 4) -> list[float]:
+    """Differentiate q = H(t) - V_th by V_th for t = 1 ... T, the spikes held and the reset not detached."""
+    threshold = torch.ones((), dtype=torch.float64, requires_grad=True)
+    v, slopes = threshold * 0, []
+    for _ in range(timesteps):
+        h = v + current
+        q = h - threshold
+        slopes.append(torch.autograd.grad(q, threshold, retain_graph=True)[0].item())
+        v = h - threshold * (q.detach() >= 0)
+    return slopes
+
+
+def reset_facts(timesteps: int = 4) -> dict[str, float]:
+    """SQNR that the soft reset gains over the reset to zero, each at its best threshold, for a Gaussian input.
+
+    Under a constant current i the hard reset fires every ceil(V_th / i) timesteps: c times from V_th / floor(T / c).
+    """
+    count = torch.arange(1, timesteps + 1, dtype=torch.float64)
+    hard = 1 / (timesteps / count).floor()
+    best = {
+        name: max(gaussian_sqnr_db(edges * v, count / timesteps * v).item() for v in torch.arange(0.5, 5, 0.005))
+        for name, edges in {"soft": count / timesteps, "hard": hard}.items()
+    }
+    return {"soft_over_hard_reset_db": best["soft"] - best["hard"]}
+
+
+def nonuniform_facts() -> dict[str, float]:
+    """Distance of the transitions from the intended p (T = 4): uniform p in both forms, and the p of Fig. 4."""
+    uniform = (1.0, 0.75, 0.5, 0.25)
+    return {
+        "eq19_printed_error": _transition_error(uniform, "printed"),
+        "eq19_telescoping_error": _transition_error(uniform, "telescoping"),
+        "fig4_transition_error": _transition_error(FIG_4_P, "telescoping"),
+        "fig4_step_ratio": max(_steps(FIG_4_P)) / min(_steps(FIG_4_P)),
+    }
+
+
+def _steps(p: tuple[float, ...]) -> list[float]:
+    return [high - low for high, low in zip(p, (*p[1:], 0.0), strict=True)]
+
+
+def _transition_error(p: tuple[float, ...], form: str) -> float:
+    """Largest distance between p and the inputs at which the neuron's count steps up; 0 within half a grid step."""
+    neuron = ATIFnu(len(p), torch.tensor(1.0, dtype=torch.float64), form=form)
+    neuron.log_steps.data = torch.tensor(_steps(p), dtype=torch.float64).log()
+    thresholds = neuron.thresholds.detach().float()  # 24 bits: what exp(log(.)) rounds off would move a transition
+    edges = transitions(spike_counts(GRID, thresholds.double()))
+    return (edges - torch.tensor(sorted(p), dtype=torch.float64)).abs().max().item()
