@@ -1,0 +1,275 @@
+"""Integrate-and-fire neurons with soft reset whose threshold is fixed, learned, or learned for each timestep.
+
+All three are one neuron (Eqs 2-5) with another law for its threshold. They are SpikingJelly modules: step modes
+``'s'`` and ``'m'``, ``functional.reset_net``, monitors and layers work as for SpikingJelly's own nodes.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from spikingjelly.activation_based import base, surrogate as surrogates
+from torch import Tensor, nn
+
+__all__ = ["IF", "ATIFnu", "ATIFu"]
+
+# Learned thresholds and steps live between these, whatever an optimiser does to their logarithm.
+_SMALLEST, _LARGEST = 1e-6, 1e6
+
+
+class _SoftResetNode(base.MemoryModule):
+    """Eqs 2-5 for thresholds that a subclass gives; the arguments are described in :class:`IF`."""
+
+    def __init__(
+        self,
+        timesteps: int = 4,
+        *,
+        v0: float = 0.0,
+        surrogate: Literal["relative", "absolute"] = "relative",
+        slope: float = 4.0,
+        detach_reset: bool = False,
+        step_mode: Literal["s", "m"] = "s",
+    ) -> None:
+        super().__init__()
+        if not isinstance(timesteps, int) or timesteps < 1:
+            raise ValueError(f"timesteps must be an integer of at least 1, got {timesteps!r}")
+        if not 0 <= v0 <= 1:
+            raise ValueError(f"v0 must be a fraction of the threshold in [0, 1], got {v0}")
+        if surrogate not in ("relative", "absolute"):
+            raise ValueError(f"surrogate must be 'relative' or 'absolute', got {surrogate!r}")
+        if not slope > 0:
+            raise ValueError(f"slope must be positive, got {slope}")
+        self.timesteps, self.v0, self.surrogate, self.detach_reset = timesteps, v0, surrogate, detach_reset
+        self.surrogate_function = surrogates.Sigmoid(alpha=slope)
+        self.step_mode = step_mode
+        self.register_memory("v", None)  # membrane potential, [N, *]
+        self.register_memory("t", 0)  # timesteps since the last reset
+
+    @property
+    def thresholds(self) -> Tensor:
+        """Thresholds :math:`V_{th}(t)`, shape [T], or [T, C] where each channel has its own."""
+        raise NotImplementedError
+
+    def single_step_functional_forward(self, inputs: tuple[Tensor], states: tuple) -> tuple[tuple[Tensor], tuple]:
+        """One timestep: input [N, *], spikes [N, *]."""
+        (z,), states = self.multi_step_functional_forward((inputs[0].unsqueeze(0),), states)
+        return (z[0],), states
+
+    def multi_step_functional_forward(self, inputs: tuple[Tensor], states: tuple) -> tuple[tuple[Tensor], tuple]:
+        """All timesteps: input [T, N, *], spikes [T, N, *]."""
+        (x_seq,), (v, t) = inputs, states
+        self._check_input(x_seq, t)
+        thresholds = self.thresholds
+        x_seq, dtype = x_seq.to(torch.promote_types(x_seq.dtype, thresholds.dtype)), x_seq.dtype
+        thresholds = _over_channels(thresholds, x_seq)
+        if v is None:
+            v = self.v0 * thresholds[0]
+        spikes = []
+        for x, threshold in zip(x_seq, thresholds[t:], strict=False):
+            h = v + x  # Eq. 2
+            z = self._fire(h, threshold)  # Eq. 4
+            v = h - threshold * (z.detach() if self.detach_reset else z)  # Eq. 5
+            spikes.append(z)
+        return (torch.stack(spikes).to(dtype),), (v, t + len(spikes))
+
+    def _fire(self, h: Tensor, threshold: Tensor) -> Tensor:
+        q = h - threshold
+        # q / V_th = h / V_th - 1, with the sign of q to the last bit.
+        return self.surrogate_function(q / threshold if self.surrogate == "relative" else q)
+
+    def decode(self, spikes: Tensor) -> Tensor:
+        r"""Estimate the input from the spikes: the firing rate scaled by the saturation point.
+
+        .. math:: \hat x = \frac{V_{th}(1)}{T} \sum_{t=1}^{T} z(t)
+
+        Eq. 6 with the scale that makes :math:`\hat x` an estimate of the input current. For :class:`ATIFnu` the
+        scale is :math:`p_1 = V_{th}(1)`.
+
+        Args:
+            spikes: output of this neuron, shape [T, N, *].
+
+        Returns:
+            The estimate, shape [N, *], in the unit of the thresholds.
+
+        Raises:
+            ValueError: the first dimension of ``spikes`` is not T.
+        """
+        if spikes.dim() < 2 or spikes.shape[0] != self.timesteps:
+            raise ValueError(f"spikes must have shape [T={self.timesteps}, N, *], got {tuple(spikes.shape)}")
+        return _over_channels(self.thresholds, spikes)[0] * spikes.mean(0)
+
+    def _check_input(self, x_seq: Tensor, t: int) -> None:
+        steps = x_seq.shape[0]
+        if self.step_mode == "m" and steps != self.timesteps:
+            raise ValueError(f"input must have T={self.timesteps} timesteps in its first dimension, got {steps}")
+        if t + steps > self.timesteps:
+            raise ValueError(
+                f"timestep {t + steps} is past timesteps={self.timesteps}: call functional.reset_net between inputs"
+            )
+        if not x_seq.is_floating_point():
+            raise TypeError(f"input must be floating point, got {x_seq.dtype}")
+        if x_seq.numel() == 0:
+            raise ValueError(f"input must not be empty, got shape {tuple(x_seq.shape)}")
+        # On an accelerator the check would stall every layer; the training loop looks at the loss there.
+        if not torch.compiler.is_compiling() and x_seq.device.type == "cpu" and x_seq.isnan().any():
+            raise ValueError(f"input must not hold NaN, got {int(x_seq.isnan().sum())} of them")
+
+    def __getstate__(self) -> dict:
+        # A membrane with autograd history can be neither copied nor pickled: its value can.
+        memories = {k: v.detach() if isinstance(v, Tensor) else v for k, v in self._memories.items()}
+        return self.__dict__ | {"_memories": memories}
+
+    def extra_repr(self) -> str:
+        """Options, as they show in ``print(network)``."""
+        return (
+            f"timesteps={self.timesteps}, v0={self.v0}, surrogate={self.surrogate!r}, "
+            f"detach_reset={self.detach_reset}, step_mode={self.step_mode!r}"
+        )
+
+
+class IF(_SoftResetNode):
+    r"""Integrate-and-fire neuron with soft reset and a fixed threshold.
+
+    .. math:: H(t) = V(t-1) + i(t), \quad z(t) = \Theta(H(t) - V_{th}), \quad V(t) = H(t) - V_{th}\, z(t)
+
+    Input [T, N, *] in step mode ``'m'``, [N, *] in ``'s'``; output spikes in {0, 1} of the same shape and dtype. The
+    membrane is kept in the wider of the input's and the threshold's dtype.
+
+    Args:
+        timesteps: T, at least 1.
+        threshold: :math:`V_{th}` in the unit of the input current, positive; a tensor of shape [C] gives each
+            channel (dimension 1 of [N, C, *]) its own.
+        v0: membrane potential before the first timestep, as a fraction of the first threshold, in [0, 1].
+        surrogate: argument of the surrogate derivative :math:`\alpha \sigma'(\alpha q)` of the step (Eq. 10):
+            ``'absolute'`` is the paper's :math:`q = H - V_{th}`, ``'relative'`` is :math:`q = H / V_{th} - 1`.
+        slope: :math:`\alpha` of the surrogate; the paper's is 1.
+        detach_reset: keep the reset out of the gradient.
+        step_mode: SpikingJelly's ``'s'`` (one timestep a call) or ``'m'`` (all of them).
+
+    Raises:
+        ValueError: an argument outside its range; on a call, another number of timesteps, an empty or NaN input.
+        TypeError: an input that is not floating point.
+
+    Source: Eqs 2-5.
+    """
+
+    def __init__(self, timesteps: int = 4, threshold: float | Tensor = 1.0, **options) -> None:
+        super().__init__(timesteps, **options)
+        self.register_buffer("threshold", _positive("threshold", threshold))
+
+    @property
+    def thresholds(self) -> Tensor:
+        """The fixed threshold at every timestep, shape [T] or [T, C]."""
+        return self.threshold.expand(self.timesteps, *self.threshold.shape)
+
+
+class ATIFu(_SoftResetNode):
+    r"""Adaptive-threshold integrate-and-fire neuron, uniform: the threshold is learned.
+
+    .. math:: V_{th} = e^{w}, \qquad \frac{\partial L}{\partial V_{th}} = \sum_t \frac{\partial L}{\partial z(t)}
+        \frac{\partial z(t)}{\partial V_{th}}
+
+    with the surrogate derivative of :class:`IF` for the step. Learning the logarithm keeps the threshold positive.
+
+    Args:
+        timesteps: T, at least 1.
+        threshold: initial :math:`V_{th}`, positive; a tensor of shape [C] makes one for each channel.
+        **options: as for :class:`IF`.
+
+    Raises:
+        ValueError, TypeError: as for :class:`IF`.
+
+    Source: Eqs 9-12.
+    """
+
+    def __init__(self, timesteps: int = 4, threshold: float | Tensor = 1.0, **options) -> None:
+        super().__init__(timesteps, **options)
+        self.log_threshold = nn.Parameter(_positive("threshold", threshold).log())
+
+    @property
+    def thresholds(self) -> Tensor:
+        """The learned threshold at every timestep, shape [T] or [T, C]."""
+        return _bounded_exp(self.log_threshold).expand(self.timesteps, *self.log_threshold.shape)
+
+
+class ATIFnu(_SoftResetNode):
+    r"""Adaptive-threshold integrate-and-fire neuron, non-uniform: one learned threshold for each timestep.
+
+    The parameters are the inputs :math:`p_1 > p_2 > \dots > p_T > 0` at which the count is meant to step up. They
+    are running sums of positive steps, so that no update can break their order:
+
+    .. math:: p_k = \sum_{j=k}^{T} e^{w_j}
+
+    ``form='telescoping'`` solves the last line of each system of the paper, for any T:
+
+    .. math:: V_{p_1} = p_1, \qquad V_{p_k} = T (p_k - p_{k+1}), \qquad V_{p_T} = T p_T
+
+    ``form='printed'`` is Eqs 14-19 as they stand, T = 4 only. It differs in
+    :math:`V_{p_2} = (T-1) p_2 - T (p_3 - p_4)`, which can fall below zero; it is held at a hundredth of :math:`p_1`.
+
+    Args:
+        timesteps: T, at least 1.
+        threshold: initial :math:`p_1`; the p start evenly spaced. A tensor of shape [C] makes p for each channel.
+        form: ``'telescoping'`` or ``'printed'``.
+        **options: as for :class:`IF`.
+
+    Raises:
+        ValueError, TypeError: as for :class:`IF`; ``form='printed'`` with T other than 4.
+
+    Source: Eqs 14-19.
+    """
+
+    def __init__(
+        self,
+        timesteps: int = 4,
+        threshold: float | Tensor = 1.0,
+        *,
+        form: Literal["telescoping", "printed"] = "telescoping",
+        **options,
+    ) -> None:
+        super().__init__(timesteps, **options)
+        if form not in ("telescoping", "printed"):
+            raise ValueError(f"form must be 'telescoping' or 'printed', got {form!r}")
+        if form == "printed" and timesteps != 4:
+            raise ValueError(f"form='printed' is given for timesteps=4 only, got timesteps={timesteps}")
+        self.form = form
+        step = _positive("threshold", threshold) / timesteps
+        self.log_steps = nn.Parameter(step.log().expand(timesteps, *step.shape).clone())
+
+    @property
+    def p(self) -> Tensor:
+        """Intended transitions :math:`p_1 > ... > p_T`, shape [T] or [T, C]."""
+        return _bounded_exp(self.log_steps).flip(0).cumsum(0).flip(0)
+
+    @property
+    def thresholds(self) -> Tensor:
+        """Thresholds :math:`V_{p_1}, ..., V_{p_T}` in the order of the timesteps, shape [T] or [T, C]."""
+        p = self.p
+        thresholds = torch.cat([p[:1], self.timesteps * _bounded_exp(self.log_steps[1:])])
+        if self.form == "printed":
+            second = torch.maximum(3 * p[1] - 4 * (p[2] - p[3]), p[0] / 100)  # Eq. 19
+            thresholds = torch.cat([thresholds[:1], second.unsqueeze(0), thresholds[2:]])
+        return thresholds
+
+
+def _positive(name: str, value: float | Tensor) -> Tensor:
+    tensor = torch.as_tensor(value).detach().clone()
+    tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+    if tensor.dim() > 1 or tensor.numel() == 0 or not (tensor.isfinite() & (tensor > 0)).all():
+        raise ValueError(f"{name} must be positive and finite, one number or one a channel, got {tensor.tolist()}")
+    return tensor
+
+
+def _bounded_exp(w: Tensor) -> Tensor:
+    return w.clamp(math.log(_SMALLEST), math.log(_LARGEST)).exp()
+
+
+def _over_channels(thresholds: Tensor, x_seq: Tensor) -> Tensor:
+    """Shape thresholds [T] or [T, C] so that they broadcast over x_seq [T, N, C, *]."""
+    if thresholds.dim() == 1:
+        return thresholds
+    if x_seq.dim() < 3 or x_seq.shape[2] != thresholds.shape[1]:
+        raise ValueError(
+            f"input must have C={thresholds.shape[1]} channels, one for each threshold, got {tuple(x_seq.shape)}"
+        )
+    return thresholds.view(*thresholds.shape, *[1] * (x_seq.dim() - 3))
