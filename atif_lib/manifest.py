@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from atif_lib import records
 from atif_lib.environment import CHECKOUT
 from atif_lib.records import Record, RecordError
 
@@ -172,21 +171,22 @@ def load(path: Path | str = MANIFEST) -> Manifest:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         _keys(values, ("command", "entries", "cited", "beyond"), "the manifest")
-        entries = tuple(_entry(e, values["command"]) for e in values["entries"])
-        beyond = tuple(_entry(e, values["command"]) for e in values.get("beyond", []))
+        _present(values, ("command", "entries"), "the manifest")
+        entries, beyond = (
+            tuple(_entry(e, values["command"]) for e in values.get(key) or ()) for key in ("entries", "beyond")
+        )
     except (yaml.YAMLError, ManifestError) as error:
         raise ManifestError(f"{path}: {error}") from None
     ids = [e.id for e in (*entries, *beyond)]
     if repeated := {i for i in ids if ids.count(i) > 1}:
         raise ManifestError(f"{path}: id {', '.join(sorted(repeated))} stands more than once")
-    return Manifest(entries, tuple(values.get("cited", [])), beyond)
+    return Manifest(entries, tuple(values.get("cited") or ()), beyond)
 
 
 def _entry(values: dict[str, Any], command: str) -> Entry:
-    name = f"entry {values.get('id')!r}"
+    name = f"entry {values.get('id')!r}" if isinstance(values, dict) else "an entry"
     _keys(values, _ENTRY_KEYS, name)
-    if missing := [k for k in _REQUIRED if k not in values]:
-        raise ManifestError(f"{name}: missing {', '.join(missing)}")
+    _present(values, _REQUIRED, name)
     for key, allowed in {"kind": KINDS, "chapter": CHAPTERS, "verdict": VERDICTS}.items():
         _allowed(values[key], allowed, f"{name}: {key}")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", values["id"]):
@@ -195,14 +195,16 @@ def _entry(values: dict[str, Any], command: str) -> Entry:
     if plural and (both := [k for k in _CHECK_KEYS[1:] if k in values]):
         raise ManifestError(f"{name}: {', '.join(both)} beside checks; they stand in the checks then")
     checks = tuple(_check(c, f"{name}, check {n}") for n, c in enumerate(plural or [values], 1))
-    fields = {k: values[k] for k in ("id", "kind", "where", "text", "chapter", "verdict", "note")}
-    return Entry(
-        **fields, checks=checks, headline=values.get("headline", False), command=values.get("command", command)
-    )
+    options = {"headline": False, "judged": False, "command": command}
+    if values.get("judged") and values["verdict"] != "partly":
+        raise ManifestError(f"{name}: judged goes with the verdict partly only, not with {values['verdict']!r}")
+    fields = {k: values[k] for k in _REQUIRED} | {k: values.get(k, default) for k, default in options.items()}
+    return Entry(**fields, checks=checks)
 
 
 def _check(values: dict[str, Any], name: str) -> Check:
-    _keys(values, _ENTRY_KEYS if "id" in values else _CHECK_KEYS, name)
+    _keys(values, _CHECK_KEYS if "id" not in values else _ENTRY_KEYS, name)
+    _present(values, ("text",), name)
     paper, relation, ours = values.get("paper"), values.get("relation", "="), values.get("ours")
     _allowed(relation, RELATIONS, f"{name}: relation")
     tolerance = values.get("tolerance", 0)
@@ -219,8 +221,7 @@ def _check(values: dict[str, Any], name: str) -> Check:
 def _source(values: dict[str, Any], inherited: dict[str, str], name: str) -> Source:
     _keys(values, ("experiment", "metric", "profile", "minus"), name)
     own = {**inherited, **{k: v for k, v in values.items() if k != "minus"}}
-    if missing := [k for k in ("experiment", "metric", "profile") if not isinstance(own.get(k), str)]:
-        raise ManifestError(f"{name}: missing {', '.join(missing)}")
+    _present(own, ("experiment", "metric", "profile"), name)
     _allowed(own["profile"], ("laptop", "full"), f"{name}.profile")  # smoke runs are no results
     minus = values.get("minus")
     if isinstance(minus, dict) and not inherited:
@@ -235,6 +236,11 @@ def _keys(values: Any, allowed: Sequence[str], name: str) -> None:
         raise ManifestError(f"{name}: expected a mapping, got {values!r}")
     if unknown := [k for k in values if k not in allowed]:
         raise ManifestError(f"{name}: unknown key {', '.join(map(str, unknown))}; allowed are {', '.join(allowed)}")
+
+
+def _present(values: dict[str, Any], required: Sequence[str], name: str) -> None:
+    if missing := [k for k in required if values.get(k) is None]:
+        raise ManifestError(f"{name}: missing {', '.join(missing)}")
 
 
 def _allowed(value: Any, allowed: Sequence[str], name: str) -> None:

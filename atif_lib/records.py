@@ -108,8 +108,8 @@ class Record:
         return f"{self.experiment}-{self.profile}-s{self.seed}"
 
     def metric(self, path: str) -> Any:
-        """Value at a dotted path into `result` ("sqnr_db", "theta.layer1", "p.0"); a wrong path is an error."""
-        value: Any = self.result
+        """Return the value at a dotted path into `result` ("sqnr_db", "p.0"), or into `epochs` ("epochs.0.sqnr_db")."""
+        value: Any = {**self.result, "epochs": self.epochs}
         for key in path.split("."):
             try:
                 value = value[int(key)] if isinstance(value, list) else value[key]

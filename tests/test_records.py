@@ -146,6 +146,7 @@ def test_metric_follows_a_dotted_path_and_a_wrong_one_is_named():
     assert make().metric("sqnr_db") == 0.45
     assert make().metric("p.1") == 0.5
     assert make().metric("theta.layer1") == 0.1
+    assert make().metric("epochs.0.sqnr_db") == 0.1
     for path in ("accuracy", "p.2", "p.x", "sqnr_db.mean"):
         with pytest.raises(RecordError, match=path):
             make().metric(path)
