@@ -1,0 +1,119 @@
+"""The book's figures: one style for all, and for each an SVG, a PNG, the data drawn, an alt text and a caption."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from cycler import cycler
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, GREY, BLACK = "#E69F00", "#56B4E9", "#7F7F7F", "#000000"
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY, BLACK)
+"""Colours that readers with any colour vision tell apart (Okabe and Ito, 2008), less its yellow, too pale on white."""
+LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
+"""One for each colour, so that a curve is known without its colour too."""
+
+STYLE: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.labelsize": 13,
+    "axes.prop_cycle": cycler(color=PALETTE, linestyle=LINE_STYLES),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 13,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "figure.figsize": (6.4, 3.8),
+    "font.size": 13,  # on a telephone a figure is drawn at little more than half its size
+    "grid.color": "#E3E6E8",
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 12,
+    "legend.frameon": False,
+    "lines.linewidth": 2.0,
+    "savefig.dpi": 200,
+    "savefig.facecolor": "white",
+    "savefig.transparent": False,
+    "svg.fonttype": "path",  # a reader's fonts are not ours
+    "svg.hashsalt": "atif",  # else element ids are drawn at random and no two builds are equal
+    "xtick.labelsize": 12,
+    "ytick.labelsize": 12,
+}
+NAME = re.compile(r"[a-z0-9-]+")
+
+Columns = pd.DataFrame | Mapping[str, Sequence[Any]]
+
+
+def use_style() -> None:
+    """Draw every following figure in the book's style."""
+    mpl.rcParams.update(STYLE)
+
+
+def show(fig: Figure, name: str, *, alt: str, caption: str, data: Columns) -> None:
+    """Save a figure and the data that it draws, close it and display it.
+
+    In the folder that the environment variable ATIF_FIGURES names (`_build/figures` without it) this writes
+    `<name>.svg`, `<name>.png` and `<name>.csv`. On the book's page the figure bears the label `fig-<name>`.
+
+    Args:
+        fig: the figure.
+        name: its name, of small letters, digits and hyphens.
+        alt: what it shows, for who cannot see it.
+        caption: its caption, in MyST (mathematics and citations work).
+        data: what it draws, as columns of equal length.
+
+    Raises:
+        ValueError: a bad name, an empty `alt` or `caption`, or data that is empty or ragged.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"name={name!r}: must be made of small letters, digits and hyphens ([a-z0-9-]+)")
+    for argument, text in (("alt", alt), ("caption", caption)):
+        if not text.strip():
+            raise ValueError(f"{argument}={text!r}: must be a text that is not empty")
+    table = as_table(data)
+    svg = save(fig, name, table)
+    plt.close(fig)
+    display_svg(svg, name=name, alt=" ".join(alt.split()), caption=caption.strip())
+
+
+def as_table(data: Columns) -> pd.DataFrame:
+    """Return `data` as a table; a ValueError says what is wrong with it."""
+    lengths = {str(key): len(column) for key, column in data.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"data={lengths} (rows of each column): must be columns of equal length")
+    if not lengths or 0 in lengths.values():
+        raise ValueError(f"data={data!r}: must have at least one column and one row")
+    return pd.DataFrame(data)
+
+
+def save(fig: Figure, name: str, table: pd.DataFrame) -> str:
+    """Write the figure's three files, the same bytes for the same figure, and return the SVG."""
+    folder = Path(os.environ.get("ATIF_FIGURES", "_build/figures"))
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    fig.savefig(folder / f"{name}.png", metadata={"Software": None})
+    buffer = StringIO()
+    with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
+        fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    (folder / f"{name}.svg").write_text(svg, encoding="utf-8", newline="\n")
+    return svg
+
+
+def display_svg(svg: str, **facts: str) -> None:
+    """Display an SVG in a notebook, its name, alt text and caption beside it; outside a notebook do nothing."""
+    ipython = sys.modules.get("IPython")  # a script needs none, and then none is imported
+    if ipython is None or ipython.get_ipython() is None:
+        return
+    from IPython.display import display
+
+    display({"image/svg+xml": svg, "text/plain": facts["alt"]}, metadata={"atif_figure": facts}, raw=True)
