@@ -1,0 +1,188 @@
+"""Execute the chapters with papermill into cleaned notebooks: `python -m ci.execute_chapters --profile smoke`.
+
+A chapter runs again only when something that it depends on has changed. One that fails fails the build, and no notebook
+of it, neither a half-run nor an older one, is left for the site.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from tqdm import tqdm
+
+from ci.notebooks import clean, read_chapter, title
+from ci.project import Project
+
+PROFILES = ("smoke", "laptop", "full")
+PACKAGES = ("torch", "spikingjelly", "jupyter-book")
+# A change in any of these may change what a chapter shows.
+DEPENDENCIES = ("atif_lib/**/*.py", "data/results/**/*", "data/manifest.yml", "requirements.lock", "ci/notebooks.py")
+
+
+def shared_key(project: Project, profile: str) -> str:
+    """Hash what every chapter depends on: library, records, pinned packages, profile and which data are here."""
+    digest = hashlib.sha256(profile.encode())
+    for path in sorted(path for pattern in DEPENDENCIES for path in project.root.glob(pattern) if path.is_file()):
+        digest.update(f"\0{path.relative_to(project.root)}\0".encode() + path.read_bytes())
+    for name in data_state(project.root):
+        digest.update(f"\0data {name}".encode())
+    return digest.hexdigest()
+
+
+def data_state(root: Path) -> list[str]:
+    """List the image data sets that are here: with no CIFAR-10 the chapters fall back to a small one."""
+    folder = Path(os.environ.get("ATIF_DATA") or root / "data" / "cache").expanduser()
+    return sorted(f"{path.name} {path.stat().st_size}" for path in folder.glob("cifar*.bin"))
+
+
+def chapter_key(source: Path, shared: str) -> str:
+    """Hash what one chapter depends on."""
+    return hashlib.sha256(shared.encode() + source.read_bytes()).hexdigest()
+
+
+def run_notebook(source: Path, profile: str, figures: Path, threads: int | None) -> dict[str, Any]:
+    """Execute one chapter in this process's environment; return the notebook, its seconds or its error."""
+    import papermill
+
+    os.environ.update(ATIF_FIGURES=str(figures), TQDM_DISABLE="1", JUPYTER_PREFER_ENV_PATH="1", PYTHONHASHSEED="0")
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    try:
+        notebook = papermill.execute_notebook(
+            read_chapter(source),
+            None,
+            parameters={"profile": profile},
+            progress_bar=False,
+            cwd=source.parent,
+            extra_arguments=["--log-level=ERROR"],
+        )
+    except Exception as error:  # whatever went wrong is the chapter's, and is shown with its traceback
+        return {"error": f"{type(error).__name__}: {error}"}
+    seconds = round(time.perf_counter() - clock, 1)
+    return {"notebook": notebook, "started": started.isoformat(timespec="seconds"), "seconds": seconds}
+
+
+def git_commit(root: Path) -> str:
+    """Return the short commit of the checkout, marked where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty=+changes", "--exclude=*"]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "no commit"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that matter most."""
+    return {"python": sys.version.split()[0], **{name: metadata.version(name) for name in PACKAGES}}
+
+
+def page_names(project: Project) -> dict[str, str]:
+    """Say what this machine's folders are called on a page."""
+    return {str(project.root.resolve()): ".", sys.prefix: "<environment>", str(Path.home()): "~"}
+
+
+def publish(project: Project, source: Path, result: dict[str, Any]) -> str:
+    """Write the cleaned notebook in one move, so that a page is never half written; return its title."""
+    for cell in result["notebook"].cells:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr" and output.text.strip():
+                tqdm.write(f"{source.stem}, standard error (not on the page): {output.text.strip()}")
+    notebook = clean(result["notebook"], page_names(project))
+    target = project.notebook(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".tmp")
+    nbformat.write(notebook, temporary)
+    temporary.replace(target)
+    return title(notebook)
+
+
+def withdraw(project: Project, names: Iterable[str], status: dict[str, Any]) -> None:
+    """Remove the notebooks and the records of chapters that may not be published."""
+    for name in names:
+        (project.stage / "book" / f"{name}.ipynb").unlink(missing_ok=True)
+        status.pop(name, None)
+
+
+def read_status(project: Project) -> dict[str, Any]:
+    """Read the record of the chapters that have run."""
+    return json.loads(project.status.read_text(encoding="utf-8")) if project.status.exists() else {}
+
+
+def write_status(project: Project, status: dict[str, Any]) -> None:
+    """Write the record of the chapters that have run, in the book's order."""
+    project.build.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(dict(sorted(status.items())), indent=2, ensure_ascii=False)
+    project.status.write_text(text + "\n", encoding="utf-8")
+
+
+def unchanged(project: Project, keys: dict[Path, str], status: dict[str, Any]) -> set[Path]:
+    """Return the chapters whose notebook is there and was made from what is there now."""
+    return {s for s, key in keys.items() if status.get(s.stem, {}).get("key") == key and project.notebook(s).exists()}
+
+
+def execute(project: Project, profile: str, jobs: int = 1) -> dict[str, str]:
+    """Execute the chapters that changed; return the errors of those that failed."""
+    status, shared = read_status(project), shared_key(project, profile)
+    keys = {source: chapter_key(source, shared) for source in project.chapters()}
+    current = unchanged(project, keys, status)
+    found = {path.stem for path in (project.stage / "book").glob("[0-9][0-9]_*.ipynb")} | set(status)
+    withdraw(project, found - {source.stem for source in current}, status)
+    write_status(project, status)
+    errors: dict[str, str] = {}
+    facts = {"profile": profile, "commit": git_commit(project.root), "versions": versions()}
+    for source, result in run_all(project, [source for source in keys if source not in current], profile, jobs):
+        if "error" in result:
+            errors[source.stem] = result["error"]
+            continue
+        times = {name: result[name] for name in ("started", "seconds")}
+        status[source.stem] = {"title": publish(project, source, result), "key": keys[source], **times, **facts}
+        write_status(project, status)
+    return errors
+
+
+def run_all(project: Project, sources: list[Path], profile: str, jobs: int) -> Iterable[tuple[Path, dict[str, Any]]]:
+    """Run chapters in processes of their own and yield each as it ends, with a progress bar."""
+    if not sources:
+        return
+    workers = min(jobs, len(sources))
+    threads = 1 if workers > 1 else None  # two kernels with all the threads each would fight over the cores
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context) as pool, tqdm(total=len(sources), unit="chapter") as bar:
+        futures: dict[Future[dict[str, Any]], Path] = {
+            pool.submit(run_notebook, source, profile, project.figures, threads): source for source in sources
+        }
+        for future in as_completed(futures):
+            bar.set_postfix_str(futures[future].stem)
+            bar.update()
+            yield futures[future], future.result()
+
+
+def main() -> int:
+    """Parse the command line, execute and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", choices=PROFILES, default="smoke")
+    parser.add_argument("--jobs", type=int, default=2, help="chapters to run at once (default 2)")
+    parser.add_argument("--root", type=Path, default=Path.cwd())
+    arguments = parser.parse_args()
+    project = Project(arguments.root.absolute())
+    project.figures.mkdir(parents=True, exist_ok=True)
+    errors = execute(project, arguments.profile, arguments.jobs)
+    for name, error in errors.items():
+        print(f"\nbook/{name}.py failed:\n{error}", file=sys.stderr)
+    print(f"{len(project.chapters())} chapters, profile {arguments.profile}: {len(errors)} failed")
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

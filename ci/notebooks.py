@@ -1,0 +1,118 @@
+"""Make a chapter's notebook and clean an executed one: what reaches the page, and nothing else."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+FIGURE = "atif_figure"  # the key under which atif_lib.figures.show leaves a figure's alt text, caption and name
+KEPT_CELL_METADATA = {"tags", "mystnb"}
+PROGRESS = re.compile(r"\d+%\|.*\||\d+(it|batch|epoch)s? \[\d\d:\d\d")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def read_chapter(path: Path) -> NotebookNode:
+    """Read a py:percent chapter as a notebook; papermill needs the kernel's language in it."""
+    notebook = jupytext.read(path, fmt="py:percent")
+    if not any("parameters" in tags(cell) for cell in notebook.cells):
+        raise ValueError(f'{path.name}: no cell is tagged "parameters"; one must be, with `profile = "smoke"` in it')
+    notebook.metadata = NotebookNode(kernelspec=dict(KERNEL), language_info={"name": "python"})
+    return notebook
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """Return the tags of a cell."""
+    return list(cell.metadata.get("tags", []))
+
+
+def title(notebook: NotebookNode) -> str:
+    """Return the text of the first `# Heading`."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    match = re.search(r"^# (.+)$", text, re.MULTILINE)
+    if match is None:
+        raise ValueError("the chapter has no `# Title`")
+    return match[1].strip()
+
+
+def clean(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
+    """Return an executed notebook as it is published.
+
+    Args:
+        notebook: what papermill returned.
+        names: what each folder of this machine is called on the page, such as {"/home/me/book": "."}.
+    """
+    cells = [cell for cell in notebook.cells if "injected-parameters" not in tags(cell)]
+    cells = [part for cell in cells for part in split_figures(clean_cell(cell, names))]
+    for number, cell in enumerate(cells):
+        cell.id = f"cell-{number}"  # jupytext draws random ones, which would change the page on every run
+    metadata = NotebookNode(kernelspec=dict(KERNEL), language_info={"name": "python"})
+    return NotebookNode(nbformat=4, nbformat_minor=5, metadata=metadata, cells=cells)
+
+
+def clean_cell(cell: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
+    """Drop a cell's timings and progress bars, and hide the cell of parameters."""
+    cell.metadata = NotebookNode({key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA})
+    if "parameters" in tags(cell):
+        cell.metadata.tags = [*tags(cell), "remove-input"]
+    if cell.cell_type == "code":
+        cell.outputs = [output for output in cell.outputs if clean_output(output, names)]
+    return cell
+
+
+def clean_output(output: NotebookNode, names: Mapping[str, str]) -> bool:
+    """Clean one output in place; return whether the page shows it. Standard error is for the log, not the page."""
+    if output.output_type == "stream":
+        output.text = hide_paths(without_progress(output.text), names)
+        return output.name == "stdout" and bool(output.text.strip())
+    if WIDGET in output.get("data", {}):
+        return False
+    for kind, text in output.get("data", {}).items():
+        if isinstance(text, str) and (kind.startswith("text/") or kind == "image/svg+xml"):
+            output.data[kind] = hide_paths(text, names)
+    return True
+
+
+def without_progress(text: str) -> str:
+    """Return what a terminal would still show: the end of each rewritten line, and no progress bar."""
+    lines = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+    return "\n".join(line for line in lines if not PROGRESS.search(line))
+
+
+def hide_paths(text: str, names: Mapping[str, str]) -> str:
+    """Replace this machine's folders by their names, the longest first."""
+    for folder in sorted(names, key=len, reverse=True):
+        text = text.replace(folder, names[folder])
+    return text
+
+
+def split_figures(cell: NotebookNode) -> list[NotebookNode]:
+    """Give each figure a cell of its own, with the metadata from which MyST-NB makes a numbered, captioned figure.
+
+    MyST-NB reads caption, name and alt text from the cell and applies them to every output in it.
+    """
+    if cell.cell_type != "code":
+        return [cell]
+    parts = [cell]
+    outputs, cell.outputs = cell.outputs, []
+    for output in outputs:
+        figure = output.get("metadata", {}).pop(FIGURE, None)
+        if parts[-1].outputs and (figure or "mystnb" in parts[-1].metadata):
+            kept = [tag for tag in tags(cell) if tag != "hide-input"]
+            # Not an empty cell: MyST-NB would skip it and its outputs.
+            parts.append(nbformat.v4.new_code_cell("# output", metadata={"tags": [*kept, "remove-input"]}))
+        parts[-1].outputs.append(output)
+        if figure:
+            parts[-1].metadata["mystnb"] = figure_metadata(figure)
+    return parts
+
+
+def figure_metadata(figure: Mapping[str, str]) -> NotebookNode:
+    """Return MyST-NB's cell metadata for a figure that atif_lib.figures.show displayed."""
+    return NotebookNode(
+        image={"alt": figure["alt"]},
+        figure={"caption": figure["caption"], "name": f"fig-{figure['name']}"},
+    )
