@@ -1,0 +1,119 @@
+"""Stage the pages and build the site with Jupyter Book, warnings being errors: `python -m ci.build_book`."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ci.pages import not_found_page, write_generated
+from ci.project import Project, Repository, repository
+
+MATHJAX = "tex-svg-full.js"  # the short one would fetch \boldsymbol, \color and others from files that are not there
+FOLDERS = ("_static", "_templates")
+NOT_PAGES = {"404.md"}  # rendered on its own, see ci/pages.py
+
+
+def mathjax_file() -> Path:
+    """Find MathJax, all of it in one file, in the installed package (whose folder's name no import can spell)."""
+    for file in metadata.files("sphinx-mathjax-offline") or []:
+        if file.name == MATHJAX:
+            return Path(str(file.locate()))
+    raise FileNotFoundError(f"sphinx-mathjax-offline holds no {MATHJAX}")
+
+
+def staged_config(config: dict[str, Any], repo: Repository) -> dict[str, Any]:
+    """Return Jupyter Book's configuration: with the repository's button, or with no address before it has one."""
+    config = dict(config)
+    if repo.published:
+        config["repository"] = {"url": repo.url, "branch": repo.branch, "path_to_book": ""}
+        config["html"] = {**config.get("html", {}), "use_repository_button": True, "use_issues_button": True}
+    else:
+        config.pop("repository", None)
+    return config
+
+
+def staged_toc(toc: dict[str, Any], stage: Path, draft: bool) -> dict[str, Any]:
+    """Return the table of contents; a draft leaves out the pages that are not written yet."""
+
+    def written(entry: dict[str, Any]) -> bool:
+        return any((stage / f"{entry['file']}{suffix}").exists() for suffix in (".md", ".ipynb"))
+
+    entries = [entry for part in toc["parts"] for entry in part["chapters"]]
+    missing = [entry["file"] for entry in entries if not written(entry)]
+    if missing and not draft:
+        raise FileNotFoundError(
+            f"_toc.yml names pages that do not exist: {', '.join(missing)} (DRAFT=1 builds without)"
+        )
+    parts = [{**part, "chapters": [entry for entry in part["chapters"] if written(entry)]} for part in toc["parts"]]
+    return {**toc, "parts": [part for part in parts if part["chapters"]]}
+
+
+def clear_stage(project: Project) -> None:
+    """Empty the stage of everything but the executed chapters."""
+    executed = {project.notebook(chapter) for chapter in project.chapters()}
+    for path in sorted(project.stage.rglob("*"), reverse=True):
+        if path.is_dir():
+            shutil.rmtree(path) if path.name in FOLDERS else None
+        elif path not in executed:
+            path.unlink()
+
+
+def stage_pages(project: Project, draft: bool = False) -> None:
+    """Bring together what Jupyter Book reads: pages, references, static files, MathJax and the configuration."""
+    clear_stage(project)
+    book, target = project.root / "book", project.stage / "book"
+    target.mkdir(parents=True, exist_ok=True)
+    for path in [*sorted(book.glob("*.md")), book / "references.bib"]:
+        if path.name not in NOT_PAGES:
+            shutil.copy2(path, target)
+    for folder in FOLDERS:
+        shutil.copytree(book / folder, target / folder)
+    (target / "_static" / "mathjax").mkdir()
+    shutil.copy2(mathjax_file(), target / "_static" / "mathjax")
+    write_generated(project)
+    config = yaml.safe_load((project.root / "_config.yml").read_text(encoding="utf-8"))
+    toc = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
+    write_yaml(project.stage / "_config.yml", staged_config(config, repository(project.root)))
+    write_yaml(project.stage / "_toc.yml", staged_toc(toc, project.stage, draft))
+
+
+def write_yaml(path: Path, data: dict[str, Any]) -> None:
+    """Write `data` in the order it has."""
+    path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def build(project: Project) -> int:
+    """Build from nothing: Sphinx repeats no warning for a page that it has not read again."""
+    for made in (project.html, project.build / ".doctrees", project.build / "jupyter_execute"):
+        shutil.rmtree(made, ignore_errors=True)
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(project.stage), "--quiet"]
+    command += ["--path-output", str(project.root), "--warningiserror", "--nitpick", "--keep-going", "--all"]
+    # The stage's configuration names an extension of ours, ci.equation_tags.
+    environment = {**os.environ, "PYTHONPATH": str(project.root)}
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def main() -> int:
+    """Parse the command line, stage and build."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draft", action="store_true", help="leave out the pages that are not written yet")
+    parser.add_argument("--root", type=Path, default=Path.cwd())
+    arguments = parser.parse_args()
+    project = Project(arguments.root.absolute())
+    stage_pages(project, arguments.draft)
+    if failed := build(project):
+        shutil.rmtree(project.html, ignore_errors=True)
+        return failed
+    page = not_found_page(project, repository(project.root))
+    (project.html / "404.html").write_text(page, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The pages that are made rather than written: the status table, the report and the 404 page."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from markdown_it import MarkdownIt
+
+from ci.project import Project, Repository
+
+STATUS_HEAD = """# When each chapter ran
+
+Every number and figure in the chapters was made by running them. This table is written by that run: when it was (UTC),
+for how long, with which profile, and from which commit of the source. `smoke` is the profile of the automatic checks:
+seconds a chapter, and never shown as a result. A run record, which a chapter names where it shows one, has its own date
+and device.
+
+| Chapter | Ran at (UTC) | Seconds | Profile | Commit |
+|:--|:--|--:|:--|:--|
+"""
+
+
+def status_page(status: dict[str, Any]) -> str:
+    """Render the record of the chapters' runs as a page."""
+    rows = [
+        f"| {{doc}}`{name}` | {run['started'][:16].replace('T', ' ')} | {run['seconds']:.1f} "
+        f"| {run['profile']} | `{run['commit']}` |"
+        for name, run in sorted(status.items())
+    ]
+    sets = sorted({tuple(run["versions"].items()) for run in status.values()})
+    versions = [", ".join(f"{package} {version}" for package, version in row) for row in sets]
+    return STATUS_HEAD + "\n".join(rows) + "\n\nVersions: " + "; ".join(versions) + ".\n"
+
+
+def report_page(root: Path) -> str:
+    """Return the report of what reproduces, made by the library's own command."""
+    command = [sys.executable, "-m", "atif_lib", "report", "--format", "md"]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])} failed:\n{result.stderr}")
+    return result.stdout if result.stdout.startswith("# ") else f"# What reproduces\n\n{result.stdout}"
+
+
+def not_found_page(project: Project, repository: Repository) -> str:
+    """Render book/404.md as one file that needs no other, since a server sends it for an address at any depth."""
+    body = MarkdownIt().render((project.root / "book" / "404.md").read_text(encoding="utf-8"))
+    base = f"/{repository.slug.split('/')[1]}/" if repository.published else "/"
+    style = (project.root / "book" / "_static" / "404.css").read_text(encoding="utf-8")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<title>Page not found</title>\n<base href="{base}">\n<style>\n{style}</style>\n</head>\n'
+        f"<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+    )
+
+
+def write_generated(project: Project) -> None:
+    """Write the generated pages among the staged ones."""
+    status = json.loads(project.status.read_text(encoding="utf-8")) if project.status.exists() else {}
+    (project.stage / "book" / "status.md").write_text(status_page(status), encoding="utf-8")
+    (project.stage / "book" / "report.md").write_text(report_page(project.root), encoding="utf-8")
