@@ -1,0 +1,66 @@
+# Two commands do everything: `make book` and `make test`. Each sets up what it needs first.
+
+PYTHON ?= python3
+PROFILE ?= smoke
+JOBS ?= 2
+VENV ?= .venv
+DRAFT ?=
+
+RUN := $(VENV)/bin/python
+# The stamp bears a hash of what was installed, so that a restored or an old environment is known for what it is.
+STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
+CODE := atif_lib ci tests $(wildcard book/*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data book execute site check test lint lock clean distclean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo "  PROFILE=smoke|laptop|full, JOBS=2, PYTHON=python3 and DRAFT=1 (without unwritten pages) may be set."
+
+setup: $(STAMP)  ## make .venv with the pinned packages and the library
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 14))' \
+		|| { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+# The lock names every package, so pip has nothing to resolve: torch is fetched once and read once.
+	$(RUN) -m pip install --no-deps --requirement requirements.lock
+	$(RUN) -m pip install --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/installed-*
+	@touch $@
+
+data: $(STAMP)  ## fetch CIFAR-10; without it the chapters use scikit-learn's digits
+	@$(RUN) -m atif_lib data cifar10 \
+		|| echo "CIFAR-10 could not be fetched: the chapters run on scikit-learn's digits instead." >&2
+
+book: data  ## run the chapters, build the site and check it
+	@$(MAKE) --no-print-directory execute site check
+	@echo "The book is in _build/html; open _build/html/index.html"
+
+execute: $(STAMP)  ## run the chapters that changed
+	$(RUN) -m ci.execute_chapters --profile $(PROFILE) --jobs $(JOBS)
+
+site: $(STAMP)  ## build the site from the executed chapters
+	$(RUN) -m ci.build_book $(if $(DRAFT),--draft)
+	$(RUN) -m ci.make_colab
+
+check: $(STAMP)  ## check the built site: links, alt texts, nothing from the network
+	$(RUN) -m ci.check_book
+
+test: $(STAMP)  ## run the tests
+	$(RUN) -m pytest
+
+lint: $(STAMP)  ## check the code's style
+	$(RUN) -m ruff check $(CODE)
+	$(RUN) -m ruff format --check $(CODE)
+
+lock:  ## renew requirements.lock (needs uv)
+	uv pip compile --universal --python-version 3.11 --all-extras --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean:  ## remove what was built
+	rm -rf _build
+
+distclean: clean  ## remove what was built and the environment
+	rm -rf $(VENV)
