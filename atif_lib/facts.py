@@ -4,11 +4,13 @@ No training and no sampling: inputs lie on a grid of binary fractions, on which 
 exact. Most numbers are distances from what the paper states, so that 0 means agreement.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from atif_lib.neurons import ATIFnu
-from atif_lib.quantization import gaussian_sqnr_db, spike_counts, staircase
+from atif_lib.quantization import gaussian_sqnr_db, maximise_sqnr, spike_counts, staircase, uniform_staircase
 
 GRID = torch.arange(-1024, 3 * 1024 + 1, dtype=torch.float64) / 1024  # inputs from -1 to 3
 BELOW_ONE = (GRID >= 0) & (GRID < 1)
@@ -121,3 +123,37 @@ def _transition_error(p: tuple[float, ...], form: str) -> float:
     thresholds = neuron.thresholds.detach().float()  # 24 bits: what exp(log(.)) rounds off would move a transition
     edges = transitions(spike_counts(GRID, thresholds.double()))
     return (edges - torch.tensor(sorted(p), dtype=torch.float64)).abs().max().item()
+
+
+def ordered(w: Tensor) -> Tensor:
+    """Return increasing positive transitions from any real parameters, as running sums of their exponentials."""
+    return w.exp().flip(-1).cumsum(-1)
+
+
+def analysis_facts(timesteps: int = 4, sigma: float = 0.1) -> dict[str, float]:
+    """Return the SQNR of the best staircases of each family for N(0, sigma^2), by exact integrals (`toy-analysis`)."""
+    k = torch.arange(1, timesteps + 1, dtype=torch.float64)
+    start, one = [0.0] * timesteps, torch.ones((), dtype=torch.float64)
+    uniform = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), timesteps), [0.0])
+    half_step = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), timesteps, 0.5), [0.0])
+    gain = maximise_sqnr(lambda w: (k * w[0].exp() / timesteps, k * w[1].exp() / timesteps), [0.0, 0.0])
+    rate_p1 = maximise_sqnr(lambda w: (ordered(w), k / timesteps * ordered(w)[-1]), start)
+    transition = maximise_sqnr(lambda w: (ordered(w), ordered(w)), start)
+    free = maximise_sqnr(lambda w: (ordered(w[:timesteps]), ordered(w[timesteps:])), start * 2)
+    unscaled = [gaussian_sqnr_db(k * v / timesteps, k / timesteps, sigma) for v in torch.arange(0.01, 10, 0.01)]
+    return {
+        "fixed_db": gaussian_sqnr_db(*uniform_staircase(one, timesteps), sigma).item(),
+        "fixed_t20_db": gaussian_sqnr_db(*uniform_staircase(one, 20), sigma).item(),
+        "sigma_threshold_db": gaussian_sqnr_db(*uniform_staircase(one, timesteps)).item(),
+        "uniform_optimum_db": uniform.sqnr_db,
+        "uniform_optimum_over_sigma": uniform.levels[-1].item(),
+        "half_step_optimum_db": half_step.sqnr_db,
+        "half_step_optimum_over_sigma": half_step.levels[-1].item(),
+        "decode_gain_optimum_db": gain.sqnr_db,
+        "nonuniform_rate_p1_optimum_db": rate_p1.sqnr_db,
+        "nonuniform_rate_p1_optimum_over_sigma": rate_p1.transitions.tolist(),
+        "nonuniform_transition_optimum_db": transition.sqnr_db,
+        "lloyd_max_db": free.sqnr_db,
+        "rate_unscaled_best_db": max(unscaled).item(),
+        "fraction_in_0_2sigma": math.erf(2 / 2**0.5),
+    }

@@ -8,7 +8,8 @@ import math
 from typing import Literal
 
 import torch
-from spikingjelly.activation_based import base, surrogate as surrogates
+from spikingjelly.activation_based import base
+from spikingjelly.activation_based import surrogate as surrogates
 from torch import Tensor, nn
 
 __all__ = ["IF", "ATIFnu", "ATIFu"]

@@ -65,7 +65,7 @@ def spike_counts(current: Tensor, thresholds: Tensor, v0: float = 0.0) -> Tensor
 def staircase(current: Tensor, threshold: float | Tensor, timesteps: int, v0: float = 0.0) -> Tensor:
     r"""Count the spikes of a soft-reset neuron under a constant current, in closed form.
 
-    .. math:: \sum_{t=1}^{T} z(t) = \mathrm{clip}\left(\left\lfloor \frac{T\, i + V(0)}{V_{th}} \right\rfloor, 0, T\right)
+    .. math:: \sum_{t=1}^{T} z(t) = \min\left\{T, \max\left\{0, \lfloor (T\, i + V(0)) / V_{th} \rfloor\right\}\right\}
 
     This is Eq. 7 with the floor and the lower clip that the printed form leaves out. It equals
     :func:`spike_counts` with T equal thresholds for every input, exact multiples of the step included.

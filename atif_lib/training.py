@@ -80,7 +80,7 @@ def expected_sqnr_db(neuron: nn.Module, density: Distribution, points: int = 200
 
 
 def _respond(neuron: nn.Module, i: Tensor) -> Tensor:
-    """Decoded answer to the constant currents i."""
+    """Return the decoded answer to the constant currents i."""
     functional.reset_net(neuron)
     return neuron.decode(neuron(i.expand(neuron.timesteps, *i.shape)))
 
