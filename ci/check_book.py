@@ -91,7 +91,7 @@ def check_offline(soup: BeautifulSoup) -> Iterator[str]:
 
 def check_text(soup: BeautifulSoup, folders: tuple[str, ...]) -> Iterator[str]:
     """Yield MyST that was not rendered, and folders of the machine that built the page."""
-    text = soup.get_text()
+    text = soup.get_text("\n")
     shown = BeautifulSoup(str(soup), "html.parser")
     for code in shown.find_all(["pre", "code", "script", "style"]):
         code.decompose()

@@ -112,7 +112,7 @@ def split_figures(cell: NotebookNode) -> list[NotebookNode]:
 
 def figure_metadata(figure: Mapping[str, str]) -> NotebookNode:
     """Return MyST-NB's cell metadata for a figure that atif_lib.figures.show displayed."""
-    return NotebookNode(
-        image={"alt": figure["alt"]},
-        figure={"caption": figure["caption"], "name": f"fig-{figure['name']}"},
+    label = f"fig-{figure['name']}"
+    return nbformat.from_dict(
+        {"image": {"alt": figure["alt"]}, "figure": {"caption": figure["caption"], "name": label}}
     )
