@@ -16,7 +16,7 @@ CODE := atif_lib ci tests $(wildcard book/*.py)
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
-	@echo "  PROFILE=smoke|laptop|full, JOBS=2, PYTHON=python3 and DRAFT=1 (without unwritten pages) may be set."
+	@echo "  PROFILE=smoke|laptop|full, JOBS=2, PYTHON=python3 and DRAFT=1 (unwritten pages left out) may be set."
 
 setup: $(STAMP)  ## make .venv with the pinned packages and the library
 
