@@ -16,8 +16,8 @@ _HELD = {True: "holds", False: "fails", None: "open"}
 _INTRO = """\
 # What reproduces
 
-Each figure, table cell and checkable claim of {cite:t}`castagnetti2023trainable`, with the paper's value, ours and a
-verdict. **Reproduced** means that ours stands to the paper's as the row says, within the tolerance named below it;
+Each figure, table cell and checkable claim of {cite:t}`castagnetti2023trainable`, with a verdict, the paper's value and
+ours. **Reproduced** means that ours stands to the paper's as the row says, within the tolerance named below it;
 **not**, that nothing of it does; **partly**, that some does; **not run**, that it was not measured yet. Ours is the
 mean ± standard deviation over n seeds of run records committed with the book. A network of another size or another
 schedule than the paper's never stands in a row of its tables.
@@ -56,25 +56,28 @@ def _summary(entries: Sequence[Entry]) -> str:
 
 def _group(entries: Sequence[Entry], runs: Sequence[Record], written: set[str]) -> str:
     rows = [row for e in entries for row in _rows(e, runs, written)]
-    table = ["| What the paper says | Paper | Ours | Verdict |", "|---|---|---|---|", *rows]
+    table = ["| What the paper says | Paper | Ours |", "|---|---|---|", *rows]
     details = [line for e in entries for line in _details(e, runs, written)]
     return "\n".join([*table, "", ":::{dropdown} Tolerances, commands and runs", *details, ":::", ""])
 
 
 def _rows(entry: Entry, runs: Sequence[Record], written: set[str]) -> list[str]:
-    """Write an entry's table row, and one for each of its checks where it has several."""
+    """Write an entry's table row, and one for each of its checks where it has several.
+
+    The verdict leads the text instead of having a column, so that the table fits a telephone.
+    """
     text = f"{entry.where}: {entry.text}" if entry.kind == "figure" else entry.text
     link = f" {{doc}}`(chapter {int(entry.chapter[:2])}) <{entry.chapter}>`" if entry.chapter in written else ""
     note = f" *{entry.note}*" if entry.note and entry.verdict in ("partly", "not") else ""
-    first, verdict = _cell(text + note) + link, f"**{entry.verdict}**"
+    first = f"**{entry.verdict}** · {_cell(text + note)}{link}"
     if len(entry.checks) == 1:
-        only = entry.checks[0]
-        return [f"| {first} | {_cell(paper_value(only))} | {_cell(our_value(only, runs))} | {verdict} |"]
-    rows = [f"| {first} | | | {verdict} |"]
-    for part in entry.checks:
-        cells = f"{_cell(paper_value(part))} | {_cell(our_value(part, runs))} | {_held(part, runs)}"
-        rows.append(f"| – {_cell(part.text)} | {cells} |")
-    return rows
+        return [f"| {first} | {_values(entry.checks[0], runs)} |"]
+    parts = [f"| – {_cell(c.text)}{_held(c, runs)} | {_values(c, runs)} |" for c in entry.checks]
+    return [f"| {first} | | |", *parts]
+
+
+def _values(part: Check, runs: Sequence[Record]) -> str:
+    return f"{_cell(paper_value(part))} | {_cell(our_value(part, runs))}"
 
 
 def _details(entry: Entry, runs: Sequence[Record], written: set[str]) -> list[str]:
@@ -169,7 +172,7 @@ def _decimal(value: float, part: Check, ours: Measured) -> str:
 
 def _held(part: Check, runs: Sequence[Record]) -> str:
     ours = part.measure(runs)
-    return "not run" if ours is None else _HELD[part.holds(ours)]
+    return "" if ours is None else f" *({_HELD[part.holds(ours)]})*"
 
 
 def _math(text: str) -> str:

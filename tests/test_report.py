@@ -188,12 +188,12 @@ def test_a_wrong_manifest_is_named(path, old, new, message):
 def test_the_page_shows_what_was_measured_and_by_which_runs(path):
     report.update_verdicts(path, RUNS)
     page = report.report_markdown(manifests.load(path), RUNS, ["04_uniform_threshold"])
-    assert "| 10 dB | 10 dB (n = 1, full) | **reproduced** |" in page
-    assert "A gain \\| of 10 dB at $V_{th}$." in page
+    assert "| **reproduced** · A gain \\| of 10 dB at $V_{th}$. {doc}" in page
+    assert "| 10 dB | 10 dB (n = 1, full) |" in page
     assert "<04_uniform_threshold>`" in page
     assert "10_ablation (to come)" in page
     assert "<10_ablation>" not in page
-    assert "| – second | < 0 dB | 10 dB (n = 1, full) | fails |" in page
+    assert "| – second *(fails)* | < 0 dB | 10 dB (n = 1, full) |" in page
     assert "* runs `net-full-s0`" in page
     assert "| `other-full-s0` | `000000000` | 2023-03-03 |" in page
     assert "| Claims | 1 | 1 | 0 | 0 |" in page
