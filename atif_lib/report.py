@@ -87,14 +87,15 @@ def _place(entry: Entry) -> str:
 
 
 def _readme_row(entry: Entry, runs: Sequence[Record]) -> str:
-    """Write one row; of several checks the first, and how many hold."""
+    """Write one row; of several checks how many hold, and for a claim the value of the first."""
     first, n = entry.checks[0], len(entry.checks)
     paper, ours = paper_value(first), our_value(first, runs)
-    if n > 1 and entry.expected(runs) != "not run":
-        held = sum(part.holds(part.measure(runs)) is True for part in entry.checks)
-        ours = f"{ours}; {held} of {n} checks hold"
-    elif n > 1:
-        paper = f"{n} checks"
+    run = entry.expected(runs) != "not run"
+    if n > 1 and run:
+        held = f"{sum(part.holds(part.measure(runs)) is True for part in entry.checks)} of {n} checks hold"
+        ours = held if entry.kind == "figure" else f"{ours}; {held}"
+    if n > 1 and (entry.kind == "figure" or not run):
+        paper, ours = f"{n} checks", ours if run else "–"
     text = entry.text.replace("|", "\\|")
     return f"| {entry.where} | {text} | {paper} | {ours} | {entry.verdict} |"
 

@@ -148,7 +148,7 @@ def paper_value(part: Check) -> str:
         return "–"
     if isinstance(part.paper, tuple):
         return f"{part.paper[0]:g} to {part.paper[1]:g} {part.unit}".rstrip()
-    return f"{_SYMBOLS[part.relation]}{part.paper:g} {part.unit}".rstrip()
+    return f"{_SYMBOLS[part.relation]}{part.paper:g} {part.unit}".rstrip().replace("-", "−")
 
 
 def our_value(part: Check, runs: Sequence[Record]) -> str:
@@ -158,7 +158,7 @@ def our_value(part: Check, runs: Sequence[Record]) -> str:
         return "–"
     spread = "" if ours.sd is None else f"± {_decimal(ours.sd, part, ours)}"
     words = (_decimal(ours.mean, part, ours), spread, part.unit, f"(n = {ours.n}, {part.source.profile})")
-    return " ".join(filter(None, words))
+    return " ".join(filter(None, words)).replace("-", "−")
 
 
 def _decimal(value: float, part: Check, ours: Measured) -> str:

@@ -242,3 +242,15 @@ def test_the_text_report_counts_every_entry(path):
     text = report.report_text(manifests.load(path), RUNS)
     assert text.splitlines()[-1] == "2 figures, table cells and claims: 0 reproduced, 0 partly, 0 not, 2 not run"
     assert "one: A gain" in text
+
+
+def test_a_readme_row_of_several_checks_counts_those_that_hold(path):
+    row = next(line for line in report.readme_table(manifests.load(path), RUNS).splitlines() if "Two facts" in line)
+    assert "| > 0 dB | 10 dB (n = 1, full); 1 of 2 checks hold |" in row
+    row = next(line for line in report.readme_table(manifests.load(path), []).splitlines() if "Two facts" in line)
+    assert "| 2 checks | – | not run |" in row
+    path.write_text(
+        path.read_text().replace("kind: claim\n    where: Section 4.4", "kind: figure\n    where: Figure 9")
+    )
+    row = next(line for line in report.readme_table(manifests.load(path), RUNS).splitlines() if "Two facts" in line)
+    assert "| 2 checks | 1 of 2 checks hold |" in row
