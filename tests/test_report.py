@@ -109,8 +109,6 @@ entries:
         ours: {experiment: net, metric: x, profile: full, minus: {experiment: other}}
     verdict: not run
     note: why
-cited: []
-beyond: []
 """
 
 
@@ -207,11 +205,8 @@ def test_seeds_stand_in_value_and_command(path):
     assert "`run net --profile full --seeds 0 1 2`" in page
 
 
-def test_a_small_number_is_not_rounded_to_nothing(path):
+def test_a_small_number_is_not_rounded_to_nothing_and_none_is_made_up(path):
     assert "0.0004 dB (n = 1, full)" in report.report_markdown(manifests.load(path), [record(x=0.0004)], [])
-
-
-def test_an_empty_page_has_no_runs(path):
     page = report.report_markdown(manifests.load(path), [], [])
     assert "No run record is committed yet." in page
     assert "(n =" not in page
