@@ -89,7 +89,7 @@ class NetworkExperiment:
     activation: str
     dataset: str = "cifar10"
     timesteps: int = 4
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Recipe = field(default_factory=lambda: Recipe(compile=True))
     train_images: int = 50_000
     test_images: int = 10_000
 

@@ -1,9 +1,11 @@
 """The book's figures: one style for all, and for each an SVG, a PNG, the data drawn, an alt text and a caption."""
 
+import ast
+import inspect
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -117,3 +119,15 @@ def display_svg(svg: str, **facts: str) -> None:
     from IPython.display import display
 
     display({"image/svg+xml": svg, "text/plain": facts["alt"]}, metadata={"atif_figure": facts}, raw=True)
+
+
+def show_source(function: Callable[..., Any]) -> None:
+    """Display the source of a library function in a notebook, without its docstring: what the book shows is what runs."""
+    from IPython.display import Markdown, display
+
+    lines = inspect.cleandoc("\n" + inspect.getsource(function)).splitlines()
+    definition = ast.parse("\n".join(lines)).body[0]
+    if ast.get_docstring(definition) is not None:
+        docstring = definition.body[0]
+        del lines[docstring.lineno - 1 : docstring.end_lineno]
+    display(Markdown("\n".join(["```python", *lines, "```"])))

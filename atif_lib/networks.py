@@ -27,10 +27,10 @@ ACTIVATIONS: dict[str, Activation] = {
 class VGG(nn.Module):
     """Convolution, batch norm, activation, again and again; a max pool where the picture halves; a linear readout.
 
-    The input is analog coded: the first convolution and its norm see the picture once, and their output is the
-    constant current of the first neurons at every timestep (Rueckauer et al. 2017). All other norms average over
-    T·N. A max pool of spikes is a spike, so every later convolution adds weights and multiplies nothing. The readout
-    takes the mean over time and place of the last spikes.
+    The input is analog coded: the stem, all that comes before the first neurons, sees the picture once, and its
+    output is their constant current at every timestep (Rueckauer et al. 2017). All other norms average over T·N. A
+    max pool of spikes is a spike, so every later convolution adds weights and multiplies nothing. The readout takes
+    the mean over time and place of the last spikes.
 
     Args:
         plan: channels of each convolution, ``"pool"`` for a 2x2 max pool.
@@ -56,6 +56,9 @@ class VGG(nn.Module):
         self.timesteps = timesteps
         first, *rest = plan
         self.stem = nn.Sequential(nn.Conv2d(in_channels, first, 3, padding=1, bias=False), nn.BatchNorm2d(first))
+        while rest and rest[0] == "pool":
+            self.stem.append(nn.MaxPool2d(2))
+            rest = rest[1:]
         blocks, channels = [activation(first)], first
         for width in rest:
             if width == "pool":

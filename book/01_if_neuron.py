@@ -1,0 +1,298 @@
+# %% [markdown]
+# # The integrate-and-fire neuron is a quantizer
+#
+# :::{admonition} In this chapter
+# :class: tip
+# **You will learn** how a ReLU becomes a spiking neuron (Eqs 1–6), why the number of its spikes is a *rounded* version
+# of its input (Eq. 7), and what bias and threshold do to the rounding (Figure 1 of the paper).
+#
+# **Time:** 20 minutes to read, a few seconds to run on any laptop.
+#
+# **You need** a little Python. Nothing about neurons.
+# :::
+#
+# A neuron in a deep network hands on a number. A spiking neuron hands on a *yes* or a *no*, again and again, for $T$
+# timesteps. {cite:t}`castagnetti2023` start from one observation: counting the yeses of such a neuron is the same as
+# rounding its input to one of $T+1$ values. A signal rounded to few values is a *quantized* signal, and seventy years
+# of engineering know how to quantize well. This book follows the paper from there, equation by equation, and every
+# number in it is made by running the cells that you see.
+
+# %%
+import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+
+from atif_lib import figures
+from atif_lib.neurons import IF
+from atif_lib.quantization import spike_counts, staircase
+
+figures.use_style()
+
+# %% tags=["parameters"]
+profile = "smoke"
+
+# %% [markdown]
+# ## From a ReLU to spikes
+#
+# A layer of an ordinary network multiplies its input by weights, adds a bias, and applies an activation $h$:
+#
+# $$ y^l = h(x^l W^l + b^l), \qquad l \in [1, n] \tag{1} $$ (eq-1)
+#
+# with $h(x) = \max(0, x)$, the ReLU. To make the layer spike, replace $h$ by an *integrate-and-fire* neuron. It owns
+# one number, the **membrane potential** $V$. At each timestep $t$ a current $i^l(t)$ flows in,
+#
+# $$ H^l(t) = V^l(t-1) + i^l(t) \tag{2} $$ (eq-2)
+#
+# $$ i^l(t) = z^{l-1}(t)\, W^l + b^l \tag{3} $$ (eq-3)
+#
+# and when the membrane has reached the **threshold** $V_{th}$ the neuron fires: $z = 1$, else $z = 0$,
+#
+# $$ z^l(t) = \Theta\big(H^l(t) - V_{th}\big) \tag{4} $$ (eq-4)
+#
+# where $\Theta$ is the Heaviside step, $\Theta(0) = 1$. A spike costs one threshold of charge. The rest stays:
+#
+# $$ V^l(t) = H^l(t)\,\big(1 - z^l(t)\big) + \big(H^l(t) - V_{th}\big)\, z^l(t) \tag{5} $$ (eq-5)
+#
+# This is the **soft reset**. (A *hard* reset would set $V$ to zero and throw the remainder away.) Both cases of
+# Eq. {eq}`eq-5` are one line, $V = H - V_{th}\,z$, and that is how the library writes it:
+
+# %%
+figures.show_source(spike_counts)
+
+# %% [markdown]
+# Three lines of physics in a loop. The two helpers, `_check_signal` and `_halves`, keep out bad input and rounding
+# errors; we come back to the second at the end.
+#
+# :::{note}
+# In Eq. {eq}`eq-3` the input $z^{l-1}(t)$ is 0 or 1. So $z\,W$ is no multiplication: a weight is added or it is not.
+# That is where the energy of a spiking chip is saved, and why the signal between layers has to stay binary.
+# :::
+#
+# ## Watch one neuron
+#
+# Let a constant current of $i = 0.3$ flow into a neuron with $V_{th} = 1$ for $T = 8$ timesteps.
+#
+# **Predict** before you look: in which timesteps does it fire?
+
+# %% tags=["hide-input"]
+current, threshold, timesteps = 0.3, 1.0, 8
+neuron = IF(timesteps=1, threshold=threshold)
+rows, membrane = [], 0.0
+for t in range(1, timesteps + 1):
+    neuron.reset()
+    neuron.v = torch.tensor([[membrane]])
+    spike = neuron(torch.tensor([[current]])).item()
+    rows.append({"t": t, "H": membrane + current, "z": spike, "V": neuron.v.item()})
+    membrane = neuron.v.item()
+trace = pd.DataFrame(rows)
+
+fig, (top, bottom) = plt.subplots(2, sharex=True, height_ratios=[3, 1], figsize=(6.4, 4.2))
+top.bar(trace.t, trace.H, width=0.7, color=figures.SKY, label="$H(t)$, before the reset")
+top.bar(trace.t, trace.V, width=0.7, color=figures.BLUE, label="$V(t)$, after it")
+top.axhline(threshold, color=figures.VERMILION, linestyle="--", label="threshold $V_{th}$")
+top.set(ylabel="membrane", ylim=(0, 1.75))
+top.legend(loc="upper left", ncols=2)
+bottom.vlines(trace.t[trace.z == 1], 0, 1, color=figures.BLACK, linewidth=3, linestyle="-")
+bottom.set(xlabel="timestep $t$", ylabel="spike $z$", yticks=[0, 1], xlim=(0.3, 8.7))
+figures.show(
+    fig,
+    "membrane",
+    alt="Bar chart of the membrane before and after the reset over 8 timesteps; it climbs by 0.3 a step and spikes at "
+    "timesteps 4 and 7.",
+    caption="A constant current of 0.3 charges the membrane. At $t = 4$ it passes the threshold: the neuron fires and "
+    "keeps the 0.2 that were left over, so that the next spike comes a step sooner, at $t = 7$.",
+    data=trace,
+)
+
+# %% [markdown]
+# It fires at $t = 4$ and again, only *three* steps later, at $t = 7$. The soft reset remembers. After eight steps the
+# neuron has taken in a charge of $8 \times 0.3 = 2.4$, paid out two thresholds as spikes, and still holds $0.4$:
+
+# %%
+trace.iloc[-1]
+
+# %% [markdown]
+# ## Decoding: what did the spikes say?
+#
+# The receiver sees only spikes. It takes their average, the **firing rate**:
+#
+# $$ y^l_s = \frac{1}{T} \sum_{t=1}^{T} z^l(t) \tag{6} $$ (eq-6)
+#
+# Here that is $2/8 = 0.25$, an estimate of the current $0.3$. The rate lies between 0 and 1, and the current is in
+# units of the threshold, so to *estimate the current* the rate has to be scaled by $V_{th}$:
+#
+# $$ \hat x = \frac{V_{th}}{T} \sum_{t=1}^{T} z(t) $$
+#
+# In a network nobody does this multiplication: the next layer's weights absorb it. But whenever we ask how far the
+# estimate is from the truth, we need it. The paper leaves the scale out of Eq. {eq}`eq-6`; with $V_{th} = 1$, as in
+# its Figures 1 and 2, it makes no difference. [](02_quantization_error.py) shows how much it matters elsewhere.
+
+# %%
+figures.show_source(IF.decode)
+
+# %% [markdown]
+# ## Eq. 7: how many spikes?
+#
+# We need no simulation to count them. **Charge is conserved**: what flowed in went out as spikes or is still there,
+#
+# $$ V(0) + \sum_{t=1}^{T} i(t) = V_{th} \sum_{t=1}^{T} z(t) + V(T). $$
+#
+# Let the current be constant, with $0 \le i \le V_{th}$, and let the membrane start empty. Then the neuron never holds
+# a whole threshold after a reset: $0 \le V(T) < V_{th}$. Divide by $V_{th}$. The number of spikes is a whole number,
+# and it lies less than one below $T i / V_{th}$: it is that number *rounded down*. A current above $V_{th}$ makes a
+# spike at every step and no more than that; a negative current makes none. Together:
+#
+# $$ \sum_{t=1}^{T} z(t) = \min\left\{ T,\ \max\left\{ 0,\ \left\lfloor \frac{\sum_{t=1}^{T} z^{l-1}(t)\,W^l + b\,T}
+# {V_{th}} \right\rfloor \right\} \right\} \tag{7} $$ (eq-7)
+#
+# :::{admonition} As printed
+# :class: note
+# The paper prints Eq. 7 without the rounding and without the lower bound. Taken at its word it would give $-8$ spikes
+# for $i = -1$ and 2.4 for our neuron. What it describes in words and draws in Figure 1 is the staircase above.
+# :::
+
+# %%
+figures.show_source(staircase)
+
+# %% [markdown]
+# **Predict:** for $T = 8$ and $V_{th} = 1$, how many different outputs are there, and how wide is a step?
+
+# %%
+i = torch.linspace(-0.5, 1.5, 20001, dtype=torch.float64)
+counts = staircase(i, threshold=1.0, timesteps=8)
+simulated = spike_counts(i, torch.ones(8, dtype=torch.float64))
+
+pd.Series(
+    {
+        "different outputs": counts.unique().numel(),
+        "first spike at i =": i[counts >= 1].min().item(),
+        "all spikes from i =": i[counts == 8].min().item(),
+        "inputs where formula and simulation differ": int((counts != simulated).sum()),
+    }
+).to_frame("T = 8, V_th = 1")
+
+# %% [markdown]
+# $T + 1 = 9$ outputs, because zero spikes is an answer too. Each step is $V_{th}/T = 0.125$ wide, and the formula and
+# the simulation agree at every one of 20,001 inputs. A spiking neuron under constant current *is* a uniform quantizer
+# of its input, clipped at zero and at $V_{th}$: a ReLU, rounded down, with a ceiling.
+#
+# ## What bias and threshold do (Figure 1)
+#
+# A network learns weights and biases, and in this book thresholds. The bias $b$ flows in at every timestep.
+#
+# **Predict:** a bias of $+0.25$ moves the staircase. Up or down, left or right, and how far?
+
+# %%
+i = torch.linspace(-0.5, 1.5, 4001, dtype=torch.float64)
+by_bias = {b: staircase(i + b, 1.0, 8) / 8 for b in (0.25, 0.0, -0.25)}
+by_threshold = {v: staircase(i, v, 8) / 8 for v in (0.75, 1.0, 1.25)}
+
+# %% tags=["hide-input"]
+for name, curves, symbol, alt, caption in [
+    (
+        "figure-1a",
+        by_bias,
+        "b",
+        "Three staircases of the firing rate against the input current, shifted by a quarter to either side.",
+        "Figure 1A of the paper: the quantization function for three biases ($T = 8$, $V_{th} = 1$). A bias moves the "
+        "staircase sideways, by $-b$, and changes no step.",
+    ),
+    (
+        "figure-1b",
+        by_threshold,
+        "V_{th}",
+        "Three staircases of the firing rate against the input current; each reaches 1 where the current equals its "
+        "threshold 0.75, 1 or 1.25.",
+        "Figure 1B of the paper: the quantization function for three thresholds ($T = 8$, $b = 0$). The threshold "
+        "sets the width of every step, $V_{th}/T$, and with it the slope; the rate reaches 1 at $i = V_{th}$ (dots).",
+    ),
+]:
+    fig, ax = plt.subplots()
+    for value, rate in curves.items():
+        (line,) = ax.plot(i, rate, label=f"${symbol} = {value:g}$")
+        if symbol == "V_{th}":
+            ax.plot(value, 1, "o", color=line.get_color(), linestyle="none", markersize=7)
+    ax.set(xlabel="input current $i$", ylabel="firing rate $y_s$", xlim=(-0.5, 1.5), ylim=(-0.04, 1.08))
+    ax.legend(loc="upper left")
+    table = pd.DataFrame({"i": i} | {f"{symbol}={v:g}": rate for v, rate in curves.items()})
+    figures.show(fig, name, alt=alt, caption=caption, data=table)
+
+# %% [markdown]
+# The two knobs do different things. The bias chooses *where* the ReLU's corner lies, as in any network. The threshold
+# chooses *which range is resolved*: a low threshold gives fine steps and an early ceiling, a high one reaches far with
+# coarse steps. This is the trade-off on which the whole paper turns, and [the next chapter](02_quantization_error.py)
+# puts numbers on it.
+#
+# ## What can go wrong
+#
+# **The current is not constant.** Eq. {eq}`eq-7` looks as if only the *sum* of the current mattered. The derivation
+# used more: that the membrane never holds a whole threshold after a reset. Deliver the same charge late, and it does:
+
+# %%
+neuron = IF(timesteps=4, threshold=1.0, step_mode="m")
+steady = torch.tensor([0.5, 0.5, 0.5, 0.5])
+late = torch.tensor([0.0, 0.0, 0.0, 2.0])
+early_then_negative = torch.tensor([1.0, 1.0, 0.0, -1.0])
+spikes = {}
+for name, charge in [("steady", steady), ("late", late), ("up, then down", early_then_negative)]:
+    neuron.reset()
+    spikes[name] = neuron(charge.view(4, 1)).flatten().int().tolist()
+table = pd.DataFrame(spikes, index=[f"t={t}" for t in range(1, 5)]).T
+table.assign(total_charge=[steady.sum().item(), late.sum().item(), early_then_negative.sum().item()], count=table.sum(1))
+
+# %% [markdown]
+# The charge arriving late is worth two spikes and there is time for one. In the last row two spikes are out before the
+# charge is taken back, and a spike cannot be recalled. In a deep network, where a layer's current is the spikes of the
+# one before, both happen. {cite:t}`li2022` call this *occasional noise*. Training with the spikes in the loop, as this
+# book does, lets the network learn around it.
+#
+# **Sums of decimals.** Ten times 0.1 should make one whole spike. In floating point it does not:
+
+# %%
+tenth = torch.tensor([0.1], dtype=torch.float64)
+naive = sum([0.1] * 10)
+print(f"added up ten times: {naive!r}, a spike: {naive >= 1.0}")
+print(f"spike_counts: {spike_counts(tenth, torch.ones(10, dtype=torch.float64)).item()} spike")
+
+# %% [markdown]
+# `spike_counts` carries the membrane in two halves whose sums are exact, so simulation and closed form agree even on
+# the edges of the steps. The trainable neurons of later chapters add up in plain floating point like every other
+# layer; a rounding there moves a step by a ten-millionth, which no training notices.
+#
+# ## Exercises
+#
+# ```{exercise} Start half full
+# :label: ex-half-full
+# Let the membrane start at $V(0) = V_{th}/2$ instead of 0. Redo the argument of charge conservation: how does Eq. 7
+# change? Which inputs are now rounded *up*? Check yourself with the argument `v0=0.5` of `staircase`.
+# ```
+#
+# ```{solution} ex-half-full
+# :class: dropdown
+# The charge in the balance grows by $V_{th}/2$, so the count is $\lfloor T i/V_{th} + 1/2 \rfloor$ between its clips:
+# the input is rounded to the *nearest* step instead of down. Every transition moves half a step to the left, and the
+# error, which lay between 0 and one step, now lies between minus and plus half a step. It costs nothing, and
+# [](05_nonuniform_thresholds.py) shows that it is worth more than all the learned non-uniformity.
+# ```
+#
+# ```{exercise} Reset to zero
+# :label: ex-hard-reset
+# With a *hard* reset the neuron sets $V = 0$ after each spike. Show that under a constant current it fires every
+# $\lceil V_{th}/i \rceil$ steps. How many different outputs does it have for $T = 8$?
+# ```
+#
+# ```{solution} ex-hard-reset
+# :class: dropdown
+# The membrane starts from zero after each spike, so every interval is the same, $k = \lceil V_{th}/i \rceil$ steps,
+# and the count is $\lfloor T/k \rfloor$. For $T = 8$ that is 8, 4, 2, 2, 1, 1, 1, 1 for $k = 1 \dots 8$ and 0 beyond:
+# five outputs (0, 1, 2, 4, 8) instead of nine. All that was left over at each reset is lost, and the staircase is
+# coarse just where inputs are large.
+# ```
+#
+# ## Recap
+#
+# * An integrate-and-fire neuron with soft reset adds up current and pays it out in spikes worth $V_{th}$ each.
+# * Charge is conserved, so under a constant current the spike count is $T i/V_{th}$, rounded down and clipped to
+#   $[0, T]$: a uniform quantizer with $T+1$ levels and steps of $V_{th}/T$.
+# * The bias shifts the staircase; the threshold sets its step and its ceiling, which come together.
+# * To estimate the current, scale the rate by $V_{th}$. To quantize unsteady currents, Eq. 7 is only approximate.
