@@ -100,6 +100,14 @@ def build(project: Project, draft: bool = False) -> int:
     return subprocess.run(command, env=environment, check=False).returncode
 
 
+def add_files(project: Project) -> None:
+    """Put into the site what Sphinx does not: the 404 page, and the figures with their data."""
+    page = not_found_page(project, repository(project.root))
+    (project.html / "404.html").write_text(page, encoding="utf-8")
+    if project.figures.is_dir():
+        shutil.copytree(project.figures, project.html / "figures")
+
+
 def main() -> int:
     """Parse the command line, stage and build."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -111,8 +119,7 @@ def main() -> int:
     if failed := build(project, arguments.draft):
         shutil.rmtree(project.html, ignore_errors=True)
         return failed
-    page = not_found_page(project, repository(project.root))
-    (project.html / "404.html").write_text(page, encoding="utf-8")
+    add_files(project)
     return 0
 
 

@@ -139,9 +139,11 @@ def execute(project: Project, profile: str, jobs: int = 1) -> dict[str, str]:
     found = {path.stem for path in (project.stage / "book").glob("[0-9][0-9]_*.ipynb")} | set(status)
     withdraw(project, found - {source.stem for source in current}, status)
     write_status(project, status)
+    stale = [source for source in keys if source not in current]
+    print(f"{len(stale)} of {len(keys)} chapters to run, profile {profile}", flush=True)
     errors: dict[str, str] = {}
     facts = {"profile": profile, "commit": git_commit(project.root), "versions": versions()}
-    for source, result in run_all(project, [source for source in keys if source not in current], profile, jobs):
+    for source, result in run_all(project, stale, profile, jobs):
         if "error" in result:
             errors[source.stem] = result["error"]
             continue
@@ -180,7 +182,6 @@ def main() -> int:
     errors = execute(project, arguments.profile, arguments.jobs)
     for name, error in errors.items():
         print(f"\nbook/{name}.py failed:\n{error}", file=sys.stderr)
-    print(f"{len(project.chapters())} chapters, profile {arguments.profile}: {len(errors)} failed")
     return 1 if errors else 0
 
 

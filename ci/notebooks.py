@@ -111,8 +111,8 @@ def split_figures(cell: NotebookNode) -> list[NotebookNode]:
 
 
 def figure_metadata(figure: Mapping[str, str]) -> NotebookNode:
-    """Return MyST-NB's cell metadata for a figure that atif_lib.figures.show displayed."""
-    label = f"fig-{figure['name']}"
-    return nbformat.from_dict(
-        {"image": {"alt": figure["alt"]}, "figure": {"caption": figure["caption"], "name": label}}
-    )
+    """Return MyST-NB's cell metadata for a figure that atif_lib.figures.show displayed, with a link to its data."""
+    name = figure["name"]
+    # HTML, since Sphinx would look for the file among the sources; ci/build_book.py puts it into the site.
+    caption = f'{figure["caption"]} <a class="figure-data" href="../figures/{name}.csv" download>Data (CSV)</a>'
+    return nbformat.from_dict({"image": {"alt": figure["alt"]}, "figure": {"caption": caption, "name": f"fig-{name}"}})

@@ -205,7 +205,9 @@ def test_each_figure_gets_a_cell_with_what_myst_nb_reads():
     cells = cleaned(output_cell(figure("a"), stream("text"), figure("b"), tags=["hide-input"]))
     assert [cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in cells] == ["fig-a", None, "fig-b"]
     assert cells[0].metadata.mystnb.image.alt == "alt a"
-    assert cells[0].metadata.mystnb.figure.caption == "$x$ of {cite:t}`a`"
+    caption = cells[0].metadata.mystnb.figure.caption
+    assert caption.startswith("$x$ of {cite:t}`a` ")
+    assert 'href="../figures/a.csv"' in caption
     assert [cell.metadata.tags for cell in cells] == [["hide-input"], ["remove-input"], ["remove-input"]]
     assert all(cell.source for cell in cells)  # MyST-NB skips a cell without source, outputs and all
     assert "atif_figure" not in json.dumps(cells)
