@@ -67,7 +67,7 @@ def run_notebook(source: Path, profile: str, figures: Path, threads: int | None)
             parameters={"profile": profile},
             progress_bar=False,
             cwd=source.parent,
-            extra_arguments=["--log-level=ERROR"],
+            extra_arguments=["--log-level=CRITICAL"],
         )
     except Exception as error:  # whatever went wrong is the chapter's, and is shown with its traceback
         return {"error": f"{type(error).__name__}: {error}"}

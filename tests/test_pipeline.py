@@ -269,6 +269,14 @@ def test_equations_take_their_numbers_from_their_tags():
     assert number_from_tag(nodes.math_block("", "a = b", label=None)) is None
 
 
+def test_a_link_to_a_chapter_leads_to_its_page():
+    from ci.chapter_links import link_pages
+
+    source = ["[](02_two.py), [one](01_one.py#sec), [library](../atif_lib/neurons.py)"]
+    link_pages(None, "book/01_one", source)
+    assert source == ["[](02_two.ipynb), [one](01_one.ipynb#sec), [library](../atif_lib/neurons.py)"]
+
+
 # --- checking --------------------------------------------------------------------------------------------------------
 
 PAGE = '<html lang="en"><head>{head}</head><body><h1 id="top">Title</h1>{body}</body></html>'
