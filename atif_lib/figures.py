@@ -122,7 +122,7 @@ def display_svg(svg: str, **facts: str) -> None:
 
 
 def show_source(function: Callable[..., Any]) -> None:
-    """Display the source of a library function in a notebook, without its docstring: what the book shows is what runs."""
+    """Display in a notebook the source of a library function, less its docstring: what the book shows is what runs."""
     from IPython.display import Markdown, display
 
     lines = inspect.cleandoc("\n" + inspect.getsource(function)).splitlines()

@@ -92,3 +92,11 @@ def test_a_notebook_gets_the_svg_and_its_texts(folder, monkeypatch):
     ((data, options),) = shown
     assert data["image/svg+xml"] == (folder / "a-line.svg").read_text()
     assert options["metadata"]["atif_figure"] == {"name": "a-line", "alt": "A line that rises.", "caption": "A line."}
+
+
+def test_the_source_of_a_function_is_shown_without_its_docstring(monkeypatch):
+    display = pytest.importorskip("IPython.display")
+    shown = []
+    monkeypatch.setattr(display, "display", lambda text: shown.append(text.data))
+    figures.show_source(figures.use_style)
+    assert shown == ["```python\ndef use_style() -> None:\n    mpl.rcParams.update(STYLE)\n```"]
