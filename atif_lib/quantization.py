@@ -56,7 +56,7 @@ def spike_counts(current: Tensor, thresholds: Tensor, v0: float = 0.0) -> Tensor
     counts = torch.zeros_like(current, dtype=torch.int64)
     for threshold in _halves(thresholds, current.dim()).unbind(1):
         h = v + i  # Eq. 2
-        z = (h - threshold).sum(0) >= 0  # Eq. 4
+        z = (v - threshold + i).sum(0) >= 0  # Eq. 4; an i too small to change h still has its sign
         v = h - threshold * z  # Eq. 5
         counts += z
     return counts
@@ -92,11 +92,11 @@ def staircase(current: Tensor, threshold: float | Tensor, timesteps: int, v0: fl
     if threshold.dim() or not threshold > 0 or threshold.isinf():
         raise ValueError(f"threshold must be one positive finite number, got {threshold.tolist()}")
     start = _initial_membrane(threshold, v0)
-    charge = timesteps * _halves(current) + _halves(start, current.dim())
-    nearest = (charge.sum(0) / threshold).round().clamp(0, timesteps)
+    charge, start = timesteps * _halves(current), _halves(start, current.dim())
+    nearest = ((charge + start).sum(0) / threshold).round().clamp(0, timesteps)
     # The quotient may be off by a rounding; the comparison of the charge with `nearest` steps is not.
     steps = nearest * _halves(threshold, current.dim())
-    return (nearest.long() - ((charge - steps).sum(0) < 0).long()).clamp(min=0)
+    return (nearest.long() - ((start - steps + charge).sum(0) < 0).long()).clamp(min=0)
 
 
 def sqnr_db(x: Tensor, x_hat: Tensor, dim: int | None = None) -> Tensor:
@@ -253,7 +253,8 @@ def _halves(x: Tensor, trailing: int = 0) -> Tensor:
     A float64 has 53 bits; the halves have at most 29, which leaves 24 for the growth of a sum. The shape is that of x
     behind a 2 and before ``trailing`` ones.
     """
-    high = x.float().double()
+    largest = torch.finfo(torch.float32).max
+    high = x.float().clamp(-largest, largest).double()
     return torch.stack([high, x.double() - high]).view(2, *x.shape, *[1] * trailing)
 
 

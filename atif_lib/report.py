@@ -4,9 +4,12 @@ Everything here is a pure function of the two, but for `update_readme` and `upda
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from statistics import mean, stdev
+
+import pandas as pd
 
 from atif_lib import records, report_page
 from atif_lib.manifest import MANIFEST, VERDICTS, Entry, Manifest, load
@@ -20,6 +23,7 @@ __all__ = [
     "report_markdown",
     "report_text",
     "stale_readme",
+    "summary",
     "update_readme",
     "update_verdicts",
 ]
@@ -150,3 +154,30 @@ def update_verdicts(path: Path | str = MANIFEST, runs: Sequence[Record] | None =
 
 def _defaults(manifest: Manifest | None, runs: Sequence[Record] | None) -> tuple[Manifest, Sequence[Record]]:
     return manifest or load(), records.load_all() if runs is None else runs
+
+
+def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile: str = "laptop") -> pd.DataFrame:
+    """Tabulate run records: one row an experiment, mean ± standard deviation over its seeds.
+
+    Args:
+        experiments: row label to experiment name.
+        metrics: column label to dotted path into a record's result.
+        profile: of the records.
+
+    Returns:
+        A table of texts, with the number of seeds, the commit and the device; "not run" where there is no record.
+    """
+    rows = {}
+    for label, name in experiments.items():
+        found = records.runs(name, profile)
+        row = {column: _mean_sd([r.metric(path) for r in found]) for column, path in metrics.items()}
+        commits, devices = ({r.commit[:7] for r in found if r.commit}, {r.device for r in found})
+        row |= {"seeds": len(found), "commit": ", ".join(sorted(commits)), "device": "; ".join(sorted(devices))}
+        rows[label] = row
+    return pd.DataFrame(rows).T
+
+
+def _mean_sd(values: Sequence[float]) -> str:
+    if not values:
+        return "not run"
+    return f"{mean(values):.3g}" if len(values) == 1 else f"{mean(values):.4g} ± {stdev(values):.2g}"

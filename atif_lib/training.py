@@ -8,7 +8,7 @@ from spikingjelly.activation_based import base, functional, monitor
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from atif_lib import data
 from atif_lib.quantization import sqnr_db

@@ -12,7 +12,7 @@
 # :::
 #
 # A neuron in a deep network hands on a number. A spiking neuron hands on a *yes* or a *no*, again and again, for $T$
-# timesteps. {cite:t}`castagnetti2023` start from one observation: counting the yeses of such a neuron is the same as
+# timesteps. {cite:t}`castagnetti2023trainable` start from one observation: counting the yeses of such a neuron is the same as
 # rounding its input to one of $T+1$ values. A signal rounded to few values is a *quantized* signal, and seventy years
 # of engineering know how to quantize well. This book follows the paper from there, equation by equation, and every
 # number in it is made by running the cells that you see.
@@ -238,12 +238,12 @@ for name, charge in [("steady", steady), ("late", late), ("up, then down", early
     neuron.reset()
     spikes[name] = neuron(charge.view(4, 1)).flatten().int().tolist()
 table = pd.DataFrame(spikes, index=[f"t={t}" for t in range(1, 5)]).T
-table.assign(total_charge=[steady.sum().item(), late.sum().item(), early_then_negative.sum().item()], count=table.sum(1))
+table.assign(total_charge=[steady.sum().item(), late.sum().item(), early_then_negative.sum().item()], count=table.sum(axis=1))
 
 # %% [markdown]
 # The charge arriving late is worth two spikes and there is time for one. In the last row two spikes are out before the
 # charge is taken back, and a spike cannot be recalled. In a deep network, where a layer's current is the spikes of the
-# one before, both happen. {cite:t}`li2022` call this *occasional noise*. Training with the spikes in the loop, as this
+# one before, both happen. {cite:t}`li2022qffs` call this *occasional noise*. Training with the spikes in the loop, as this
 # book does, lets the network learn around it.
 #
 # **Sums of decimals.** Ten times 0.1 should make one whole spike. In floating point it does not:
