@@ -238,7 +238,9 @@ for name, charge in [("steady", steady), ("late", late), ("up, then down", early
     neuron.reset()
     spikes[name] = neuron(charge.view(4, 1)).flatten().int().tolist()
 table = pd.DataFrame(spikes, index=[f"t={t}" for t in range(1, 5)]).T
-table.assign(total_charge=[steady.sum().item(), late.sum().item(), early_then_negative.sum().item()], count=table.sum(axis=1))
+table.assign(
+    total_charge=[steady.sum().item(), late.sum().item(), early_then_negative.sum().item()], count=table.sum(axis=1)
+)
 
 # %% [markdown]
 # The charge arriving late is worth two spikes and there is time for one. In the last row two spikes are out before the

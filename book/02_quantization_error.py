@@ -161,7 +161,7 @@ figures.show_source(gaussian_sqnr_db)
 # %%
 best = {}
 for T in (1, 2, 4, 8, 20):
-    best[T] = maximise_sqnr(lambda w, T=T: uniform_staircase(w[0].exp(), T), start=[0.5])
+    best[T] = maximise_sqnr(lambda w, steps=T: uniform_staircase(w[0].exp(), steps), start=[0.5])
 
 optimum = pd.DataFrame({"best V_th / σ": {T: o.levels[-1].item() for T, o in best.items()}})
 optimum["SQNR, dB"] = {T: o.sqnr_db for T, o in best.items()}

@@ -204,7 +204,9 @@ for name in shown:
 ax.axhline(0, color=figures.BLACK, linewidth=0.8, linestyle="-")
 ax.axvline(1.731, color=figures.GREY, linewidth=1.2, linestyle=":")
 ax.annotate("optimum", (1.731, -0.235), xytext=(1.85, -0.235), color="#444444")
-ax.set(xscale="log", xlabel="threshold $V_{th} / \\sigma$", ylabel="expected gradient / $\\sigma^2$", ylim=(-0.25, 0.45))
+ax.set(
+    xscale="log", xlabel="threshold $V_{th} / \\sigma$", ylabel="expected gradient / $\\sigma^2$", ylim=(-0.25, 0.45)
+)
 ax.set_xticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
 ax.legend(loc="upper left", fontsize=10.5)
 figures.show(

@@ -14,7 +14,6 @@
 
 # %%
 import pandas as pd
-import torch
 from matplotlib import pyplot as plt
 from torch.distributions import Normal
 
@@ -91,7 +90,9 @@ table = table.drop(columns="thresholds").reset_index(drop=True)
 
 fig, ax = plt.subplots(figsize=(6.4, 4.2))
 for n, curve in enumerate(learned.values()):
-    ax.plot(curve.step, curve.sqnr_db, color=figures.BLUE, linestyle="-", linewidth=1.2, label=None if n else "trainable")
+    ax.plot(
+        curve.step, curve.sqnr_db, color=figures.BLUE, linestyle="-", linewidth=1.2, label=None if n else "trainable"
+    )
 ax.axhline(fixed.result["sqnr_db"], color=figures.VERMILION, linestyle="--", label="fixed $V_{th} = 1$, $T = 4$")
 ax.axhline(fixed_20.result["sqnr_db"], color=figures.GREEN, linestyle="-.", label="fixed $V_{th} = 1$, $T = 20$")
 ax.axhline(optimum.sqnr_db, color=figures.GREY, linestyle=":", label="optimum for $T = 4$")
@@ -110,7 +111,11 @@ figures.show(
 fig, ax = plt.subplots()
 for n, curve in enumerate(learned.values()):
     ax.plot(
-        curve.step, curve.thresholds.str[0] / sigma, color=figures.BLUE, linestyle="-", linewidth=1.2,
+        curve.step,
+        curve.thresholds.str[0] / sigma,
+        color=figures.BLUE,
+        linestyle="-",
+        linewidth=1.2,
         label=None if n else "learned",
     )
 ax.axhline(1, color=figures.VERMILION, linestyle="--", label="$\\sigma$")

@@ -13,6 +13,8 @@
 # :::
 
 # %%
+from itertools import pairwise
+
 import pandas as pd
 import torch
 from matplotlib import pyplot as plt
@@ -20,7 +22,7 @@ from matplotlib import pyplot as plt
 from atif_lib import figures
 from atif_lib.facts import FIG_4_P, ordered
 from atif_lib.neurons import ATIFnu
-from atif_lib.quantization import gaussian_sqnr_db, maximise_sqnr, spike_counts, uniform_staircase
+from atif_lib.quantization import maximise_sqnr, spike_counts, uniform_staircase
 from atif_lib.records import runs
 from atif_lib.report import summary
 
@@ -129,7 +131,7 @@ def spike_train(current: float, thresholds: torch.Tensor) -> str:
         spike_counts(torch.tensor([current], dtype=torch.float64), thresholds[:t].double()).item()
         for t in range(1, T + 1)
     ]
-    return "".join(str(after - before) for before, after in zip(counts, counts[1:], strict=False))
+    return "".join(str(after - before) for before, after in pairwise(counts))
 
 
 inputs = [0.2, 0.3, 0.55, 0.65, 0.8, 0.9, 1.05, 1.2]
@@ -288,7 +290,9 @@ best = {
     "uniform (ATIF-u)": maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), T), [0.0]),
     "free transitions, level = transition": maximise_sqnr(lambda w: (ordered(w), ordered(w)), start),
     "uniform, free decode gain": maximise_sqnr(lambda w: (k * w[0].exp(), k * w[1].exp()), [0.0, 0.0]),
-    "free transitions, level = rate · p1 (ATIF-nu)": maximise_sqnr(lambda w: (ordered(w), k / T * ordered(w)[-1]), start),
+    "free transitions, level = rate · p1 (ATIF-nu)": maximise_sqnr(
+        lambda w: (ordered(w), k / T * ordered(w)[-1]), start
+    ),
     "uniform, half-step start": maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), T, 0.5), [0.0]),
     "free transitions and levels (Lloyd–Max)": maximise_sqnr(lambda w: (ordered(w[:T]), ordered(w[T:])), start * 2),
 }
@@ -303,7 +307,9 @@ pd.DataFrame(
 # %% tags=["hide-input"]
 names, values = list(best), [o.sqnr_db for o in best.values()]
 fig, ax = plt.subplots(figsize=(7.2, 3.6))
-bars = ax.barh(names, values, color=[figures.VERMILION, figures.SKY, figures.SKY, figures.BLUE, figures.GREEN, figures.GREY])
+bars = ax.barh(
+    names, values, color=[figures.VERMILION, figures.SKY, figures.SKY, figures.BLUE, figures.GREEN, figures.GREY]
+)
 ax.bar_label(bars, fmt="%.2f", padding=4)
 ax.invert_yaxis()
 ax.grid(axis="y", visible=False)

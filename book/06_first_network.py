@@ -20,7 +20,6 @@ from IPython.display import Markdown
 from matplotlib import pyplot as plt
 from spikingjelly.activation_based import functional, layer, monitor
 
-
 from atif_lib import data, figures
 from atif_lib.experiments import EXPERIMENTS
 from atif_lib.networks import ACTIVATIONS, VGG, vgg_small
@@ -176,13 +175,17 @@ colors = [figures.GREY, figures.VERMILION, figures.BLUE, figures.GREEN]
 for (label, name), color, style in zip(networks.items(), colors, ["-", "--", "-.", ":"], strict=True):
     for n, record in enumerate(runs(name, "laptop")):
         curve = pd.DataFrame(record.epochs)
-        left.plot(curve.epoch, curve.test_accuracy, color=color, linestyle=style, marker="o", label=None if n else label)
+        left.plot(
+            curve.epoch, curve.test_accuracy, color=color, linestyle=style, marker="o", label=None if n else label
+        )
         for values in record.epochs:
             row = {"network": label, "seed": record.seed, "epoch": values["epoch"]}
             table.append(row | {"test_accuracy": values["test_accuracy"], "theta": values.get("theta")})
         if "theta_layers" in record.result:
             theta = record.result["theta_layers"]
-            right.plot(range(1, 1 + len(theta)), theta.values(), color=color, linestyle=style, marker="o", linewidth=1.4)
+            right.plot(
+                range(1, 1 + len(theta)), theta.values(), color=color, linestyle=style, marker="o", linewidth=1.4
+            )
 left.set(xlabel="epoch", ylabel="test accuracy in %", xticks=[1, 2, 3])
 left.legend(fontsize=10.5)
 right.set(xlabel="layer", ylabel="θ after training", xticks=[1, 2, 3, 4], ylim=(0, None))

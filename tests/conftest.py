@@ -1,0 +1,25 @@
+"""Shared by the tests: hypothesis draws the same examples every time, and data and records land in a folder of ours."""
+
+import pytest
+from hypothesis import settings
+
+from atif_lib import data
+
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.register_profile("search", deadline=None, max_examples=2000)  # pytest --hypothesis-profile=search
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """scikit-learn's digits, packed into a temporary data root."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATIF_DATA", str(tmp_path_factory.mktemp("data")))
+        yield data.load("digits")
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """An empty results folder."""
+    monkeypatch.setenv("ATIF_RESULTS", str(tmp_path / "results"))
+    return tmp_path / "results"
