@@ -50,7 +50,7 @@ def uniform_cases(draw):
     """Currents around every multiple of a step, one ulp off on either side, huge, tiny, and any in between."""
     dtype, timesteps = draw(st.sampled_from(DTYPES)), draw(st.integers(1, 24))
     width = torch.finfo(dtype).bits
-    step = draw(st.sampled_from([2.0**-10, 0.25, 3.0]) | st.floats(1e-6, 1e6, width=width))
+    step = draw(st.sampled_from([2.0**-10, 0.25, 3.0]) | st.floats(2**-20, 2**20, width=width))
     threshold = timesteps * torch.tensor(step, dtype=dtype)
     multiples = torch.arange(-2, timesteps + 3, dtype=dtype) * threshold / timesteps
     extremes = torch.tensor([0.0, 1.0, -1.0], dtype=dtype)
@@ -101,15 +101,6 @@ def test_counts_by_hand(dtype):
 def test_half_step_start_shifts_the_staircase_by_half_a_step():
     i = torch.arange(-64, 129, dtype=torch.float64) / 64
     assert torch.equal(staircase(i, 1.0, 4, v0=0.5), staircase(i + 1 / 8, 1.0, 4))
-
-
-@settings(max_examples=40)
-@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30), st.floats(0.01, 100), st.integers(1, 20))
-def test_below_saturation_the_decoded_count_is_less_than_a_step_too_low(inputs, threshold, timesteps):
-    i = torch.tensor(inputs, dtype=torch.float64) * threshold
-    error = i - threshold / timesteps * staircase(i, threshold, timesteps)
-    assert (error > -1e-9 * threshold).all()
-    assert (error < threshold / timesteps * (1 + 1e-9)).all()
 
 
 # --- SQNR and the split of the error ---
