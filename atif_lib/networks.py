@@ -1,89 +1,314 @@
 """Networks that take their activation as an argument: the same weights spike or do not.
 
-Every layer takes [T, N, *]. A ReLU network is the case T = 1. Between two layers travel the outputs of the
-activation: spikes in {0, 1} for a spiking neuron, so that a weight is added or it is not.
+A network is a stem, blocks and a readout. The input is analog coded: the stem, all that comes before the first neurons,
+sees it once, and its output is their constant current at every timestep (Rueckauer et al. 2017). The blocks work on
+[T, N, C, H, W]; a ReLU network is the case T = 1. Between two layers travel the outputs of the activation: spikes in
+{0, 1} for a spiking neuron, so that a weight is added or it is not.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, get_args
 
-from spikingjelly.activation_based import layer
+import torch
+from spikingjelly.activation_based import base, functional, layer
 from torch import Tensor, nn
+from torch._inductor import cpp_builder
+from torch._inductor.exc import InvalidCxxCompiler
+from torch.distributed.nn.functional import all_reduce
+from torch.utils.flop_counter import FlopCounterMode
 
 from atif_lib.neurons import IF, ATIFnu, ATIFu
 
-__all__ = ["ACTIVATIONS", "VGG", "vgg_small"]
+__all__ = [
+    "ACTIVATIONS",
+    "NETWORKS",
+    "Cost",
+    "Network",
+    "Residual",
+    "cost",
+    "resnet8",
+    "resnet18",
+    "set_timesteps",
+    "vgg16",
+    "vgg_small",
+]
 
 Activation = Callable[[int], nn.Module]
+Join = Literal["current", "add", "iand"]
 
-# One activation for each row of the paper's ablation (Table 3), made for a layer of so many channels.
+# An activation for a layer of so many channels: the rows of the paper's ablation (Table 3), then ours.
 ACTIVATIONS: dict[str, Activation] = {
     "relu": lambda channels: nn.ReLU(),
     "if": lambda channels: IF(step_mode="m"),
     "atif-u": lambda channels: ATIFu(step_mode="m"),
     "atif-nu": lambda channels: ATIFnu(step_mode="m"),
+    "atif-u-half": lambda channels: ATIFu(v0=0.5, slope=8.0, step_mode="m"),
 }
 
 
-class VGG(nn.Module):
-    """Convolution, batch norm, activation, again and again; a max pool where the picture halves; a linear readout.
-
-    The input is analog coded: the stem, all that comes before the first neurons, sees the picture once, and its
-    output is their constant current at every timestep (Rueckauer et al. 2017). All other norms average over T·N. A
-    max pool of spikes is a spike, so every later convolution adds weights and multiplies nothing. The readout takes
-    the mean over time and place of the last spikes.
+class Network(nn.Module):
+    """Stem, blocks, readout: a classifier whose activations may spike.
 
     Args:
-        plan: channels of each convolution, ``"pool"`` for a 2x2 max pool.
-        activation: makes the activation of a layer from its number of channels.
-        timesteps: T, how often the constant current is presented; 1 for ReLU.
+        stem: from the input to the constant current of the first neurons, computed once.
+        blocks: from that current, repeated T times, to the last spikes; the first block is the first activation.
+        channels: channels of the last spikes.
         classes: number of classes.
-        in_channels: channels of the picture.
+        timesteps: T; 1 for ReLU.
 
-    Shapes: picture [N, in_channels, H, W] to logits [N, classes].
+    Shapes: input [N, in_channels, H, W] to logits [N, classes].
 
-    Source: Sections 3.1 and 4.1; Simonyan and Zisserman 2015.
+    Raises:
+        ValueError: ``timesteps`` is not that of the neurons.
+
+    Source: Sections 3.1 and 4.1.
     """
 
-    def __init__(
-        self,
-        plan: Sequence[int | str],
-        activation: Activation,
-        timesteps: int = 4,
-        classes: int = 10,
-        in_channels: int = 3,
-    ) -> None:
+    def __init__(self, stem: nn.Module, blocks: nn.Module, channels: int, classes: int, timesteps: int) -> None:
         super().__init__()
-        self.timesteps = timesteps
-        first, *rest = plan
-        self.stem = nn.Sequential(nn.Conv2d(in_channels, first, 3, padding=1, bias=False), nn.BatchNorm2d(first))
-        while rest and rest[0] == "pool":
-            self.stem.append(nn.MaxPool2d(2))
-            rest = rest[1:]
-        blocks, channels = [activation(first)], first
-        for width in rest:
-            if width == "pool":
-                blocks.append(layer.MaxPool2d(2, step_mode="m"))
-            else:
-                blocks += _conv_norm(channels, width), activation(width)
-                channels = width
-        self.blocks = nn.Sequential(*blocks)
+        self.stem, self.blocks, self.timesteps = stem, blocks, timesteps
         self.readout = nn.Linear(channels, classes)
+        others = {m.timesteps for m in blocks.modules() if hasattr(m, "timesteps")} - {timesteps}
+        if others:
+            raise ValueError(f"timesteps={timesteps} must be that of the neurons, {sorted(others)}")
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """Logits [N, classes] of pictures [N, in_channels, H, W]."""
-        current = self.stem(picture)
-        spikes = self.blocks(current.expand(self.timesteps, *current.shape))
-        return self.readout(spikes.mean((0, 3, 4)))
+    def spikes(self, x: Tensor) -> Tensor:
+        """Last spikes, averaged over the places of each channel, [T, N, channels]."""
+        current = self.stem(x)
+        return self.blocks(current.expand(self.timesteps, *current.shape)).flatten(3).mean(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [N, classes]: a linear map of the mean spikes over all timesteps."""
+        return self.readout(self.spikes(x).mean(0))
+
+    def over_time(self, x: Tensor) -> Tensor:
+        """Logits after 1, 2, ... T timesteps, [T, N, classes]; the last are those of ``forward``."""
+        spikes = self.spikes(x)
+        counts = torch.arange(1, len(spikes) + 1, device=spikes.device).view(-1, 1, 1)
+        return self.readout(spikes.cumsum(0) / counts)
 
 
-def vgg_small(activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3) -> VGG:
+def vgg(
+    plan: Sequence[int | str], activation: Activation, timesteps: int, classes: int = 10, in_channels: int = 3
+) -> Network:
+    """Convolution, batch norm, activation, again and again (Simonyan and Zisserman 2015); one linear readout.
+
+    Args:
+        plan: channels of each convolution, ``"pool"`` for a 2x2 max pool. Pools behind the first convolution are
+            part of the stem; a max pool of spikes is a spike.
+        activation: makes the activation of a layer from its number of channels.
+        timesteps: T; 1 for ReLU.
+        classes: number of classes.
+        in_channels: channels of the input.
+    """
+    channels, *rest = plan
+    stem = _stem(in_channels, channels)
+    while rest and rest[0] == "pool":
+        stem.append(nn.MaxPool2d(2))
+        rest = rest[1:]
+    blocks: list[nn.Module] = [activation(channels)]
+    for width in rest:
+        if width == "pool":
+            blocks.append(layer.SeqToANNContainer(nn.MaxPool2d(2)))
+        else:
+            blocks += _synapses(channels, width), activation(width)
+            channels = width
+    return Network(stem, nn.Sequential(*blocks), channels, classes, timesteps)
+
+
+class Residual(nn.Module):
+    r"""Two convolutions and a shortcut past them (He et al. 2016).
+
+    Args:
+        inputs: channels of the incoming spikes.
+        outputs: channels of the outgoing ones.
+        stride: of the first convolution; with a stride or new channels the shortcut is a 1x1 convolution.
+        activation: makes an activation from its number of channels.
+        join: where the two paths meet. ``'current'``: before the last neuron, :math:`z = \mathrm{IF}(f(z') + z')`;
+            its output is binary. The other two meet behind it (SEW, Fang et al. 2021), with f the last neuron's
+            spikes: ``'add'``, :math:`z = f + z'`, whose values grow with depth, so that the next layer has to
+            multiply; ``'iand'``, :math:`z = (1 - f)\, z'`, binary.
+
+    Shapes: [T, N, inputs, H, W] to [T, N, outputs, H / stride, W / stride].
+
+    Raises:
+        ValueError: an unknown ``join``.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, activation: Activation, join: Join = "current") -> None:
+        super().__init__()
+        if join not in get_args(Join):
+            raise ValueError(f"join must be one of {', '.join(get_args(Join))}, got {join!r}")
+        self.join = join
+        self.first = nn.Sequential(_synapses(inputs, outputs, stride=stride), activation(outputs))
+        self.second = _synapses(outputs, outputs)
+        self.last = activation(outputs)
+        self.shortcut = nn.Sequential()
+        if stride > 1 or inputs != outputs:
+            self.shortcut.append(_synapses(inputs, outputs, kernel=1, stride=stride))
+            if join != "current":  # the paths meet as spikes
+                self.shortcut.append(activation(outputs))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Spikes of the block."""
+        f, shortcut = self.second(self.first(z)), self.shortcut(z)
+        if self.join == "current":
+            return self.last(f + shortcut)
+        return self.last(f) + shortcut if self.join == "add" else (1 - self.last(f)) * shortcut
+
+
+def resnet(
+    widths: Sequence[int],
+    depth: int,
+    activation: Activation,
+    timesteps: int,
+    classes: int = 10,
+    in_channels: int = 3,
+    join: Join = "current",
+    pool: bool = False,
+) -> Network:
+    """Stages of residual blocks behind an un-strided 3x3 stem, as is usual for 32x32 pictures (He et al. 2016).
+
+    Args:
+        widths: channels of each stage; every stage but the first halves the picture.
+        depth: blocks in a stage.
+        activation: makes the activation of a layer from its number of channels.
+        timesteps: T; 1 for ReLU.
+        classes: number of classes.
+        in_channels: channels of the input.
+        join: see :class:`Residual`.
+        pool: halve the stem's current by a max pool.
+    """
+    stem = _stem(in_channels, widths[0])
+    if pool:
+        stem.append(nn.MaxPool2d(2))
+    blocks, channels = [activation(widths[0])], widths[0]
+    for stage, width in enumerate(widths):
+        for block in range(depth):
+            stride = 2 if stage and not block else 1
+            blocks.append(Residual(channels, width, stride, activation, join))
+            channels = width
+    return Network(stem, nn.Sequential(*blocks), channels, classes, timesteps)
+
+
+def vgg16(activation: Activation, timesteps: int = 4, **options) -> Network:
+    """VGG-16 for 32x32 pictures: 13 convolutions in five groups; of its three linear layers the last."""
+    groups = [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3]
+    plan = [layer for group in groups for layer in (*group, "pool")]
+    return vgg(plan, activation, timesteps, **options)
+
+
+def vgg_small(activation: Activation, timesteps: int = 4, **options) -> Network:
     """Four convolutions of 16 to 64 channels: VGG at a size that a laptop trains (61,000 weights)."""
-    plan = [16, "pool", 32, "pool", 64, "pool", 64]
-    return VGG(plan, activation, timesteps, classes, in_channels)
+    return vgg([16, "pool", 32, "pool", 64, "pool", 64], activation, timesteps, **options)
 
 
-def _conv_norm(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        layer.Conv2d(inputs, outputs, 3, padding=1, bias=False, step_mode="m"),
-        layer.BatchNorm2d(outputs, step_mode="m"),
+def resnet18(activation: Activation, timesteps: int = 4, **options) -> Network:
+    """ResNet-18 for 32x32 pictures: two residual blocks each of 64, 128, 256 and 512 channels."""
+    return resnet([64, 128, 256, 512], 2, activation, timesteps, **options)
+
+
+def resnet8(activation: Activation, timesteps: int = 4, **options) -> Network:
+    """One residual block each of 16, 32 and 64 channels behind a pooled stem: ResNet at a laptop's size."""
+    return resnet([16, 32, 64], 1, activation, timesteps, pool=True, **options)
+
+
+NETWORKS: dict[str, Callable[..., Network]] = {
+    "vgg16": vgg16,
+    "resnet18": resnet18,
+    "small": vgg_small,
+    "resnet8": resnet8,
+}
+
+
+def set_timesteps(network: Network, timesteps: int) -> None:
+    """Run a trained network for another number of timesteps; a ValueError for neurons whose thresholds depend on it."""
+    neurons = [m for m in network.modules() if hasattr(m, "timesteps") and m is not network]
+    if any(isinstance(m, ATIFnu) for m in neurons) and timesteps != network.timesteps:
+        raise ValueError(f"timesteps={timesteps}: ATIFnu has a threshold for each of its {network.timesteps} timesteps")
+    for module in (network, *neurons):
+        module.timesteps = timesteps
+
+
+class Cost(NamedTuple):
+    """Trainable parameters, and multiply-accumulates for one input, all T timesteps counted, the stem once."""
+
+    parameters: int
+    macs: int
+
+
+@torch.no_grad()
+def cost(network: Network, shape: Sequence[int]) -> Cost:
+    """Count parameters and multiply-accumulates for one input of ``shape`` [C, H, W].
+
+    Behind the stem a spiking network adds a weight where there is a spike and does nothing else: of its MACs only the
+    share θ are additions done.
+    """
+    training = network.training
+    network.eval()
+    functional.reset_net(network)
+    with FlopCounterMode(display=False) as counter:
+        network(next(network.parameters()).new_zeros(1, *shape))
+    functional.reset_net(network)
+    network.train(training)
+    return Cost(sum(p.numel() for p in network.parameters() if p.requires_grad), counter.get_total_flops() // 2)
+
+
+def neurons(network: nn.Module) -> dict[str, nn.Module]:
+    """Spiking neurons of a network by name, ours and SpikingJelly's."""
+    return {name: m for name, m in network.named_modules() if isinstance(m, base.MemoryModule)}
+
+
+def compile_neurons(network: nn.Module) -> None:
+    """Fuse the timesteps of each neuron into one kernel; without a C++ compiler on the CPU, leave them as they are."""
+    if next(network.parameters()).device.type == "cpu" and not _has_cpp_compiler():
+        warnings.warn("no C++ compiler: the neurons are not compiled, and training is slower", stacklevel=2)
+        return
+    for module in neurons(network).values():
+        module.compile()
+
+
+def _has_cpp_compiler() -> bool:
+    try:
+        cpp_builder.get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return False
+    return True
+
+
+def sync_norms(network: nn.Module) -> nn.Module:
+    """Let every batch norm take its mean and variance over all processes; returns the network, changed in place."""
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = _SyncedBatchNorm2d
+    return network
+
+
+class _SyncedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over all processes, for equal shares of a batch. torch's own, SyncBatchNorm, refuses the CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        moments = torch.stack([x.float().mean((0, 2, 3)), x.float().square().mean((0, 2, 3))])
+        mean, square = all_reduce(moments) / torch.distributed.get_world_size()
+        var = square - mean.square()
+        n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * n / (n - 1), self.momentum)
+        scale = self.weight * (var + self.eps).rsqrt()
+        return (x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+
+
+def _stem(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
+
+
+def _synapses(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> layer.SeqToANNContainer:
+    """Convolution and batch norm over all T·N maps; the container merges T and N before and parts them after."""
+    return layer.SeqToANNContainer(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs)
     )

@@ -1,162 +1,188 @@
-"""The two training loops of the book: one neuron fitted to a density, and a network fitted to pictures."""
+"""Train a network: one loop for every data set, network, device and number of processes."""
 
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from spikingjelly.activation_based import base, functional, monitor
-from torch import Tensor, nn
-from torch.distributions import Distribution
+from lightning_fabric import Fabric
+from spikingjelly.activation_based import functional
+from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from atif_lib import data
-from atif_lib.quantization import sqnr_db
+from atif_lib import augment, data
+from atif_lib.checkpoints import Checkpoint, Progress, stop_requests
+from atif_lib.evaluation import evaluate
+from atif_lib.networks import Network, compile_neurons, neurons, sync_norms
 
-__all__ = ["Recipe", "evaluate", "expected_sqnr_db", "fit_neuron", "train"]
+__all__ = ["Recipe", "schedule", "train"]
 
 
-def fit_neuron(
-    neuron: nn.Module,
-    density: Distribution,
-    *,
-    target: Literal["relu", "input"] = "relu",
-    steps: int = 5000,
-    batch_size: int = 1024,
-    lr: float = 1e-3,
-    seed: int = 0,
-    log_every: int = 100,
-) -> Iterator[dict[str, Any]]:
-    r"""Learn the thresholds of one neuron from random input, and say how it goes.
+@dataclass(frozen=True)
+class Recipe:
+    """Hyperparameters. Augmentations and mixes are those of :mod:`atif_lib.augment`.
 
-    .. math:: L(i, \hat y) = E[(x - \hat y)^2]
-
-    Args:
-        neuron: one of :mod:`atif_lib.neurons` in step mode ``'m'``.
-        density: distribution of the constant input current.
-        target: what the decoded spikes are compared with: ``'relu'`` is x = ReLU(i), ``'input'`` is x = i, negative
-            currents included, as Eq. 13 is printed.
-        steps: Adam updates, one batch each.
-        batch_size: currents drawn for an update.
-        lr: Adam's learning rate; the paper's is 1e-3.
-        seed: of the draws.
-        log_every: updates between two reports.
-
-    Yields:
-        A dictionary of step, sqnr_db (exact to the grid of :func:`expected_sqnr_db`) and thresholds, from step 0.
-
-    Raises:
-        ValueError: ``target`` is neither of the two.
-
-    Source: Section 3.3.
+    ``warmup`` is a share of all updates; ``precision`` is Lightning Fabric's; ``clip`` bounds the norm of the gradient.
+    Weights decay; thresholds, biases and norms do not, and thresholds have a learning rate of their own.
     """
-    if target not in ("relu", "input"):
-        raise ValueError(f"target must be 'relu' or 'input', got {target!r}")
-    generator = torch.Generator().manual_seed(seed)
-    parameters = list(neuron.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=lr) if parameters else None
-    for step in tqdm(range(steps + 1), desc="fit", leave=False, disable=None):
-        if step % log_every == 0 or step == steps:
-            yield {
-                "step": step,
-                "sqnr_db": expected_sqnr_db(neuron, density),
-                "thresholds": neuron.thresholds.flatten().tolist(),
-            }
-        if optimizer is None or step == steps:
-            continue
-        i = density.icdf(torch.rand(batch_size, generator=generator, dtype=torch.float64)).float()
-        x = i.relu() if target == "relu" else i
-        loss = (x - _respond(neuron, i)).square().mean()  # Eq. 13
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-
-@torch.no_grad()
-def expected_sqnr_db(neuron: nn.Module, density: Distribution, points: int = 20001) -> float:
-    """SQNR of a neuron in dB (Eq. 8) for x = ReLU(i), over evenly spaced quantiles of the density of i."""
-    i = density.icdf((torch.arange(points, dtype=torch.float64) + 0.5) / points).float()
-    return sqnr_db(i.relu(), _respond(neuron, i)).item()
-
-
-def _respond(neuron: nn.Module, i: Tensor) -> Tensor:
-    """Return the decoded answer to the constant currents i."""
-    functional.reset_net(neuron)
-    return neuron.decode(neuron(i.expand(neuron.timesteps, *i.shape)))
-
-
-class Recipe(NamedTuple):
-    """How a network is trained: stochastic gradient descent, one warm-up, cosine to zero."""
 
     epochs: int = 3
     batch_size: int = 64
     lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
     threshold_lr: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    schedule: Literal["cosine", "step"] = "cosine"
     warmup: float = 0.2
+    step_epochs: int = 30
+    step_factor: float = 0.9
+    augment: tuple[str, ...] = ("crop", "flip")
+    mix: Literal["mixup", "cutmix"] | None = None
+    label_smoothing: float = 0.0
+    clip: float | None = None
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    channels_last: bool = False
     compile: bool = False
 
 
 def train(
-    network: nn.Module, images: data.Images, recipe: Recipe, *, seed: int = 0, augment: bool = True
+    network: Network,
+    examples: data.Examples,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    resume: bool = False,
+    save_seconds: float = 60.0,
 ) -> Iterator[dict[str, Any]]:
-    """Train a network on pictures and report after each epoch.
+    """Train a network and report after each epoch.
 
-    Weights decay; thresholds, biases and norms do not, and thresholds have a learning rate of their own.
+    What a step draws depends on the seed and the number of the step alone. So a run that is resumed from a checkpoint
+    ends, on the CPU to the last bit, where an uninterrupted one does; and several processes (started by torchrun) draw
+    the same batches and share each between them.
 
     Args:
-        network: maps pictures [N, C, H, W] to logits [N, classes].
-        images: training and test pictures, on the network's device.
+        network: maps inputs [N, C, H, W] to logits [N, classes]; trained in place.
+        examples: training and test examples, put on the device whole.
         recipe: the hyperparameters.
-        seed: of the order of the pictures and of the augmentation.
-        augment: random crop and flip.
+        seed: of the order of the examples and of the augmentation.
+        folder: where checkpoint and metrics.csv are kept; None keeps none.
+        resume: go on from the checkpoint in ``folder``, if there is one, and report its epochs again first.
+        save_seconds: time between two checkpoints; one is also written at the end of an epoch and on Ctrl-C.
 
     Yields:
-        A dictionary of epoch, train_loss, and the metrics of :func:`evaluate`.
+        A dictionary of epoch, seconds (training time so far), train_loss, and the metrics of `evaluate`.
 
     Raises:
-        FloatingPointError: the loss is not finite; the message names the step.
+        ValueError: fewer training examples than a batch, or a batch that the processes cannot share equally.
+        FloatingPointError: the loss is not finite; the message names step and layer.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the checkpoint is written.
 
-    Source: Section 4.1 for the optimizer; the schedule is ours.
+    Source: Section 4.1 for the optimizer; what it leaves out is in :mod:`atif_lib.experiments`.
     """
-    generator = torch.Generator().manual_seed(seed)
-    statistics = data.channel_stats(images.train_images)
-    optimizer = torch.optim.SGD(parameter_groups(network, recipe), momentum=recipe.momentum, nesterov=True)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    updates = recipe.epochs * -(-len(images.train_labels) // recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rates, total_steps=updates, pct_start=recipe.warmup, cycle_momentum=False
-    )
+    fabric = Fabric(devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)), precision=recipe.precision)
+    fabric.launch()
+    steps = _steps_per_epoch(len(examples.train_labels), recipe.batch_size, fabric.world_size)
+    batches = Batches(data.to_device(examples, fabric.device), recipe, seed)
+    share = slice(fabric.global_rank, None, fabric.world_size)
+
+    network = sync_norms(network) if fabric.world_size > 1 else network
+    network.to(fabric.device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
+    optimizer = torch.optim.SGD(parameter_groups(network, recipe), momentum=recipe.momentum, nesterov=recipe.nesterov)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(recipe, steps))
+    checkpoint = Checkpoint(folder, network, optimizer, scheduler)
+    progress = checkpoint.load() if resume else Progress()
+    yield from progress.history
     if recipe.compile:
         compile_neurons(network)
-    for epoch in range(1, recipe.epochs + 1):
-        network.train()
-        losses = []
-        loader = data.batches(
-            images.train_images,
-            images.train_labels,
-            recipe.batch_size,
-            generator,
-            data.random_crop_flip if augment else None,
-        )
-        total = updates // recipe.epochs
-        for pictures, labels in tqdm(loader, desc=f"epoch {epoch}", total=total, leave=False, disable=None):
+    model, optimizer = fabric.setup(network, optimizer)
+
+    first, total = scheduler.last_epoch, recipe.epochs * steps
+    bar = tqdm(total=total * recipe.batch_size, initial=first * recipe.batch_size, unit="ex", leave=False, disable=None)
+    with bar, stop_requests() as stop:
+        for step in range(first, total):
+            epoch, within = divmod(step, steps)
+            network.train()
+            inputs, one, other, weight = batches.draw(epoch, within)
             functional.reset_net(network)
-            loss = cross_entropy(network(data.to_float(pictures, *statistics)), labels)
+            logits = model(inputs[share])
+            loss = weight * cross_entropy(logits, one[share], label_smoothing=recipe.label_smoothing)
+            if recipe.mix:
+                loss += (1 - weight) * cross_entropy(logits, other[share], label_smoothing=recipe.label_smoothing)
             if not loss.isfinite():
-                raise FloatingPointError(f"the loss is {loss.item()} at step {len(losses)} of epoch {epoch}")
+                layer = first_bad_layer(network, inputs[share])
+                raise FloatingPointError(f"the loss is {loss.item()} at step {within} of epoch {epoch + 1}, from {layer}")
             optimizer.zero_grad()
-            loss.backward()
+            fabric.backward(loss)
+            if recipe.clip:
+                fabric.clip_gradients(model, optimizer, max_norm=recipe.clip)
             optimizer.step()
-            schedule.step()
-            losses.append(loss.detach())
-        yield {"epoch": epoch, "train_loss": torch.stack(losses).mean().item()} | evaluate(network, images)
+            scheduler.step()
+            bar.update(recipe.batch_size)
+            progress.losses.append(loss.detach())
+            if complete := within + 1 == steps:
+                progress.close_epoch(fabric, evaluate(network, batches.examples))
+                bar.set_postfix(epoch=epoch + 1, accuracy=progress.history[-1]["test_accuracy"])
+            if fabric.is_global_zero and (complete or stop or checkpoint.age() > save_seconds):
+                checkpoint.save(progress)
+            if stop:
+                raise KeyboardInterrupt
+            if complete:
+                yield progress.history[-1]
+
+
+class Batches:
+    """Training batches, each a function of the seed and of its place alone: shuffled, augmented, mixed, normalized."""
+
+    def __init__(self, examples: data.Examples, recipe: Recipe, seed: int) -> None:
+        self.examples, self.recipe, self.seed = examples, recipe, seed
+        self.normalize, self.change = data.normalizer(examples), augment.compose(recipe.augment)
+
+    def draw(self, epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor | float]:
+        """Inputs [N, C, H, W], the two label vectors of a mix and the weight of the first."""
+        inputs, labels = self.examples.train_inputs, self.examples.train_labels
+        order = self._order(epoch).to(labels.device)
+        part = order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
+        generator = draws(self.seed, epoch, step, device=labels.device)
+        changed = self.change(inputs[part], generator)
+        mixed, one, other, weight = augment.mix(self.recipe.mix, changed, labels[part], generator)
+        return self.normalize(mixed), one, other, weight
+
+    @lru_cache(maxsize=1)  # noqa: B019
+    def _order(self, epoch: int) -> Tensor:
+        return torch.randperm(len(self.examples.train_labels), generator=draws(self.seed, epoch))
+
+
+def draws(*seed: int, device: torch.device | str = "cpu") -> Generator:
+    """Return a generator whose stream belongs to these numbers alone."""
+    return Generator(device).manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+
+
+def schedule(recipe: Recipe, steps: int) -> Callable[[int], float]:
+    """Return the factor on the learning rates as a function of the update, for so many steps an epoch."""
+    total = recipe.epochs * steps
+    warm = recipe.warmup * total
+
+    def factor(update: int) -> float:
+        if update < warm:
+            return (update + 1) / (warm + 1)
+        if recipe.schedule == "step":
+            return recipe.step_factor ** (update // (recipe.step_epochs * steps))
+        return 0.5 * (1 + math.cos(math.pi * (update - warm) / (total - warm)))
+
+    return factor
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Split the parameters: weights decay, norms and biases do not, thresholds learn at their own rate."""
-    thresholds = [p for m in network.modules() if isinstance(m, base.MemoryModule) for p in m.parameters()]
+    thresholds = [p for m in neurons(network).values() for p in m.parameters()]
     others = [p for p in network.parameters() if all(p is not q for q in thresholds)]
     groups = [
         {"params": [p for p in others if p.dim() > 1], "lr": recipe.lr, "weight_decay": recipe.weight_decay},
@@ -167,40 +193,31 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, images: data.Images, batch_size: int = 500) -> dict[str, Any]:
-    r"""Test accuracy and sparsity of a network.
+def first_bad_layer(network: nn.Module, inputs: Tensor) -> str:
+    """Name the first layer whose output is not finite for these inputs."""
+    bad: list[str] = []
 
-    .. math:: \theta = \frac{1}{n\, m\, T} \sum_{t=1}^{T} \sum_{i,j} z_{i,j}(t)
+    def look(name: str, output: Any) -> None:
+        if isinstance(output, Tensor) and not output.isfinite().all():
+            bad.append(name)
 
-    Args:
-        network: the network; its spiking neurons are found by type.
-        images: its test pictures are used, all of them.
-        batch_size: pictures at a time.
-
-    Returns:
-        test_accuracy in percent and, where the network spikes, theta (Eq. 20 for each layer, averaged over layers as
-        in the paper), theta_layers, and spikes_per_neuron = T·theta.
-    """
-    network.eval()
-    statistics = data.channel_stats(images.train_images)
-    correct = 0
-    rates = monitor.OutputMonitor(network, base.MemoryModule, lambda z: z.float().mean() * z.shape[1])
-    # Kernels compiled for the training's batches are not compiled again for the test's.
-    with rates, torch.compiler.set_stance("force_eager"):
-        for pictures, labels in data.batches(images.test_images, images.test_labels, batch_size):
-            functional.reset_net(network)
-            correct += (network(data.to_float(pictures, *statistics)).argmax(1) == labels).sum()
-        layers = {name: torch.stack(rates[name]).sum() / len(images.test_labels) for name in rates.monitored_layers}
-    metrics = {"test_accuracy": 100 * correct.item() / len(images.test_labels)}
-    if layers:
-        theta = torch.stack(list(layers.values())).mean().item()
-        metrics |= {"theta": theta, "theta_layers": {k: v.item() for k, v in layers.items()}}
-        metrics["spikes_per_neuron"] = theta * network.timesteps
-    return metrics
+    leaves = [(name, m) for name, m in network.named_modules() if not list(m.children())]
+    hooks = [m.register_forward_hook(lambda m, i, output, name=name: look(name, output)) for name, m in leaves]
+    functional.reset_net(network)
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            network(inputs)
+    except ValueError:  # a neuron that refuses NaN comes behind the layer that made it
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return f"layer {bad[0]}" if bad else "the loss itself: every layer is finite"
 
 
-def compile_neurons(network: nn.Module) -> None:
-    """Fuse the timesteps of each neuron into one kernel; needs a C++ compiler on the CPU."""
-    for module in network.modules():
-        if isinstance(module, base.MemoryModule):
-            module.compile()
+def _steps_per_epoch(examples: int, batch_size: int, processes: int) -> int:
+    if not 1 <= batch_size <= examples:
+        raise ValueError(f"batch_size={batch_size}: must be from 1 to the {examples} training examples")
+    if batch_size % processes:
+        raise ValueError(f"batch_size={batch_size}: must be a multiple of the {processes} processes")
+    return examples // batch_size

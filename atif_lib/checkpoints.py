@@ -1,0 +1,131 @@
+"""Checkpoints: a training that was interrupted, in any way and at any moment, goes on with nothing lost."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+__all__ = ["Checkpoint", "Progress", "StopRequest", "stop_requests"]
+
+
+@dataclass
+class Progress:
+    """How far a training is: the metrics of its epochs, the losses of the one under way, and the seconds it took."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+    begun: float = field(default_factory=time.perf_counter)
+
+    def elapsed(self) -> float:
+        """Training time in seconds, earlier sittings included."""
+        return self.seconds + time.perf_counter() - self.begun
+
+    def close_epoch(self, fabric: Fabric, metrics: dict[str, Any]) -> None:
+        """Add an epoch to the history."""
+        loss = fabric.all_reduce(torch.stack(self.losses).mean()).item()
+        self.history.append({"epoch": len(self.history) + 1, "seconds": self.elapsed(), "train_loss": loss} | metrics)
+        self.losses.clear()
+
+
+class Checkpoint:
+    """The state of a training in ``folder/checkpoint.pt``, and its metrics in ``folder/metrics.csv``.
+
+    A file is replaced in one move once the new one is whole on the disk: a crash or a full disk while writing leaves
+    the one before. With ``folder=None`` nothing is kept.
+    """
+
+    def __init__(self, folder: Path | None, network: nn.Module, optimizer: Any, scheduler: Any) -> None:
+        self.folder = folder
+        self.parts = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
+        self.saved = time.perf_counter()
+
+    def age(self) -> float:
+        """Seconds since the last checkpoint."""
+        return time.perf_counter() - self.saved
+
+    def save(self, progress: Progress) -> None:
+        """Write the checkpoint; OSError names the file and says what is left."""
+        if self.folder is None:
+            return
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"history": progress.history, "losses": progress.losses, "seconds": progress.elapsed()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write(self.folder / "checkpoint.pt", lambda path: torch.save(state, path))
+        table = pd.DataFrame(progress.history).drop(columns="theta_layers", errors="ignore")
+        write(self.folder / "metrics.csv", lambda path: table.to_csv(path, index=False))
+        self.saved = time.perf_counter()
+
+    def load(self) -> Progress:
+        """Restore network, optimizer and schedule in place; nothing where there is no checkpoint.
+
+        Raises:
+            ValueError: the checkpoint is of another network or recipe, or not readable.
+        """
+        path = self.folder / "checkpoint.pt" if self.folder else None
+        if path is None or not path.is_file():
+            return Progress()
+        device = next(self.parts["network"].parameters()).device
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+        except Exception as error:  # torch raises many kinds for a file that it did not write
+            raise ValueError(f"{path} is not a checkpoint of this run ({error}); delete it to start anew") from error
+        return Progress(state["history"], state["losses"], state["seconds"])
+
+
+def write(path: Path, write_to: Any) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        write_to(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch.save: RuntimeError on a full disk
+        temporary.unlink(missing_ok=True)
+        kept = "the one before is kept" if path.exists() else "there is none yet"
+        raise OSError(f"cannot write {path} ({kept}): {error}") from error
+
+
+class StopRequest:
+    """True once Ctrl-C was pressed or SIGTERM came."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __bool__(self) -> bool:
+        return self.came
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Turn the first Ctrl-C or SIGTERM into a flag, so that a step is never left half done; the second one stops."""
+    stop, before = StopRequest(), {}
+
+    def note(number: int, frame: Any) -> None:
+        stop.came = True
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, where signals do not arrive
+        before = {}
+    try:
+        yield stop
+    finally:
+        restore()

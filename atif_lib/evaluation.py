@@ -1,0 +1,82 @@
+"""What a trained network does: accuracy, also after fewer timesteps, sparsity, and which classes it confuses."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import base, functional, monitor
+from torch import Tensor, nn
+
+from atif_lib import data
+from atif_lib.networks import Network
+
+__all__ = ["accuracy_over_time", "confusion", "evaluate", "predictions"]
+
+
+@torch.no_grad()
+def evaluate(network: Network, examples: data.Examples, batch_size: int = 500) -> dict[str, Any]:
+    r"""Test accuracy and sparsity of a network.
+
+    .. math:: \theta = \frac{1}{n\, m\, T} \sum_{t=1}^{T} \sum_{i,j} z_{i,j}(t)
+
+    Args:
+        network: the network; its spiking neurons are found by type.
+        examples: its test examples are used, all of them.
+        batch_size: examples at a time.
+
+    Returns:
+        test_accuracy in percent and, where the network spikes, theta (Eq. 20 for each layer, averaged over layers as
+        in the paper), theta_layers, theta_neurons (averaged over neurons, so that a large layer counts more), and
+        spikes_per_neuron = T·theta.
+    """
+    spikes = monitor.OutputMonitor(network, base.MemoryModule, _activity)
+    correct = torch.zeros((), dtype=torch.int64)
+    with spikes:
+        for logits, labels in predictions(network, examples, batch_size):
+            correct += (logits.argmax(1) == labels).sum().cpu()
+        layers = {name: torch.stack(spikes[name]).sum(0) for name in spikes.monitored_layers}
+    metrics = {"test_accuracy": 100 * correct.item() / len(examples.test_labels)}
+    if layers:
+        theta = {name: (fired / places).item() for name, (fired, places) in layers.items()}
+        fired, places = torch.stack(list(layers.values())).sum(0)
+        metrics |= {"theta": sum(theta.values()) / len(theta), "theta_neurons": (fired / places).item()}
+        metrics |= {"spikes_per_neuron": metrics["theta"] * network.timesteps, "theta_layers": theta}
+    return metrics
+
+
+def _activity(spikes: Tensor) -> Tensor:
+    """Count the spikes of a layer, and the neurons times timesteps that could have fired."""
+    return torch.stack([spikes.sum(dtype=torch.float64), spikes.new_tensor(spikes.numel(), dtype=torch.float64)])
+
+
+@torch.no_grad()
+def accuracy_over_time(network: Network, examples: data.Examples, batch_size: int = 500) -> list[float]:
+    """Test accuracy in percent if the readout is taken after 1, 2, ... T timesteps of the same run."""
+    correct = torch.zeros(network.timesteps, dtype=torch.int64)
+    for logits, labels in predictions(network, examples, batch_size, network.over_time):
+        correct += (logits.argmax(2) == labels).sum(1).cpu()
+    return (100 * correct / len(examples.test_labels)).tolist()
+
+
+@torch.no_grad()
+def confusion(network: Network, examples: data.Examples, batch_size: int = 500) -> Tensor:
+    """Test examples of each class (rows) by the class that the network names (columns), int64 [classes, classes]."""
+    classes = len(examples.classes)
+    table = torch.zeros(classes * classes, dtype=torch.int64)
+    for logits, labels in predictions(network, examples, batch_size):
+        table += (labels * classes + logits.argmax(1)).bincount(minlength=classes * classes).cpu()
+    return table.view(classes, classes)
+
+
+def predictions(
+    network: nn.Module, examples: data.Examples, batch_size: int, forward: Callable[[Tensor], Tensor] | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Iterate over logits and labels of the test examples; the network is left in evaluation mode."""
+    network.eval()
+    normalize = data.normalizer(examples)
+    # Kernels compiled for the training's batches are not compiled again for the test's.
+    with torch.compiler.set_stance("force_eager"):
+        for inputs, labels in data.batches(examples.test_inputs, examples.test_labels, batch_size):
+            functional.reset_net(network)
+            yield (forward or network)(normalize(inputs)), labels
+    functional.reset_net(network)
