@@ -38,8 +38,8 @@ class _SoftResetNode(base.MemoryModule):
             raise ValueError(f"v0 must be a fraction of the threshold in [0, 1], got {v0}")
         if surrogate not in ("relative", "absolute"):
             raise ValueError(f"surrogate must be 'relative' or 'absolute', got {surrogate!r}")
-        if not slope > 0:
-            raise ValueError(f"slope must be positive, got {slope}")
+        if not 0 < slope < math.inf:
+            raise ValueError(f"slope must be positive and finite, got {slope}")
         self.timesteps, self.v0, self.surrogate, self.detach_reset = timesteps, v0, surrogate, detach_reset
         self.surrogate_function = surrogates.Sigmoid(alpha=slope)
         self.step_mode = step_mode
@@ -90,19 +90,21 @@ class _SoftResetNode(base.MemoryModule):
             spikes: output of this neuron, shape [T, N, *].
 
         Returns:
-            The estimate, shape [N, *], in the unit of the thresholds.
+            The estimate, shape [N, *], in the unit of the thresholds and the wider of the two dtypes.
 
         Raises:
-            ValueError: the first dimension of ``spikes`` is not T.
+            ValueError: the first dimension of ``spikes`` is not T, or there are not as many channels as thresholds.
         """
         if spikes.dim() < 2 or spikes.shape[0] != self.timesteps:
             raise ValueError(f"spikes must have shape [T={self.timesteps}, N, *], got {tuple(spikes.shape)}")
-        return _over_channels(self.thresholds, spikes)[0] * spikes.mean(0)
+        thresholds = self.thresholds
+        rate = spikes.mean(0, dtype=torch.promote_types(spikes.dtype, thresholds.dtype))
+        return _over_channels(thresholds, spikes, "spikes")[0] * rate
 
     def _check_input(self, x_seq: Tensor, t: int) -> None:
+        if self.step_mode == "m" and x_seq.shape[:1] != (self.timesteps,):
+            raise ValueError(f"input must have shape [T={self.timesteps}, N, *], got {tuple(x_seq.shape)}")
         steps = x_seq.shape[0]
-        if self.step_mode == "m" and steps != self.timesteps:
-            raise ValueError(f"input must have T={self.timesteps} timesteps in its first dimension, got {steps}")
         if t + steps > self.timesteps:
             raise ValueError(
                 f"timestep {t + steps} is past timesteps={self.timesteps}: call functional.reset_net between inputs"
@@ -174,7 +176,8 @@ class ATIFu(_SoftResetNode):
 
     Args:
         timesteps: T, at least 1.
-        threshold: initial :math:`V_{th}`, positive; a tensor of shape [C] makes one for each channel.
+        threshold: initial :math:`V_{th}`, from 1e-6 to 1e6, where it then stays; a tensor of shape [C] makes one for
+            each channel.
         **options: as for :class:`IF`.
 
     Raises:
@@ -185,7 +188,7 @@ class ATIFu(_SoftResetNode):
 
     def __init__(self, timesteps: int = 4, threshold: float | Tensor = 1.0, **options) -> None:
         super().__init__(timesteps, **options)
-        self.log_threshold = nn.Parameter(_positive("threshold", threshold).log())
+        self.log_threshold = nn.Parameter(_learned_log(threshold))
 
     @property
     def thresholds(self) -> Tensor:
@@ -210,7 +213,8 @@ class ATIFnu(_SoftResetNode):
 
     Args:
         timesteps: T, at least 1.
-        threshold: initial :math:`p_1`; the p start evenly spaced. A tensor of shape [C] makes p for each channel.
+        threshold: initial :math:`p_1`; the p start evenly spaced, with steps from 1e-6 to 1e6, where they then stay.
+            A tensor of shape [C] makes p for each channel.
         form: ``'telescoping'`` or ``'printed'``.
         **options: as for :class:`IF`.
 
@@ -234,8 +238,8 @@ class ATIFnu(_SoftResetNode):
         if form == "printed" and timesteps != 4:
             raise ValueError(f"form='printed' is given for timesteps=4 only, got timesteps={timesteps}")
         self.form = form
-        step = _positive("threshold", threshold) / timesteps
-        self.log_steps = nn.Parameter(step.log().expand(timesteps, *step.shape).clone())
+        log_step = _learned_log(threshold, steps=timesteps)
+        self.log_steps = nn.Parameter(log_step.expand(timesteps, *log_step.shape).clone())
 
     @property
     def p(self) -> Tensor:
@@ -261,16 +265,24 @@ def _positive(name: str, value: float | Tensor) -> Tensor:
     return tensor
 
 
+def _learned_log(threshold: float | Tensor, steps: int = 1) -> Tensor:
+    step = _positive("threshold", threshold) / steps
+    if ((step < _SMALLEST) | (step > _LARGEST)).any():
+        allowed = f"between {steps * _SMALLEST:g} and {steps * _LARGEST:g}"
+        raise ValueError(f"threshold must be {allowed} to be learned, got {(steps * step).tolist()}")
+    return step.log()
+
+
 def _bounded_exp(w: Tensor) -> Tensor:
     return w.clamp(math.log(_SMALLEST), math.log(_LARGEST)).exp()
 
 
-def _over_channels(thresholds: Tensor, x_seq: Tensor) -> Tensor:
+def _over_channels(thresholds: Tensor, x_seq: Tensor, name: str = "input") -> Tensor:
     """Shape thresholds [T] or [T, C] so that they broadcast over x_seq [T, N, C, *]."""
     if thresholds.dim() == 1:
         return thresholds
     if x_seq.dim() < 3 or x_seq.shape[2] != thresholds.shape[1]:
         raise ValueError(
-            f"input must have C={thresholds.shape[1]} channels, one for each threshold, got {tuple(x_seq.shape)}"
+            f"{name} must have C={thresholds.shape[1]} channels, one for each threshold, got {tuple(x_seq.shape)}"
         )
     return thresholds.view(*thresholds.shape, *[1] * (x_seq.dim() - 3))
