@@ -99,7 +99,7 @@ class Recipe(NamedTuple):
 
 
 def train(
-    network: nn.Module, images: data.Images, recipe: Recipe, *, seed: int = 0, augment: bool = True
+    network: nn.Module, images: data.Examples, recipe: Recipe, *, seed: int = 0, augment: bool = True
 ) -> Iterator[dict[str, Any]]:
     """Train a network on pictures and report after each epoch.
 
@@ -121,7 +121,7 @@ def train(
     Source: Section 4.1 for the optimizer; the schedule is ours.
     """
     generator = torch.Generator().manual_seed(seed)
-    statistics = data.channel_stats(images.train_images)
+    statistics = data.channel_stats(images.train_inputs)
     optimizer = torch.optim.SGD(parameter_groups(network, recipe), momentum=recipe.momentum, nesterov=True)
     rates = [group["lr"] for group in optimizer.param_groups]
     updates = recipe.epochs * -(-len(images.train_labels) // recipe.batch_size)
@@ -134,7 +134,7 @@ def train(
         network.train()
         losses = []
         loader = data.batches(
-            images.train_images,
+            images.train_inputs,
             images.train_labels,
             recipe.batch_size,
             generator,
@@ -167,7 +167,7 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, images: data.Images, batch_size: int = 500) -> dict[str, Any]:
+def evaluate(network: nn.Module, images: data.Examples, batch_size: int = 500) -> dict[str, Any]:
     r"""Test accuracy and sparsity of a network.
 
     .. math:: \theta = \frac{1}{n\, m\, T} \sum_{t=1}^{T} \sum_{i,j} z_{i,j}(t)
@@ -182,12 +182,12 @@ def evaluate(network: nn.Module, images: data.Images, batch_size: int = 500) -> 
         in the paper), theta_layers, and spikes_per_neuron = T·theta.
     """
     network.eval()
-    statistics = data.channel_stats(images.train_images)
+    statistics = data.channel_stats(images.train_inputs)
     correct = 0
     rates = monitor.OutputMonitor(network, base.MemoryModule, lambda z: z.float().mean() * z.shape[1])
     # Kernels compiled for the training's batches are not compiled again for the test's.
     with rates, torch.compiler.set_stance("force_eager"):
-        for pictures, labels in data.batches(images.test_images, images.test_labels, batch_size):
+        for pictures, labels in data.batches(images.test_inputs, images.test_labels, batch_size):
             functional.reset_net(network)
             correct += (network(data.to_float(pictures, *statistics)).argmax(1) == labels).sum()
         layers = {name: torch.stack(rates[name]).sum() / len(images.test_labels) for name in rates.monitored_layers}
