@@ -104,13 +104,13 @@ class NetworkExperiment:
         """Make the network, before training."""
         return vgg_small(ACTIVATIONS[self.activation], self.timesteps)
 
-    def images(self) -> data.Images:
+    def images(self) -> data.Examples:
         """Its pictures, the first ones where fewer are asked for than there are."""
         images = data.load(self.dataset)
         return images._replace(
-            train_images=images.train_images[: self.train_images],
+            train_inputs=images.train_inputs[: self.train_images],
             train_labels=images.train_labels[: self.train_images],
-            test_images=images.test_images[: self.test_images],
+            test_inputs=images.test_inputs[: self.test_images],
             test_labels=images.test_labels[: self.test_images],
         )
 

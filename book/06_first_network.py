@@ -56,7 +56,7 @@ Markdown(note)
 first = [int((images.test_labels == c).nonzero()[0]) for c in range(10)]
 fig, axes = plt.subplots(2, 5, figsize=(6.4, 3.0))
 for ax, n in zip(axes.flat, first, strict=True):
-    ax.imshow(images.test_images[n].permute(1, 2, 0))
+    ax.imshow(images.test_inputs[n].permute(1, 2, 0))
     ax.set_title(images.classes[images.test_labels[n]], fontsize=11, loc="center")
     ax.axis("off")
 figures.show(
@@ -91,7 +91,7 @@ figures.show_source(VGG.forward)
 
 # %%
 network = vgg_small(ACTIVATIONS["atif-u"], T)
-pictures = data.to_float(images.test_images[:8], *data.channel_stats(images.train_images))
+pictures = data.to_float(images.test_inputs[:8], *data.channel_stats(images.train_inputs))
 with monitor.InputMonitor(network.blocks, layer.Conv2d) as inputs:
     network(pictures)
     seen = {name: inputs[name][0].unique().tolist() for name in inputs.monitored_layers}
@@ -139,9 +139,9 @@ for name in ("relu", "atif-u"):
     torch.manual_seed(0)
     network = vgg_small(ACTIVATIONS[name], experiment.timesteps)
     subset = images._replace(
-        train_images=images.train_images[: experiment.train_images],
+        train_inputs=images.train_inputs[: experiment.train_images],
         train_labels=images.train_labels[: experiment.train_images],
-        test_images=images.test_images[: experiment.test_images],
+        test_inputs=images.test_inputs[: experiment.test_images],
         test_labels=images.test_labels[: experiment.test_images],
     )
     for metrics in train(network, subset, experiment.recipe):

@@ -103,10 +103,10 @@ def fake(tmp_path, monkeypatch):
 
 def check_loads(fake, source):
     images = data.load("cifar10")
-    assert np.array_equal(torch.cat([images.train_images, images.test_images]).numpy(), fake.planes)
+    assert np.array_equal(torch.cat([images.train_inputs, images.test_inputs]).numpy(), fake.planes)
     assert torch.cat([images.train_labels, images.test_labels]).tolist() == fake.labels
     assert (len(images.train_labels), len(images.test_labels)) == (5 * ROWS, ROWS)
-    assert images.train_images.dtype == torch.uint8
+    assert images.train_inputs.dtype == torch.uint8
     assert images.train_labels.dtype == torch.int64
     assert (images.name, images.source, images.sha256) == ("cifar10", source, fake.entry.sha256)
     assert (fake.root / "cifar10.bin").read_bytes() == fake.raw
@@ -416,9 +416,9 @@ def digits(tmp_path_factory):
 def test_digits(digits):
     from sklearn.datasets import load_digits
 
-    assert digits.train_images.shape == (1500, 3, 32, 32)
-    assert digits.test_images.shape == (297, 3, 32, 32)
-    images = torch.cat([digits.train_images, digits.test_images])
+    assert digits.train_inputs.shape == (1500, 3, 32, 32)
+    assert digits.test_inputs.shape == (297, 3, 32, 32)
+    images = torch.cat([digits.train_inputs, digits.test_inputs])
     labels = torch.cat([digits.train_labels, digits.test_labels])
     assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
     assert (images.min(), images.max()) == (0, 255)
@@ -565,14 +565,14 @@ def test_cifar10_is_the_official_one(cifar10):
 
 
 def test_cifar10_as_everyone_knows_it(cifar10):
-    assert cifar10.train_images.shape == (50_000, 3, 32, 32)
-    assert cifar10.test_images.shape == (10_000, 3, 32, 32)
+    assert cifar10.train_inputs.shape == (50_000, 3, 32, 32)
+    assert cifar10.test_inputs.shape == (10_000, 3, 32, 32)
     assert cifar10.train_labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
     assert cifar10.test_labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]
     assert cifar10.train_labels.bincount().tolist() == [5000] * 10
     assert cifar10.test_labels.bincount().tolist() == [1000] * 10
-    assert cifar10.train_images[0, :, 0, 0].tolist() == [59, 62, 63]
+    assert cifar10.train_inputs[0, :, 0, 0].tolist() == [59, 62, 63]
     assert cifar10.source in ("official", "npm")
-    mean, std = data.channel_stats(cifar10.train_images)
+    mean, std = data.channel_stats(cifar10.train_inputs)
     torch.testing.assert_close(mean, torch.tensor([0.49139968, 0.48215841, 0.44653091]), atol=1e-7, rtol=0)
     torch.testing.assert_close(std, torch.tensor([0.24703223, 0.24348513, 0.26158784]), atol=1e-7, rtol=0)

@@ -1,0 +1,141 @@
+"""Data on disk: brought from the first source that works, verified, put in place whole or not at all, read as tensors.
+
+A data set is one file, `NAME.bin` in `data_root`. Where its sha256 is known beforehand, it is held to it. Where the
+file is computed (features of sounds), its source verifies what it computes from, and the file is held to the sha256
+noted in `NAME.source` when it was made.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock
+from torch import Tensor
+from tqdm import tqdm
+
+LOCK_SECONDS = 3600
+
+Source = Callable[[Path], Iterator[np.ndarray]]  # takes a work folder, yields the file's parts in order
+Unpack = Callable[[np.ndarray, bool], tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+class DataUnavailable(RuntimeError):  # noqa: N818
+    """The data is not there and could not be brought; the message says what was tried and what to do."""
+
+
+class DataCorrupt(RuntimeError):  # noqa: N818
+    """The data that is there does not have the expected checksum."""
+
+
+class Examples(NamedTuple):
+    """Inputs with their labels, for training and for testing.
+
+    Inputs are pictures uint8 [N, C, H, W] in 0..255 or features float16 [N, 1, frames, coefficients]; labels are
+    int64 [N] into `classes`; `source` says where the examples came from (official, npm, scikit-learn,
+    folder, ...); `sha256` is that of all of them, also of those that a validation split leaves out.
+    """
+
+    train_inputs: Tensor
+    train_labels: Tensor
+    test_inputs: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+    source: str
+    sha256: str
+
+
+class Dataset(NamedTuple):
+    """How a data set is brought and read: `sources` are tried in order; each yields the parts of the same file."""
+
+    classes: tuple[str, ...]
+    sources: tuple[tuple[str, Source], ...]
+    unpack: Unpack  # the file's bytes, uint8 [bytes], and `validation` to the first four fields of Examples
+    hint: str  # what to do where no source works
+    sha256: str = ""  # of the file; empty where it is computed and so differs between machines
+    parts: int | None = None  # how many a source yields, for the progress bar
+    installed: bool = False  # comes with a package, so that `read` may fetch
+
+
+def data_root() -> Path:
+    """Return the folder of fetched data: $ATIF_DATA, else data/cache of the checkout we run from, else a user cache."""
+    checkout = Path(__file__).resolve().parents[1]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "atif_lib")
+    default = checkout / "data" / "cache" if (checkout / "pyproject.toml").is_file() else cache
+    return Path(os.environ.get("ATIF_DATA") or default).expanduser().absolute()
+
+
+def read(name: str, data: Dataset, validation: bool = False) -> Examples:
+    """Return the verified examples of `data`; DataUnavailable (with the command to run), DataCorrupt."""
+    path = data_root() / f"{name}.bin"
+    if data.installed:
+        fetch(name, data, progress=False)
+    command = f"python -c \"from atif_lib.data import fetch; fetch('{name}')\""
+    try:
+        packed = np.fromfile(path, np.uint8)
+        source, expected = _note(data, path)
+    except OSError as error:
+        raise DataUnavailable(f"{name}: {error}; to fetch it, run: {command}") from error
+    found = hashlib.sha256(packed).hexdigest()
+    if found != expected:
+        raise DataCorrupt(f"{path} has sha256 {found}, not {expected or 'a noted one'}; delete it, then run: {command}")
+    return Examples(*data.unpack(packed, validation), data.classes, name, source, found)
+
+
+def fetch(name: str, data: Dataset, progress: bool = True) -> Path:
+    """Bring `data` into `data_root`, if it is not there, and return its file; DataUnavailable."""
+    path = data_root() / f"{name}.bin"
+    try:
+        if not _is_there(data, path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):  # of two processes, one brings it
+                if not _is_there(data, path):
+                    _bring(data, path, progress)
+    except (OSError, NotImplementedError) as error:  # filelock: NotImplementedError where a file system has no locks
+        raise DataUnavailable(f"{name}: cannot use folder {path.parent}: {error}; set ATIF_DATA to another") from error
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _note(data: Dataset, path: Path) -> tuple[str, str]:
+    """Return the source of the file at `path` and the sha256 that it must have."""
+    note = path.with_suffix(".source")
+    source, noted, *_ = [*(note.read_text("utf-8").split() if note.is_file() else ["unknown"]), "", ""]
+    return source, data.sha256 or noted
+
+
+def _is_there(data: Dataset, path: Path) -> bool:
+    return path.is_file() and file_sha256(path) == _note(data, path)[1]
+
+
+def _bring(data: Dataset, path: Path, progress: bool) -> None:
+    """Write the parts of the first source that has the right ones to `path`; DataUnavailable says why none has."""
+    for left in path.parent.glob(f".{path.stem}-*"):  # by a killed fetch: whoever holds the lock is alone
+        shutil.rmtree(left, ignore_errors=True)
+    failed = []
+    for source, parts in data.sources:
+        with TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent, ignore_cleanup_errors=True) as work:
+            try:
+                new = Path(work, "new.bin")
+                with new.open("wb") as file:
+                    for part in tqdm(parts(Path(work)), f"{path.stem}, {source}", data.parts, disable=not progress):
+                        file.write(part)
+                found = file_sha256(new)
+                if found != (data.sha256 or found):
+                    raise ValueError(f"its examples have not the sha256 {data.sha256}: broken or tampered with")
+                path.with_suffix(".source").write_text(f"{source} {found}", "utf-8")
+                return os.replace(new, path)
+            except Exception as error:  # a source may fail in any way: keep the reason, try the next
+                failed.append(f"  {source}: {type(error).__name__}: {error}")
+    tried = "\n".join(failed)
+    raise DataUnavailable(f"{path.stem}: no source worked for {path.parent}:\n{tried}\nWhat to do: {data.hint}.")
