@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import torch
@@ -10,11 +11,12 @@ from torch.distributions import Distribution, Laplace, Normal
 
 from atif_lib import data
 from atif_lib.facts import analysis_facts, staircase_facts
-from atif_lib.networks import ACTIVATIONS, vgg_small
+from atif_lib.fitting import expected_sqnr_db, fit_neuron
+from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, cost, neurons
 from atif_lib.neurons import IF, ATIFnu, ATIFu
 from atif_lib.quantization import maximise_sqnr, uniform_staircase
 from atif_lib.records import Draft, Record, load, recording
-from atif_lib.training import Recipe, expected_sqnr_db, fit_neuron, train
+from atif_lib.training import Recipe, train
 
 __all__ = ["EXPERIMENTS", "NetworkExperiment", "NeuronExperiment", "find", "run"]
 
@@ -33,6 +35,7 @@ class NeuronExperiment:
     sigma: float = 0.1
     target: str = "relu"
     steps: int = 5000
+    profiles = ("smoke", "laptop")
 
     def at(self, profile: str) -> "NeuronExperiment":
         """Return the experiment at the size of a profile."""
@@ -71,6 +74,7 @@ class ExactExperiment:
 
     summary: str
     measures: str
+    profiles = ("laptop",)
 
     def at(self, profile: str) -> "ExactExperiment":
         """Return the same at every profile."""
@@ -83,47 +87,124 @@ class ExactExperiment:
 
 @dataclass(frozen=True)
 class NetworkExperiment:
-    """A small network trained on pictures; the activation is all that differs between them."""
+    """A network trained on pictures or sounds; a table's row has one for each cell."""
 
     summary: str
+    dataset: str
+    network: str
     activation: str
-    dataset: str = "cifar10"
+    recipe: Recipe
+    size: str = "full"  # the profile of its results: laptop for the small networks, full for the paper's
     timesteps: int = 4
-    recipe: Recipe = field(default_factory=lambda: Recipe(compile=True))
-    train_images: int = 50_000
-    test_images: int = 10_000
+    validation: bool = False  # test on a part of the training data: to choose hyperparameters by
+    limit: int | None = None  # only so many training examples, and as many test examples
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """Profiles that it has; the last is that of its results."""
+        return ("smoke", self.size)
 
     def at(self, profile: str) -> "NetworkExperiment":
         """Return the experiment at the size of a profile."""
-        if profile == "smoke":
-            recipe = self.recipe._replace(epochs=1, compile=False)
-            return dataclasses.replace(self, recipe=recipe, train_images=512, test_images=500)
-        return self
+        if profile != "smoke":
+            return self
+        batch = 64 if self.size == "laptop" else 8
+        recipe = dataclasses.replace(self.recipe, epochs=1, batch_size=batch, compile=False, precision="32-true")
+        return dataclasses.replace(self, recipe=recipe, limit=8 * batch)
 
-    def build(self) -> torch.nn.Module:
-        """Make the network, before training."""
-        return vgg_small(ACTIVATIONS[self.activation], self.timesteps)
+    def build(self, examples: data.Examples) -> Network:
+        """Make the network, before training, with inputs and classes of these examples."""
+        timesteps = 1 if self.activation == "relu" else self.timesteps
+        sizes = {"classes": len(examples.classes), "in_channels": examples.test_inputs.shape[1]}
+        return NETWORKS[self.network](ACTIVATIONS[self.activation], timesteps, **sizes)
 
-    def images(self) -> data.Examples:
-        """Its pictures, the first ones where fewer are asked for than there are."""
-        images = data.load(self.dataset)
-        return images._replace(
-            train_inputs=images.train_inputs[: self.train_images],
-            train_labels=images.train_labels[: self.train_images],
-            test_inputs=images.test_inputs[: self.test_images],
-            test_labels=images.test_labels[: self.test_images],
-        )
+    def examples(self) -> data.Examples:
+        """Its data, the first examples where there is a limit; a small stand-in only where that limit is set."""
+        try:
+            examples = data.load(self.dataset, self.validation)
+        except data.DataUnavailable:
+            if self.limit is None:
+                raise
+            examples = data.load(STAND_INS[self.dataset], self.validation)
+        return examples if self.limit is None else examples.first(self.limit)
 
-    def run(self, draft: Draft, seed: int) -> None:
+    def run(self, draft: Draft, seed: int, **options: Any) -> None:
         """Train, and fill in the record; the accuracy is the last epoch's."""
+        examples = self.examples()
         torch.manual_seed(seed)
-        network, images = self.build(), self.images()
-        draft.data_sha256 = images.sha256
-        for metrics in train(network, images, self.recipe, seed=seed):
-            draft.epochs.append(metrics)
-        draft.result = dict(draft.epochs[-1]) | {
-            "thresholds": {n: m.thresholds.tolist() for n, m in network.named_modules() if hasattr(m, "thresholds")}
+        network = self.build(examples)
+        draft.data_sha256 = examples.sha256
+        draft.epochs = list(train(network, examples, self.recipe, seed=seed, **options))
+        draft.result = draft.epochs[-1] | cost(network, examples.test_inputs.shape[1:])._asdict()
+        draft.result |= {
+            "source": examples.source,
+            "thresholds": {n: m.thresholds.tolist() for n, m in neurons(network).items()},
         }
+        draft.network = network
+
+
+# The paper's protocol (Section 4.1). It does not give batch size, momentum, weight decay, the learning rate of the
+# thresholds or the precision: those are ours. Its "random resize" is read as torchvision's RandomResizedCrop.
+PAPER = Recipe(
+    epochs=900,
+    batch_size=128,
+    lr=0.08,
+    threshold_lr=0.08,
+    nesterov=False,
+    schedule="step",
+    warmup=0.0,
+    augment=("resize", "flip"),
+    mix="mixup",
+    precision="bf16-mixed",
+    channels_last=True,
+    compile=True,
+)
+# "The same training configuration" for sound, but for rate and epochs. A spectrogram is neither resized nor mirrored.
+PAPER_SPEECH = dataclasses.replace(
+    PAPER, epochs=80, lr=1e-3, threshold_lr=1e-3, step_epochs=20, step_factor=0.1, augment=()
+)
+FAST = Recipe(
+    epochs=60,
+    batch_size=256,
+    lr=0.2,
+    warmup=0.1,
+    augment=("crop", "flip", "autoaugment", "cutout"),
+    label_smoothing=0.1,
+    precision="bf16-mixed",
+    channels_last=True,
+    compile=True,
+)
+FAST_SPEECH = dataclasses.replace(FAST, epochs=30, augment=("shift", "mask"))
+SMALL = Recipe(epochs=5, precision="bf16-mixed", compile=True)
+SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"))
+
+TITLES = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "gsc": "Speech Commands, 35 words",
+    "gsc13": "Speech Commands, 13 words",
+}
+STAND_INS = {"cifar10": "digits", "cifar100": "digits", "gsc": "keywords", "gsc13": "keywords"}
+LARGE = (("cifar10", "vgg16"), ("cifar10", "resnet18"), ("cifar100", "vgg16"), ("cifar100", "resnet18"))
+LARGE += (("gsc", "resnet18"), ("gsc13", "resnet18"))
+
+
+def _network_experiments() -> dict[str, NetworkExperiment]:
+    """Every data set with its networks and activations, in our protocol and, where there is one, in the paper's."""
+    found = {}
+    for dataset, network in (*LARGE, *product(("cifar10", "gsc13"), ("small", "resnet8"))):
+        size = "full" if (dataset, network) in LARGE else "laptop"
+        sound = dataset.startswith("gsc")
+        fast, paper = (FAST_SPEECH, PAPER_SPEECH) if sound else (FAST, PAPER)
+        recipes = {"": fast, "-paper": paper} if size == "full" else {"": SMALL_SPEECH if sound else SMALL}
+        for activation, (suffix, recipe) in product(ACTIVATIONS, recipes.items()):
+            summary = f"{TITLES[dataset]}, {network}, {activation}" + (", the paper's protocol" if suffix else "")
+            name = f"{dataset}-{network}-{activation}{suffix}"
+            found[name] = NetworkExperiment(summary, dataset, network, activation, recipe, size)
+    for join in ("add", "iand"):
+        name, base = f"cifar10-resnet8-{join}-atif-u", found["cifar10-resnet8-atif-u"]
+        found[name] = dataclasses.replace(base, network=f"resnet8-{join}", summary=f"{base.summary}, SEW {join}")
+    return found
 
 
 LITERAL = {"surrogate": "absolute", "slope": 1.0}
@@ -140,10 +221,7 @@ EXPERIMENTS: dict[str, NeuronExperiment | NetworkExperiment | ExactExperiment] =
     "toy-laplace": NeuronExperiment("learned threshold, Laplace input", density="laplace"),
     "toy-atif-nu": NeuronExperiment("Fig. 5: learned non-uniform steps", "ATIFnu"),
     "toy-atif-nu-printed": NeuronExperiment("Fig. 5 with Eqs 14-19 as printed", "ATIFnu", {"form": "printed"}),
-    "cifar10-small-relu": NetworkExperiment("small VGG on CIFAR-10, ReLU", "relu", timesteps=1),
-    "cifar10-small-if": NetworkExperiment("small VGG on CIFAR-10, fixed V_th = 1", "if"),
-    "cifar10-small-atif-u": NetworkExperiment("small VGG on CIFAR-10, ATIF-u", "atif-u"),
-    "cifar10-small-atif-nu": NetworkExperiment("small VGG on CIFAR-10, ATIF-nu", "atif-nu"),
+    **_network_experiments(),
 }
 
 
