@@ -5,12 +5,10 @@ Examples are held as they are stored (uint8 pictures, float16 features), and tur
 
 import difflib
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import pad
 
 from atif_lib import pictures, storage
 from atif_lib.storage import DataCorrupt, DataUnavailable, Examples, data_root
@@ -21,12 +19,10 @@ __all__ = [
     "DataUnavailable",
     "Examples",
     "batches",
-    "channel_stats",
     "data_root",
     "fetch",
     "load",
-    "random_crop_flip",
-    "to_float",
+    "normalizer",
 ]
 
 Augment = Callable[[Tensor], Tensor]
@@ -51,27 +47,35 @@ def fetch(name: str, progress: bool = True) -> Path:
     return storage.fetch(name, _dataset(name), progress)
 
 
-def channel_stats(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each channel, float32 [C] in 0..1, of uint8 images [N, C, H, W]."""
-    levels = torch.arange(256, device=images.device, dtype=torch.float64) / 255
-    counts = torch.stack([_uint8(images)[:, c].flatten().bincount(minlength=256) for c in range(images.shape[1])])
+def normalizer(examples: Examples) -> Callable[[Tensor], Tensor]:
+    """Return a function that takes inputs to (inputs - mean) / std, float32, on their device.
+
+    Mean and standard deviation are those of the training inputs: of each channel of pictures [N, C, H, W], of each
+    coefficient of features [N, 1, frames, coefficients]. Inputs may be mixed ones: floats in the same scale.
+    """
+    inputs, shape = examples.train_inputs, examples.train_inputs.shape[1:]
+    mean, std = _picture_statistics(inputs) if inputs.dtype == torch.uint8 else _statistics(inputs)
+
+    def normalize(inputs: Tensor) -> Tensor:
+        if inputs.shape[1:] != shape:
+            raise ValueError(f"inputs {[*inputs.shape]}; allowed: [N, {', '.join(map(str, shape))}]")
+        return inputs.float().sub(mean.to(inputs.device)).div_(std.to(inputs.device))
+
+    return normalize
+
+
+def _picture_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    levels = torch.arange(256, device=images.device, dtype=torch.float64)
+    counts = torch.stack([images[:, c].flatten().bincount(minlength=256) for c in range(images.shape[1])])
     share = counts / counts.sum(1, keepdim=True).double()  # exact whatever the number of pixels
     mean = share @ levels
-    return mean.float(), (share * (levels - mean[:, None]) ** 2).sum(1).sqrt().float()
+    std = (share * (levels - mean[:, None]) ** 2).sum(1).sqrt()
+    return mean.float()[:, None, None], std.float()[:, None, None]
 
 
-def to_float(images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return (images / 255 - mean) / std of uint8 images [N, C, H, W]; mean, std [C] in 0..1 (see `channel_stats`)."""
-    if mean.shape != images.shape[1:2] or std.shape != mean.shape:
-        raise ValueError(f"mean, std of shapes {[*mean.shape]}, {[*std.shape]}; allowed: {[*images.shape[1:2]]} both")
-    mean, std = (value.to(images.device, torch.float32)[:, None, None] for value in (mean, std))
-    return _uint8(images).to(torch.float32).div_(255).sub_(mean).div_(std).to(dtype)
-
-
-def _uint8(images: Tensor) -> Tensor:
-    if images.dtype != torch.uint8 or images.ndim != 4:
-        raise ValueError(f"images are {images.dtype} {[*images.shape]}; allowed: torch.uint8 [N, C, H, W]")
-    return images
+def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+    std, mean = torch.std_mean(features.double(), (0, 1, 2), correction=0)
+    return mean.float(), std.float()
 
 
 def batches(
@@ -87,15 +91,3 @@ def batches(
         order = torch.randperm(len(images), generator=generator, device=generator.device)
     change = augment or (lambda batch: batch)
     return ((change(images[part]), labels[part]) for part in order.to(images.device).split(batch_size))
-
-
-def random_crop_flip(images: Tensor, generator: Generator | None = None, padding: int = 4) -> Tensor:
-    """Crop each image [N, C, H, W] at its own random offset after zero padding; mirror it with probability 1/2."""
-    if images.ndim != 4 or padding < 0:
-        raise ValueError(f"images {[*images.shape]}, padding={padding}; allowed: [N, C, H, W], 0 or more")
-    height, width = images.shape[2:]
-    draw = partial(torch.randint, size=(len(images),), generator=generator, device=getattr(generator, "device", None))
-    top, left, mirror = (draw(high).to(images.device) for high in (2 * padding + 1, 2 * padding + 1, 2))
-    windows = pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view: nothing is copied yet
-    crops = windows[torch.arange(len(images), device=images.device), :, top, left]
-    return torch.where(mirror.bool()[:, None, None, None], crops.flip(3), crops)

@@ -91,7 +91,7 @@ figures.show_source(VGG.forward)
 
 # %%
 network = vgg_small(ACTIVATIONS["atif-u"], T)
-pictures = data.to_float(images.test_inputs[:8], *data.channel_stats(images.train_inputs))
+pictures = data.normalizer(images)(images.test_inputs[:8])
 with monitor.InputMonitor(network.blocks, layer.Conv2d) as inputs:
     network(pictures)
     seen = {name: inputs[name][0].unique().tolist() for name in inputs.monitored_layers}

