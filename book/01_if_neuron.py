@@ -11,11 +11,11 @@
 # **You need** a little Python. Nothing about neurons.
 # :::
 #
-# A neuron in a deep network hands on a number. A {term}`spiking neuron <integrate-and-fire neuron>` hands on a *yes* or a *no*, again and again, for $T$
-# timesteps. {cite:t}`castagnetti2023trainable` start from one observation: counting the yeses of such a neuron is the same as
-# rounding its input to one of $T+1$ values. A signal rounded to few values is a *quantized* signal, and seventy years
-# of engineering know how to quantize well. This book follows the paper from there, equation by equation, and every
-# number in it is made by running the cells that you see.
+# A neuron in a deep network hands on a number. A {term}`spiking neuron <integrate-and-fire neuron>` hands on a *yes* or
+# a *no*, again and again, for $T$ timesteps. {cite:t}`castagnetti2023trainable` start from one observation: counting
+# the yeses of such a neuron is the same as rounding its input to one of $T+1$ values. A signal rounded to few values is
+# a *quantized* signal, and seventy years of engineering know how to quantize well. This book follows the paper from
+# there, equation by equation, and every number in it is made by running the cells that you see.
 
 # %%
 import pandas as pd

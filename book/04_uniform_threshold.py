@@ -170,8 +170,9 @@ summary(
 # the gradient is small, but Adam divides by its size, and the threshold falls at the same steady pace.
 #
 # **A threshold learned on the wrong density.** A threshold fits one width of inputs. If the width changes, the SQNR is
-# that of another point on the curve of {numref}`fig-sqnr-against-threshold`: a threshold of half or of
-# twice the best costs more than 4 dB, the one by overload, the other by granular error. In a network batch normalisation keeps the width in place; see [](06_first_network.py).
+# that of another point on the curve of {numref}`fig-sqnr-against-threshold`: a threshold of half or of twice the best
+# costs more than 4 dB, the one by overload, the other by granular error. In a network batch normalisation keeps the
+# width in place; see [](06_first_network.py).
 #
 # ## Exercises
 #
