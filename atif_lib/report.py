@@ -180,4 +180,4 @@ def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile:
 def _mean_sd(values: Sequence[float]) -> str:
     if not values:
         return "not run"
-    return f"{mean(values):.3g}" if len(values) == 1 else f"{mean(values):.4g} ± {stdev(values):.2g}"
+    return f"{mean(values):.4g}" if len(values) == 1 else f"{mean(values):.4g} ± {stdev(values):.2g}"

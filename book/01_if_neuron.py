@@ -11,11 +11,11 @@
 # **You need** a little Python. Nothing about neurons.
 # :::
 #
-# A neuron in a deep network hands on a number. A spiking neuron hands on a *yes* or a *no*, again and again, for $T$
-# timesteps. {cite:t}`castagnetti2023trainable` start from one observation: counting the yeses of such a neuron is the same as
-# rounding its input to one of $T+1$ values. A signal rounded to few values is a *quantized* signal, and seventy years
-# of engineering know how to quantize well. This book follows the paper from there, equation by equation, and every
-# number in it is made by running the cells that you see.
+# A neuron in a deep network hands on a number. A {term}`spiking neuron <integrate-and-fire neuron>` hands on a *yes* or
+# a *no*, again and again, for $T$ timesteps. {cite:t}`castagnetti2023trainable` start from one observation: counting
+# the yeses of such a neuron is the same as rounding its input to one of $T+1$ values. A signal rounded to few values is
+# a *quantized* signal, and seventy years of engineering know how to quantize well. This book follows the paper from
+# there, equation by equation, and every number in it is made by running the cells that you see.
 
 # %%
 import pandas as pd
@@ -109,7 +109,7 @@ figures.show(
 # neuron has taken in a charge of $8 \times 0.3 = 2.4$, paid out two thresholds as spikes, and still holds $0.4$:
 
 # %%
-trace.iloc[-1]
+trace.set_index("t").T.round(1)
 
 # %% [markdown]
 # ## Decoding: what did the spikes say?
@@ -168,7 +168,8 @@ pd.Series(
         "first spike at i =": i[counts >= 1].min().item(),
         "all spikes from i =": i[counts == 8].min().item(),
         "inputs where formula and simulation differ": int((counts != simulated).sum()),
-    }
+    },
+    dtype=object,  # else whole numbers get decimals
 ).to_frame("T = 8, V_th = 1")
 
 # %% [markdown]

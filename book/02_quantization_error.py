@@ -139,12 +139,12 @@ pd.DataFrame(
         }
         for threshold in (1.0, 0.5, 0.25, 0.173, 0.1, 0.05)
     ]
-).round(3).set_index("V_th")
+).round(3).set_index("V_th").rename_axis(index=None, columns="V_th")
 
 # %% [markdown]
 # At $V_{th} = 1$ the first step is at 0.25, which is $2.5\,\sigma$: almost no input ever causes a spike, and the noise
-# is nearly as strong as the signal. At $V_{th} = 0.05$ almost everything overloads. The best lies where both errors
-# are of a size.
+# is nearly as strong as the signal. At $V_{th} = 0.05$ almost everything overloads. The best lies where the two errors
+# are of similar size.
 #
 # ## The optimum, exactly
 #
@@ -165,7 +165,7 @@ for T in (1, 2, 4, 8, 20):
 
 optimum = pd.DataFrame({"best V_th / σ": {T: o.levels[-1].item() for T, o in best.items()}})
 optimum["SQNR, dB"] = {T: o.sqnr_db for T, o in best.items()}
-optimum.rename_axis("T").round(3)
+optimum.rename_axis(columns="T").round(3)
 
 # %% tags=["hide-input"]
 thresholds = torch.logspace(-0.6, 1.05, 300, dtype=torch.float64)
@@ -176,7 +176,7 @@ for T, curve in curves.items():
     ax.plot(best[T].levels[-1], best[T].sqnr_db, "o", color=line.get_color(), linestyle="none")
 ax.plot([1], gaussian_sqnr_db(*uniform_staircase(torch.tensor(1.0), 4)), "s", color=figures.GREEN, linestyle="none")
 ax.plot([10], curves[4][np.abs(thresholds.numpy() - 10).argmin()], "D", color=figures.GREEN, linestyle="none")
-ax.set(xscale="log", xlabel="threshold $V_{th} / \\sigma$", ylabel="SQNR in dB", ylim=(-1, 23))
+ax.set(xscale="log", xlabel="threshold $V_{th} / \\sigma$", ylabel="SQNR in dB", ylim=(-1, 27))
 ax.set_xticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
 ax.legend(ncols=3, loc="upper left")
 figures.show(

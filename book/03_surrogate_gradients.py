@@ -55,7 +55,7 @@ neuron = ATIFu(timesteps, threshold=0.5, step_mode="m")
 neuron.surrogate_function = TrueStep()
 history = pd.DataFrame(fit_neuron(neuron, Normal(0.0, sigma), steps=600, log_every=200))
 history["V_th"] = history.pop("thresholds").str[0]
-history.set_index("step").round(3)
+history.set_index("step").rename_axis(index=None, columns="step").round(3)
 
 # %% [markdown]
 # It *raises* the threshold, and the SQNR falls. The reason is in Chapter 1: the neuron rounds down. Its estimate is
@@ -122,7 +122,7 @@ for name, detach in [("reset in the graph", False), ("reset detached", True)]:
         z = (q.detach() >= 0).float()
         v = h - (threshold.detach() if detach else threshold) * z
     rows[name] = slopes
-pd.DataFrame(rows, index=[f"t={t}" for t in range(1, 5)]).T.rename_axis("dq/dV_th")
+pd.DataFrame(rows, index=[f"t={t}" for t in range(1, 5)]).T.rename_axis(columns="dq/dV_th")
 
 # %% [markdown]
 # Eq. {eq}`eq-11` holds up to the first spike. (In `ATIFu`, `detach_reset=True` detaches the *spike* in the reset, as
@@ -203,9 +203,9 @@ for name in shown:
     ax.plot(end(gradients[name]), 0, "o", color=line.get_color(), linestyle="none", markersize=8)
 ax.axhline(0, color=figures.BLACK, linewidth=0.8, linestyle="-")
 ax.axvline(1.731, color=figures.GREY, linewidth=1.2, linestyle=":")
-ax.annotate("optimum", (1.731, -0.235), xytext=(1.85, -0.235), color="#444444")
+ax.annotate("optimum", (1.731, -0.265), xytext=(1.85, -0.265), color="#444444")
 ax.set(
-    xscale="log", xlabel="threshold $V_{th} / \\sigma$", ylabel="expected gradient / $\\sigma^2$", ylim=(-0.25, 0.45)
+    xscale="log", xlabel="threshold $V_{th} / \\sigma$", ylabel="expected gradient / $\\sigma^2$", ylim=(-0.29, 0.45)
 )
 ax.set_xticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
 ax.legend(loc="upper left", fontsize=10.5)
@@ -238,7 +238,7 @@ pd.DataFrame(
         }
         for s in (0.01, 0.1, 1.0)
     }
-).round(3).rename_axis("ends at V_th / σ")
+).round(3).rename_axis(columns="ends at V_th / σ")
 
 # %% [markdown]
 # This is why `surrogate="relative"` with slope 4 is the library's default, and why the literal choice remains one
@@ -263,8 +263,8 @@ summary(
 # ## What can go wrong
 #
 # **Too sharp.** As the slope grows the surrogate approaches the true derivative, and its failure comes back: only
-# membranes within a hair of the threshold have a say. At slope 64 descent comes to rest almost where it does with the
-# flat surrogate:
+# membranes within a hair of the threshold have a say. At slope 64 descent comes to rest further out than with the
+# absolute surrogate of slope 1 (3.77):
 
 # %%
 print(f"relative, slope 64, ends at V_th / σ = {end(pull(slope=64.0)):.2f}")
@@ -299,7 +299,8 @@ print(f"relative, slope 64, ends at V_th / σ = {end(pull(slope=64.0)):.2f}")
 #
 # ```{solution} ex-bump
 # :class: dropdown
-# Add the line `neuron.surrogate_function = surrogate.ATan()` after the neuron is made. With the relative argument any
+# Import `surrogate` from `spikingjelly.activation_based` and add the line
+# `neuron.surrogate_function = surrogate.ATan()` after the neuron is made. With the relative argument any
 # bump of about the width of the threshold ends near the optimum; its exact shape matters little.
 # ```
 #

@@ -70,7 +70,7 @@ figures.show_source(fit_neuron)
 steps = {"smoke": 300, "laptop": 5000, "full": 5000}[profile]
 live = pd.DataFrame(fit_neuron(ATIFu(timesteps, step_mode="m"), Normal(0.0, sigma), steps=steps, log_every=steps // 5))
 live["V_th"] = live.pop("thresholds").str[0]
-live.set_index("step").round(3)
+live.set_index("step").rename_axis(index=None, columns="step").round(3)
 
 # %% [markdown]
 # ## Figure 3
@@ -132,9 +132,9 @@ figures.show(
 )
 
 # %% [markdown]
-# In the first thousand updates little seems to happen to the SQNR while the threshold falls at a steady pace; Adam
-# moves $\ln V_{th}$ by its learning rate of $10^{-3}$ a step, whatever the size of the gradient. Then the steps of the
-# staircase reach the bulk of the inputs, and within a few hundred updates the gain is made.
+# The SQNR climbs from the first update on. Adam moves $\ln V_{th}$ by about its learning rate of $10^{-3}$ a step,
+# whatever the size of the gradient, so the threshold at first falls exponentially, to less than half in a thousand
+# updates. After about 3,000 it is near the optimum, where the gradient vanishes, and the curve levels off.
 #
 # ## The claims
 #
@@ -160,7 +160,7 @@ summary(
 
 # %% [markdown]
 # One row is not in the paper. `v0=0.5` lets the membrane start half full, so that the neuron rounds to the *nearest*
-# step ({ref}`ex-half-full`). It has the same number of timesteps, spikes and parameters, and gains another 4 dB. We
+# step ({ref}`ex-half-full`). It has the same number of timesteps and parameters, and gains another 4 dB. We
 # shall need it to judge what non-uniform steps are worth.
 #
 # ## What can go wrong
@@ -170,8 +170,9 @@ summary(
 # the gradient is small, but Adam divides by its size, and the threshold falls at the same steady pace.
 #
 # **A threshold learned on the wrong density.** A threshold fits one width of inputs. If the width changes, the SQNR is
-# that of another point on the curve of {numref}`fig-sqnr-against-threshold`: twice too low costs far more than twice
-# too high. In a network batch normalisation keeps the width in place; see [](06_first_network.py).
+# that of another point on the curve of {numref}`fig-sqnr-against-threshold`: a threshold of half or of twice the best
+# costs more than 4 dB, the one by overload, the other by granular error. In a network batch normalisation keeps the
+# width in place; see [](06_first_network.py).
 #
 # ## Exercises
 #

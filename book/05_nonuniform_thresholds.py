@@ -183,7 +183,7 @@ pd.DataFrame(tally).T
 # makes *fewer* spikes, because an early spike pays a high threshold that later steps cannot make up. Here is one:
 
 # %% tags=["hide-input"]
-thresholds = torch.tensor([1.0, 0.2, 1.6, 1.2], dtype=torch.float64)
+thresholds = torch.tensor([1.0, 1.6, 1.0, 2.0], dtype=torch.float64)
 counts = spike_counts(grid, thresholds)
 fig, ax = plt.subplots()
 ax.plot(grid, counts)
@@ -195,7 +195,7 @@ figures.show(
     fig,
     "not-monotone",
     alt="Number of spikes against input; it rises from 0 to 4 but drops once on the way.",
-    caption="A neuron that is not monotone, with thresholds $V_{th}(t) = 1, 0.2, 1.6, 1.2$: past the mark a larger "
+    caption="A neuron that is not monotone, with thresholds $V_{th}(t) = 1, 1.6, 1, 2$: past the mark a larger "
     "input makes one spike fewer.",
     data={"i": grid, "spikes": counts},
 )
