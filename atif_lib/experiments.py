@@ -2,14 +2,20 @@
 
 import dataclasses
 import difflib
+import os
+import time
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch.distributions import Distribution, Laplace, Normal
 
 from atif_lib import data
+from atif_lib.checkpoints import write
+from atif_lib.environment import CHECKOUT
 from atif_lib.facts import analysis_facts, staircase_facts
 from atif_lib.fitting import expected_sqnr_db, fit_neuron
 from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, cost, neurons
@@ -128,19 +134,20 @@ class NetworkExperiment:
             examples = data.load(STAND_INS[self.dataset], self.validation)
         return examples if self.limit is None else examples.first(self.limit)
 
-    def run(self, draft: Draft, seed: int, **options: Any) -> None:
-        """Train, and fill in the record; the accuracy is the last epoch's."""
-        examples = self.examples()
+    def run(self, draft: Draft, seed: int, folder: Path, resume: bool = False) -> None:
+        """Train, write weights.safetensors, and fill in the record; the accuracy is the last epoch's."""
+        begun, examples = time.perf_counter(), self.examples()
         torch.manual_seed(seed)
         network = self.build(examples)
         draft.data_sha256 = examples.sha256
-        draft.epochs = list(train(network, examples, self.recipe, seed=seed, **options))
+        draft.epochs = list(train(network, examples, self.recipe, seed=seed, folder=folder, resume=resume))
         draft.result = draft.epochs[-1] | cost(network, examples.test_inputs.shape[1:])._asdict()
         draft.result |= {
             "source": examples.source,
             "thresholds": {n: m.thresholds.tolist() for n, m in neurons(network).items()},
         }
-        draft.network = network
+        draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
+        write(folder / "weights.safetensors", lambda path: save_file(network.state_dict(), path))
 
 
 # The paper's protocol (Section 4.1). It does not give batch size, momentum, weight decay, the learning rate of the
@@ -233,22 +240,42 @@ def find(name: str) -> NeuronExperiment | NetworkExperiment | ExactExperiment:
     return EXPERIMENTS[name]
 
 
-def run(name: str, profile: str = "laptop", seed: int = 0) -> Record:
-    """Run an experiment and save its record.
+def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = False, validation: bool = False) -> Record:
+    """Run an experiment and save its record; a network's weights go to its folder of runs.
 
     Args:
         name: one of ``EXPERIMENTS``.
-        profile: ``'smoke'``, ``'laptop'`` or ``'full'``.
+        profile: one of the experiment's; by default that of its results.
         seed: of weights and draws.
+        resume: go on from the checkpoint of an interrupted run.
+        validation: test on examples held out from the training data; the record stays in the folder of runs.
 
     Returns:
-        The record, as it was saved in the results folder.
+        The record, as it was saved.
 
     Raises:
-        ValueError: an unknown name or profile.
-        data.DataUnavailable: its pictures are not there; the message says how to fetch them.
+        ValueError: an unknown name, or a profile that the experiment has not.
+        data.DataUnavailable: its data is not there; the message says how to fetch it.
+        KeyboardInterrupt: after Ctrl-C; with ``resume=True`` it goes on where it stopped.
     """
-    experiment = find(name).at(profile)
-    with recording(name, profile, seed, dataclasses.asdict(experiment)) as draft:
-        experiment.run(draft, seed)
+    experiment = find(name)
+    profile = profile or experiment.profiles[-1]
+    if profile not in experiment.profiles:
+        raise ValueError(f"profile must be one of {', '.join(experiment.profiles)} for {name}, got {profile!r}")
+    experiment, options, results = experiment.at(profile), {}, None
+    if isinstance(experiment, NetworkExperiment):
+        folder = run_folder(name, profile, seed, validation)
+        experiment, options = (
+            dataclasses.replace(experiment, validation=validation),
+            {"folder": folder, "resume": resume},
+        )
+        results = folder if validation else None
+    with recording(name, profile, seed, dataclasses.asdict(experiment), results) as draft:
+        experiment.run(draft, seed, **options)
     return load(draft.path)
+
+
+def run_folder(name: str, profile: str, seed: int, validation: bool = False) -> Path:
+    """Return the folder of a network's checkpoint, metrics.csv and weights, below $ATIF_RUNS or _build/runs."""
+    runs = Path(os.environ.get("ATIF_RUNS") or CHECKOUT / "_build" / "runs")
+    return runs / f"{name}-{profile}-s{seed}{'-validation' if validation else ''}"

@@ -8,13 +8,12 @@ sees it once, and its output is their constant current at every timestep (Ruecka
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from spikingjelly.activation_based import base, functional, layer
 from torch import Tensor, nn
-from torch._inductor import cpp_builder
-from torch._inductor.exc import InvalidCxxCompiler
 from torch.distributed.nn.functional import all_reduce
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,10 +25,13 @@ __all__ = [
     "Cost",
     "Network",
     "Residual",
+    "compile_neurons",
     "cost",
+    "neurons",
     "resnet8",
     "resnet18",
     "set_timesteps",
+    "sync_norms",
     "vgg16",
     "vgg_small",
 ]
@@ -219,6 +221,8 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "resnet18": resnet18,
     "small": vgg_small,
     "resnet8": resnet8,
+    "resnet8-add": partial(resnet8, join="add"),
+    "resnet8-iand": partial(resnet8, join="iand"),
 }
 
 
@@ -261,20 +265,15 @@ def neurons(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def compile_neurons(network: nn.Module) -> None:
-    """Fuse the timesteps of each neuron into one kernel; without a C++ compiler on the CPU, leave them as they are."""
-    if next(network.parameters()).device.type == "cpu" and not _has_cpp_compiler():
-        warnings.warn("no C++ compiler: the neurons are not compiled, and training is slower", stacklevel=2)
+    """Fuse the timesteps of each neuron into one kernel; where torch cannot compile, leave them as they are."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(1))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        warnings.warn(f"the neurons run uncompiled, and slower: torch.compile fails here ({reason})", stacklevel=2)
         return
     for module in neurons(network).values():
         module.compile()
-
-
-def _has_cpp_compiler() -> bool:
-    try:
-        cpp_builder.get_cpp_compiler()
-    except InvalidCxxCompiler:
-        return False
-    return True
 
 
 def sync_norms(network: nn.Module) -> nn.Module:

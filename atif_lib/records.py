@@ -212,11 +212,12 @@ def runs(experiment: str, profile: str | None = None, folder: Path | str | None 
 
 @dataclass
 class Draft:
-    """What a run fills in while it goes; `path` is set once the record is saved."""
+    """What a run fills in while it goes; `earlier_s`: time before an interruption; `path` is set once it is saved."""
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
     data_sha256: str | None = None
+    earlier_s: float = 0.0
     path: Path | None = None
 
 
@@ -242,7 +243,7 @@ def recording(
         data_sha256=draft.data_sha256,
         versions=versions(),
         device=device(),
-        wall_s=round(time.perf_counter() - start, 3),
+        wall_s=round(draft.earlier_s + time.perf_counter() - start, 3),
         peak_memory_mib=peak_memory_mib(),
     )
     draft.path = save(record, folder)

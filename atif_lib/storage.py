@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
@@ -48,6 +49,14 @@ class Examples(NamedTuple):
     name: str
     source: str
     sha256: str
+
+    def to(self, device: torch.device | str) -> "Examples":
+        """Return the same examples on a device."""
+        return self._replace(**{name: getattr(self, name).to(device) for name in self._fields[:4]})
+
+    def first(self, count: int) -> "Examples":
+        """Return the first so many training and test examples."""
+        return self._replace(**{name: getattr(self, name)[:count] for name in self._fields[:4]})
 
 
 class Dataset(NamedTuple):

@@ -73,7 +73,7 @@ def train(
         examples: training and test examples, put on the device whole.
         recipe: the hyperparameters.
         seed: of the order of the examples and of the augmentation.
-        folder: where checkpoint and metrics.csv are kept; None keeps none.
+        folder: where checkpoint and metrics.csv are kept; None keeps nothing.
         resume: go on from the checkpoint in ``folder``, if there is one, and report its epochs again first.
         save_seconds: time between two checkpoints; one is also written at the end of an epoch and on Ctrl-C.
 
@@ -90,7 +90,7 @@ def train(
     fabric = Fabric(devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)), precision=recipe.precision)
     fabric.launch()
     steps = _steps_per_epoch(len(examples.train_labels), recipe.batch_size, fabric.world_size)
-    batches = Batches(data.to_device(examples, fabric.device), recipe, seed)
+    batches = Batches(examples.to(fabric.device), recipe, seed)
     share = slice(fabric.global_rank, None, fabric.world_size)
 
     network = sync_norms(network) if fabric.world_size > 1 else network
@@ -110,15 +110,14 @@ def train(
         for step in range(first, total):
             epoch, within = divmod(step, steps)
             network.train()
-            inputs, one, other, weight = batches.draw(epoch, within)
+            inputs, *targets = (values[share] for values in batches.draw(epoch, within))
             functional.reset_net(network)
-            logits = model(inputs[share])
-            loss = weight * cross_entropy(logits, one[share], label_smoothing=recipe.label_smoothing)
-            if recipe.mix:
-                loss += (1 - weight) * cross_entropy(logits, other[share], label_smoothing=recipe.label_smoothing)
+            loss = mixed_loss(model(inputs), *targets, recipe.label_smoothing)
             if not loss.isfinite():
-                layer = first_bad_layer(network, inputs[share])
-                raise FloatingPointError(f"the loss is {loss.item()} at step {within} of epoch {epoch + 1}, from {layer}")
+                layer = first_bad_layer(network, inputs)
+                raise FloatingPointError(
+                    f"the loss is {loss.item()} at step {within} of epoch {epoch + 1}, from {layer}"
+                )
             optimizer.zero_grad()
             fabric.backward(loss)
             if recipe.clip:
@@ -145,24 +144,31 @@ class Batches:
         self.examples, self.recipe, self.seed = examples, recipe, seed
         self.normalize, self.change = data.normalizer(examples), augment.compose(recipe.augment)
 
-    def draw(self, epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor | float]:
-        """Inputs [N, C, H, W], the two label vectors of a mix and the weight of the first."""
+    def draw(self, epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return inputs [N, C, H, W], the two labels of each, and the weights of the first ones: see `mixed_loss`."""
         inputs, labels = self.examples.train_inputs, self.examples.train_labels
-        order = self._order(epoch).to(labels.device)
-        part = order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
-        generator = draws(self.seed, epoch, step, device=labels.device)
+        part = self._order(epoch)[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
+        part, generator = part.to(labels.device), draws(self.seed, epoch, step)
         changed = self.change(inputs[part], generator)
-        mixed, one, other, weight = augment.mix(self.recipe.mix, changed, labels[part], generator)
-        return self.normalize(mixed), one, other, weight
+        mixed, *targets = augment.mix(self.recipe.mix, changed, labels[part], generator)
+        return self.normalize(mixed), *targets
 
     @lru_cache(maxsize=1)  # noqa: B019
     def _order(self, epoch: int) -> Tensor:
         return torch.randperm(len(self.examples.train_labels), generator=draws(self.seed, epoch))
 
 
-def draws(*seed: int, device: torch.device | str = "cpu") -> Generator:
-    """Return a generator whose stream belongs to these numbers alone."""
-    return Generator(device).manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+def mixed_loss(logits: Tensor, one: Tensor, other: Tensor, weight: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy with two labels for each example, the first weighing ``weight`` and the other the rest."""
+    losses = [
+        cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing) for labels in (one, other)
+    ]
+    return (weight * losses[0] + (1 - weight) * losses[1]).mean()
+
+
+def draws(*seed: int) -> Generator:
+    """Return a generator whose stream belongs to these numbers alone: the CPU's, the same for every device."""
+    return Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
 
 
 def schedule(recipe: Recipe, steps: int) -> Callable[[int], float]:
