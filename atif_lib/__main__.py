@@ -1,4 +1,4 @@
-"""Command line: ``python -m atif_lib {list,train,figure,report,data}``."""
+"""Command line: ``python -m atif_lib {list,train,evaluate,table,figure,report,data}``."""
 
 import argparse
 import os
@@ -6,32 +6,50 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+PROFILES = ("smoke", "laptop", "full")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors that a user can mend are one line on standard error and exit status 2."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options) or 0
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, FloatingPointError) as error:
         print(f"atif_lib: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("atif_lib: interrupted; a network's training goes on with --resume", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m atif_lib", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    commands.add_parser("list", help="list the experiments").set_defaults(command=_list)
+    listing = commands.add_parser("list", help="list the experiments")
+    listing.add_argument("words", nargs="*", help="only those whose names have all of these")
+    listing.set_defaults(command=_list)
 
     train = commands.add_parser("train", help="run an experiment and save its record")
     train.add_argument("name", help="see `list`")
-    train.add_argument("--profile", default="laptop", choices=("smoke", "laptop", "full"))
+    train.add_argument("--profile", choices=PROFILES, help="by default that of the experiment's results")
     train.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
+    train.add_argument("--validation", action="store_true", help="test on held-out training examples, to choose by")
+    train.add_argument("--dry-run", action="store_true", help="only a few steps, to tell what the run would cost")
     train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="test a trained network again, after each timestep too")
+    evaluate.add_argument("run", help="a run's name, for example cifar10-small-atif-u-laptop-s0")
+    evaluate.set_defaults(command=_evaluate)
+
+    table = commands.add_parser("table", help="a table of the paper beside our records")
+    table.add_argument("number", type=int, choices=(1, 2, 3))
+    table.set_defaults(command=_table)
 
     figure = commands.add_parser("figure", help="make a figure of the paper again: SVG, PNG and CSV")
     figure.add_argument("number", help="its number in the paper, for example 3 or 3A")
-    figure.add_argument("--profile", default="laptop", choices=("smoke", "laptop", "full"))
+    figure.add_argument("--profile", default="laptop", choices=PROFILES)
     figure.add_argument("--out", type=Path, default=Path("_build/figures"), help="folder to write to")
     figure.set_defaults(command=_figure)
 
@@ -50,18 +68,44 @@ def _parser() -> argparse.ArgumentParser:
 def _list(options: argparse.Namespace) -> None:
     from atif_lib.experiments import EXPERIMENTS
 
-    width = max(map(len, EXPERIMENTS))
-    for name, experiment in EXPERIMENTS.items():
-        print(f"{name:{width}}  {experiment.summary}")
+    names = [name for name in EXPERIMENTS if all(word in name for word in options.words)]
+    if not names:
+        raise ValueError(f"no experiment's name has {' and '.join(options.words)}; see `list` without words")
+    for name in names:
+        print(f"{name:{max(map(len, names))}}  {EXPERIMENTS[name].profiles[-1]:6}  {EXPERIMENTS[name].summary}")
 
 
 def _train(options: argparse.Namespace) -> None:
-    from atif_lib.experiments import run
+    from atif_lib import runs
 
+    if options.dry_run:
+        for label, value in runs.estimate(options.name, options.profile).items():
+            print(f"{label:20} {value}")
+        return
     for seed in options.seeds:
-        record = run(options.name, options.profile, seed)
+        record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
         print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s)", flush=True)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from atif_lib.evaluation import accuracy_over_time, evaluate
+    from atif_lib.runs import trained
+
+    network, examples = trained(options.run)
+    metrics = evaluate(network, examples)
+    print(f"{len(examples.test_labels):,} test examples of {examples.name}, source {examples.source}")
+    print("\n".join(f"{k:18} {v:.4g}" for k, v in metrics.items() if not isinstance(v, dict)))
+    for layer, theta in metrics.get("theta_layers", {}).items():
+        print(f"{'theta of ' + layer:30} {theta:.4f}")
+    for t, accuracy in enumerate(accuracy_over_time(network, examples), 1):
+        print(f"after {t} timesteps   {accuracy:.2f} %")
+
+
+def _table(options: argparse.Namespace) -> None:
+    from atif_lib.report import paper_table
+
+    print(paper_table(options.number).to_string())
 
 
 def _figure(options: argparse.Namespace) -> None:
@@ -113,9 +157,9 @@ def _data(options: argparse.Namespace) -> None:
     from atif_lib.data import fetch, load
 
     fetch(options.name)
-    images = load(options.name)
-    counts = f"{len(images.train_labels):,} training and {len(images.test_labels):,} test images"
-    print(f"{images.name}: {counts}, source {images.source}, sha256 {images.sha256[:12]}… verified")
+    found = load(options.name)
+    counts = f"{len(found.train_labels):,} training and {len(found.test_labels):,} test examples"
+    print(f"{found.name}: {counts}, source {found.source}, sha256 {found.sha256[:12]}… verified")
 
 
 if __name__ == "__main__":

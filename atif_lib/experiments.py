@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import os
 import time
 from dataclasses import dataclass, field
 from itertools import product
@@ -15,16 +14,15 @@ from torch.distributions import Distribution, Laplace, Normal
 
 from atif_lib import data
 from atif_lib.checkpoints import write
-from atif_lib.environment import CHECKOUT
 from atif_lib.facts import analysis_facts, staircase_facts
 from atif_lib.fitting import expected_sqnr_db, fit_neuron
 from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, cost, neurons
 from atif_lib.neurons import IF, ATIFnu, ATIFu
 from atif_lib.quantization import maximise_sqnr, uniform_staircase
-from atif_lib.records import Draft, Record, load, recording
+from atif_lib.records import Draft
 from atif_lib.training import Recipe, train
 
-__all__ = ["EXPERIMENTS", "NetworkExperiment", "NeuronExperiment", "find", "run"]
+__all__ = ["EXPERIMENTS", "NetworkExperiment", "NeuronExperiment", "find"]
 
 NEURONS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu}
 DENSITIES = {"gaussian": lambda sigma: Normal(0.0, sigma), "laplace": lambda sigma: Laplace(0.0, sigma / 2**0.5)}
@@ -238,44 +236,3 @@ def find(name: str) -> NeuronExperiment | NetworkExperiment | ExactExperiment:
         near = difflib.get_close_matches(name, EXPERIMENTS, cutoff=0.4) or list(EXPERIMENTS)
         raise ValueError(f"unknown experiment {name!r}: did you mean {', '.join(near)}?")
     return EXPERIMENTS[name]
-
-
-def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = False, validation: bool = False) -> Record:
-    """Run an experiment and save its record; a network's weights go to its folder of runs.
-
-    Args:
-        name: one of ``EXPERIMENTS``.
-        profile: one of the experiment's; by default that of its results.
-        seed: of weights and draws.
-        resume: go on from the checkpoint of an interrupted run.
-        validation: test on examples held out from the training data; the record stays in the folder of runs.
-
-    Returns:
-        The record, as it was saved.
-
-    Raises:
-        ValueError: an unknown name, or a profile that the experiment has not.
-        data.DataUnavailable: its data is not there; the message says how to fetch it.
-        KeyboardInterrupt: after Ctrl-C; with ``resume=True`` it goes on where it stopped.
-    """
-    experiment = find(name)
-    profile = profile or experiment.profiles[-1]
-    if profile not in experiment.profiles:
-        raise ValueError(f"profile must be one of {', '.join(experiment.profiles)} for {name}, got {profile!r}")
-    experiment, options, results = experiment.at(profile), {}, None
-    if isinstance(experiment, NetworkExperiment):
-        folder = run_folder(name, profile, seed, validation)
-        experiment, options = (
-            dataclasses.replace(experiment, validation=validation),
-            {"folder": folder, "resume": resume},
-        )
-        results = folder if validation else None
-    with recording(name, profile, seed, dataclasses.asdict(experiment), results) as draft:
-        experiment.run(draft, seed, **options)
-    return load(draft.path)
-
-
-def run_folder(name: str, profile: str, seed: int, validation: bool = False) -> Path:
-    """Return the folder of a network's checkpoint, metrics.csv and weights, below $ATIF_RUNS or _build/runs."""
-    runs = Path(os.environ.get("ATIF_RUNS") or CHECKOUT / "_build" / "runs")
-    return runs / f"{name}-{profile}-s{seed}{'-validation' if validation else ''}"

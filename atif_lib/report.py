@@ -19,6 +19,7 @@ from atif_lib.report_page import our_value, paper_value
 __all__ = [
     "check",
     "figure_chapters",
+    "paper_table",
     "readme_table",
     "report_markdown",
     "report_text",
@@ -154,6 +155,29 @@ def update_verdicts(path: Path | str = MANIFEST, runs: Sequence[Record] | None =
 
 def _defaults(manifest: Manifest | None, runs: Sequence[Record] | None) -> tuple[Manifest, Sequence[Record]]:
     return manifest or load(), records.load_all() if runs is None else runs
+
+
+def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> pd.DataFrame:
+    """Tabulate Table 1, 2 or 3 of the paper: a row an experiment, for each metric the paper's value, ours, the verdict.
+
+    Raises:
+        ValueError: the paper has no such table.
+    """
+    manifest, runs = _defaults(manifest, runs)
+    cells = [e for e in manifest.entries if e.where == f"Table {number}"]
+    if not cells:
+        raise ValueError(f"number={number!r}: the paper has Tables 1, 2 and 3")
+    rows: dict[str, dict[str, str]] = {}
+    for entry in cells:
+        part = entry.checks[0]
+        row = rows.setdefault(entry.text.rsplit(":", 1)[0], {"experiment": part.source.experiment})
+        metric = entry.text.rsplit(":", 1)[1].strip(" .")
+        row |= {
+            metric: f"{part.paper:g}",
+            f"{metric}, ours": our_value(part, runs),
+            f"{metric}, verdict": entry.verdict,
+        }
+    return pd.DataFrame(rows).T.fillna("")
 
 
 def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile: str = "laptop") -> pd.DataFrame:

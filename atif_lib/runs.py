@@ -1,0 +1,125 @@
+"""Run an experiment, tell beforehand what it costs, and find its trained network again."""
+
+import dataclasses
+import os
+import re
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from safetensors.torch import load_file
+
+from atif_lib import data
+from atif_lib.environment import CHECKOUT, peak_memory_mib
+from atif_lib.experiments import NetworkExperiment, find
+from atif_lib.networks import Network, cost
+from atif_lib.records import PROFILES, Record, load, recording
+from atif_lib.training import train
+
+__all__ = ["WEIGHTS", "estimate", "run", "run_folder", "trained"]
+
+WEIGHTS = CHECKOUT / "data" / "weights"  # of the small networks, committed
+
+
+def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = False, validation: bool = False) -> Record:
+    """Run an experiment and save its record; a network's weights go to its folder of runs.
+
+    Args:
+        name: one of ``EXPERIMENTS``.
+        profile: one of the experiment's; by default that of its results.
+        seed: of weights and draws.
+        resume: go on from the checkpoint of an interrupted run.
+        validation: test on examples held out from the training data; the record stays in the folder of runs.
+
+    Returns:
+        The record, as it was saved.
+
+    Raises:
+        ValueError: an unknown name, or a profile that the experiment has not.
+        data.DataUnavailable: its data is not there; the message says how to fetch it.
+        KeyboardInterrupt: after Ctrl-C; with ``resume=True`` it goes on where it stopped.
+    """
+    experiment, profile = _at(name, profile)
+    options, results = {}, None
+    if isinstance(experiment, NetworkExperiment):
+        folder = run_folder(name, profile, seed, validation)
+        experiment, options = (
+            dataclasses.replace(experiment, validation=validation),
+            {"folder": folder, "resume": resume},
+        )
+        results = folder if validation else None
+    with recording(name, profile, seed, dataclasses.asdict(experiment), results) as draft:
+        experiment.run(draft, seed, **options)
+    return load(draft.path)
+
+
+def run_folder(name: str, profile: str, seed: int, validation: bool = False) -> Path:
+    """Return the folder of a network's checkpoint, metrics.csv and weights, below $ATIF_RUNS or _build/runs."""
+    runs = Path(os.environ.get("ATIF_RUNS") or CHECKOUT / "_build" / "runs")
+    return runs / f"{name}-{profile}-s{seed}{'-validation' if validation else ''}"
+
+
+def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str, str]:
+    """Tell what a network's run costs on this machine, by taking its first steps; nothing is saved.
+
+    Raises:
+        ValueError: an unknown name or profile, or an experiment without a network.
+        data.DataUnavailable: its data is not there.
+    """
+    experiment, _ = _at(name, profile)
+    if not isinstance(experiment, NetworkExperiment):
+        raise ValueError(f"{name} trains no network: it takes seconds to minutes")
+    examples, recipe = experiment.examples(), experiment.recipe
+    network = experiment.build(examples)
+    parameters, macs = cost(network, examples.test_inputs.shape[1:])
+    # One batch an epoch, so that train() itself tells the time of each update.
+    few = examples.first(recipe.batch_size)._replace(
+        test_inputs=examples.test_inputs[:1], test_labels=examples.test_labels[:1]
+    )
+    clock = [0.0, *(m["seconds"] for m in train(network, few, dataclasses.replace(recipe, epochs=count)))]
+    first, *times = (after - before for before, after in pairwise(clock))
+    step = median(times)
+    updates = recipe.epochs * (len(examples.train_labels) // recipe.batch_size)
+    return {
+        "parameters": f"{parameters:,}",
+        "MACs for one input": f"{macs:,} ({experiment.timesteps if network.timesteps > 1 else 1} timesteps)",
+        "training examples": f"{len(examples.train_labels):,}, source {examples.source}",
+        "updates": f"{updates:,} of {recipe.batch_size} examples in {recipe.epochs} epochs",
+        "seconds an update": f"{step:.3f} (median of {len(times)}; the first, with compilation, {first:.1f})",
+        "training time": f"{step * updates / 3600:.2f} hours, less the tests after each epoch",
+        "peak memory": f"{peak_memory_mib():,.0f} MiB",
+        "device": str(next(network.parameters()).device),
+    }
+
+
+def trained(run_id: str) -> tuple[Network, data.Examples]:
+    """Return the trained network of a run, with the weights in its folder of runs or committed, and its data.
+
+    Raises:
+        ValueError: not the name of a run.
+        FileNotFoundError: it left no weights here.
+        data.DataUnavailable: its data is not there.
+    """
+    parts = re.fullmatch(rf"(.+)-({'|'.join(PROFILES)})-s(\d+)", run_id)
+    if parts is None:
+        raise ValueError(f"run must be named <experiment>-<profile>-s<seed>, got {run_id!r}")
+    experiment, profile = _at(parts[1], parts[2])
+    if not isinstance(experiment, NetworkExperiment):
+        raise ValueError(f"{parts[1]} trains no network")
+    tried = [run_folder(parts[1], profile, int(parts[3])) / "weights.safetensors", WEIGHTS / f"{run_id}.safetensors"]
+    path = next((path for path in tried if path.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"{run_id}: no weights at {' or '.join(map(str, tried))}; `train` makes them")
+    examples = experiment.examples()
+    network = experiment.build(examples)
+    network.load_state_dict(load_file(path))
+    return network.eval(), examples
+
+
+def _at(name: str, profile: str | None) -> tuple[Any, str]:
+    experiment = find(name)
+    profile = profile or experiment.profiles[-1]
+    if profile not in experiment.profiles:
+        raise ValueError(f"profile must be one of {', '.join(experiment.profiles)} for {name}, got {profile!r}")
+    return experiment.at(profile), profile
