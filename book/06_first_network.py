@@ -18,14 +18,16 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 from matplotlib import pyplot as plt
-from spikingjelly.activation_based import functional, layer, monitor
+from spikingjelly.activation_based import functional, monitor
+from torch import nn
 
 from atif_lib import data, figures
+from atif_lib.evaluation import evaluate
 from atif_lib.experiments import EXPERIMENTS
-from atif_lib.networks import ACTIVATIONS, VGG, vgg_small
+from atif_lib.networks import ACTIVATIONS, Network, vgg, vgg_small
 from atif_lib.records import runs
 from atif_lib.report import summary
-from atif_lib.training import evaluate, train
+from atif_lib.training import train
 
 figures.use_style()
 torch.manual_seed(0)
@@ -74,10 +76,16 @@ figures.show(
 # runs for $T$ timesteps. Nothing else differs.
 
 # %%
-figures.show_source(VGG.__init__)
+figures.show_source(vgg)
+
+# %% [markdown]
+# What comes out is a `Network` of three parts, the stem, the blocks and the readout:
 
 # %%
-figures.show_source(VGG.forward)
+figures.show_source(Network.spikes)
+
+# %%
+figures.show_source(Network.forward)
 
 # %% [markdown]
 # Four decisions are in these lines.
@@ -92,7 +100,7 @@ figures.show_source(VGG.forward)
 # %%
 network = vgg_small(ACTIVATIONS["atif-u"], T)
 pictures = data.normalizer(images)(images.test_inputs[:8])
-with monitor.InputMonitor(network.blocks, layer.Conv2d) as inputs:
+with monitor.InputMonitor(network.blocks, nn.Conv2d) as inputs:
     network(pictures)
     seen = {name: inputs[name][0].unique().tolist() for name in inputs.monitored_layers}
 pd.DataFrame({"values at the input of a convolution": seen})
@@ -137,13 +145,8 @@ rows = {}
 for name in ("relu", "atif-u"):
     experiment = EXPERIMENTS[f"cifar10-small-{name}"].at(profile)
     torch.manual_seed(0)
-    network = vgg_small(ACTIVATIONS[name], experiment.timesteps)
-    subset = images._replace(
-        train_inputs=images.train_inputs[: experiment.train_images],
-        train_labels=images.train_labels[: experiment.train_images],
-        test_inputs=images.test_inputs[: experiment.test_images],
-        test_labels=images.test_labels[: experiment.test_images],
-    )
+    network = experiment.build(images)
+    subset = images.first(experiment.limit or len(images.train_labels))
     for metrics in train(network, subset, experiment.recipe):
         rows[name, metrics["epoch"]] = {key: metrics.get(key) for key in ("train_loss", "test_accuracy", "theta")}
 pd.DataFrame(rows).T.rename_axis(["activation", "epoch"]).astype(float).round(3)
