@@ -25,6 +25,7 @@ __all__ = [
     "pieces",
     "realise",
     "realises",
+    "safe_thresholds",
 ]
 
 Number = int | float | Fraction
@@ -201,3 +202,25 @@ def realises(thresholds: Tensor, transitions: Tensor, start: Tensor | float = 0.
     """Say of each neuron, thresholds [*, T], whether its count is monotone and steps up at ``transitions`` [*, T]."""
     found = count_staircase(thresholds, start, tolerance)
     return found.monotone & ((found.transitions - transitions).abs() <= tolerance).all(-1)
+
+
+def safe_thresholds(w: Tensor) -> Tensor:
+    r"""Make four thresholds that realise their telescoping transitions, from any real parameters.
+
+    .. math:: V_1 \ge V_2 \ge V_3 \ge V_4 > 0, \qquad V_2 + V_3 \le 3 V_4
+
+    suffices for the count to step up exactly at :math:`\frac14 V_4, \frac14(V_3 + V_4), \frac14(V_2 + V_3 + V_4)` and
+    :math:`V_1`, from V(0) = 0. In proportions :math:`(V_2, V_3, V_4)` this is a triangle, and a softmax
+    picks a point in it.
+
+    Args:
+        w: shape [*, 5]: three weights of the corners, the logarithm of the scale, that of :math:`V_1 - V_2`.
+
+    Returns:
+        Thresholds, shape [*, 4].
+
+    Source: proved in the book, "What T thresholds can realise".
+    """
+    corners = w.new_tensor([[2.0, 1.0, 1.0], [1.5, 1.5, 1.0], [1.0, 1.0, 1.0]])
+    late = w[..., 3:4].exp() * (w[..., :3].softmax(-1) @ corners)
+    return torch.cat([late[..., :1] + w[..., 4:].exp(), late], -1)

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from atif_lib.limits import GAUSSIAN, lloyd_max
 from atif_lib.quantization import gaussian_sqnr_db, spike_counts
 from atif_lib.realisable import DECODES, best_realisable, gaussian_noise, late_thresholds, shares
-from atif_lib.staircases import count_staircase, order_thresholds, pattern_edges, patterns, pieces, realise, realises
+from atif_lib.staircases import (
+    count_staircase,
+    order_thresholds,
+    pattern_edges,
+    patterns,
+    pieces,
+    realise,
+    realises,
+    safe_thresholds,
+)
 
 SIXTY_FOURTHS = st.integers(1, 200).map(lambda n: n / 64)
 THRESHOLDS = st.lists(SIXTY_FOURTHS, min_size=1, max_size=6)
@@ -86,16 +95,18 @@ def test_late_spikes_need_steep_steps():
     assert [p.spikes for p in pieces(thresholds.tolist())] == [(0,) * (4 - k) + (1,) * k for k in range(5)]
 
 
-def test_the_sufficient_condition_of_the_chapter_at_four_timesteps():
+def test_safe_thresholds_realise_their_transitions_and_fill_the_region():
     generator = torch.Generator().manual_seed(0)
-    weights = -torch.rand(2000, 3, generator=generator, dtype=torch.float64).log()
-    weights /= weights.sum(1, keepdim=True)
-    corners = torch.tensor([[2.0, 1, 1], [1.5, 1.5, 1], [4 / 3, 4 / 3, 4 / 3]], dtype=torch.float64)
-    late = weights @ corners
-    first = late[:, :1] + torch.rand(2000, 1, generator=generator, dtype=torch.float64)
-    thresholds = torch.cat([first, late], 1)
-    sums = late.flip(1).cumsum(1) / 4
-    assert realises(thresholds, torch.cat([sums, first], 1)).all()
+    w = 3 * torch.randn(5000, 5, generator=generator, dtype=torch.float64)
+    thresholds = safe_thresholds(w)
+    transitions = torch.cat([thresholds[:, 1:].flip(1).cumsum(1) / 4, thresholds[:, :1]], 1)
+    assert realises(thresholds, transitions, tolerance=1e-9).all()
+    outside = thresholds[:, 1] + thresholds[:, 2] > 3 * thresholds[:, 3] * (1 + 1e-12)
+    assert not outside.any()
+    assert not (thresholds.diff(dim=1) > 1e-12).any()
+    ratio = (thresholds[:, 1] + thresholds[:, 2]) / thresholds[:, 3]
+    assert ratio.min() < 2.05
+    assert ratio.max() > 2.95
 
 
 @pytest.mark.parametrize("timesteps", [1, 2, 3, 4, 5])
