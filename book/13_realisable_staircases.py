@@ -197,11 +197,12 @@ live = shares(4, draws)
 record = runs("limits-realisable", "laptop")[0].result
 pd.DataFrame({f"here, {draws:,} draws": live, "record, 200,000 draws": record["shares_t4"]}).round(2).rename_axis(
     "T = 4, percent"
-)
+).rename(index=lambda name: name.replace("_", ", "))
 
 # %% [markdown]
-# The printed form meets 1.1 % of the requests and the telescoping one 0.6 %. But the last row says that **21 %** of them
-# can be met, by *some* thresholds. So the neuron is less limited than the paper's map from $p$ to thresholds.
+# The printed form meets 1.1 % of the requests and the telescoping one 0.7 %. But the last row says that **21 %** of them
+# can be met, by *some* thresholds, found as the next section shows. So the neuron is less limited than the paper's map
+# from $p$ to thresholds.
 #
 # ## Spikes in any order
 #
@@ -221,8 +222,8 @@ figures.show_source(order_thresholds)
 # Let $P_k = \{o_1, \dots, o_k\}$ be the timesteps that fire between $\tau_k$ and $\tau_{k+1}$, and $V_{th}$ as above.
 # The neuron steps up exactly at $\tau_1 < \dots < \tau_T$ with these patterns if and only if for each $k$ and $t$
 #
-# $$ t \in P_k:\; t\,\tau_k + V(0) \ge \sum_{j \in P_k,\, j \le t} V_{th}(j), \qquad
-#    t \notin P_k:\; t\,\tau_{k+1} + V(0) \le V_{th}(t) + \sum_{j \in P_k,\, j < t} V_{th}(j), $$
+# $$ \begin{aligned} t \in P_k:&\quad t\,\tau_k + V(0) \ge \sum_{j \in P_k,\, j \le t} V_{th}(j), \\
+#    t \notin P_k:&\quad t\,\tau_{k+1} + V(0) \le V_{th}(t) + \sum_{j \in P_k,\, j < t} V_{th}(j), \end{aligned} $$
 #
 # the first for $k \ge 1$, the second for $k < T$.
 # :::
@@ -251,7 +252,7 @@ pd.DataFrame(rows).T.rename_axis("T")
 
 # %% [markdown]
 # For every $T$ tried there is an order, and with it thresholds whose spike *count* makes the Lloyd–Max staircase **to the
-# last digit**, from $V(0) = 0$. No half-step start is needed, and none of the thresholds are in order. Here are the pieces
+# last digit**, from $V(0) = 0$. No half-step start is needed, and from $T = 3$ on the thresholds are in no order. Here are the pieces
 # at $T = 4$, with thresholds rounded to thousandths:
 
 # %%
@@ -278,7 +279,7 @@ show_pieces([Fraction(round(1000 * v), 1000) for v in thresholds.tolist()])
 # %%
 pd.DataFrame(
     {f"T = {t}": {k: v for k, v in record[f"shares_t{t}"].items() if "printed" not in k} for t in (2, 3, 4, 5)}
-).round(2).rename_axis("percent of random p")
+).round(2).rename_axis("percent of random p").rename(index=lambda name: name.replace("_", ", "))
 
 # %% [markdown]
 # ## Staying inside
@@ -298,11 +299,11 @@ pd.DataFrame(
 # nothing fires at $t = 1$. If $i \ge p_2$: as $V_3 \ge V_4$ the condition gives $V_2 \le 2 V_4 \le V_3 + V_4$, so $2i \ge
 # V_2$; then $3i \ge \frac34(V_2 + V_3 + V_4) \ge V_2 + V_3$; then $4i \ge V_2 + V_3 + V_4$: three spikes. If $i \ge p_3$ and
 # $t = 2$ fires, then $2i \ge V_2$, and should $t = 3$ be silent, $4i - V_2 \ge V_2 \ge V_4$ fires at $t = 4$. If $t = 2$
-# is silent, $3i \ge \frac34(V_3 + V_4) \ge V_3$, and $4i \ge V_3 + V_4$: two spikes. If $i \ge p_4$, then $4i \ge V_4$: one. $\square$
+# is silent, $3i \ge \frac34(V_3 + V_4) \ge V_3$, as $V_3 \le \frac32 V_4$, and $4i \ge V_3 + V_4$: two spikes. If $i \ge p_4$, then $4i \ge V_4$: one. $\square$
 #
 # In proportions $(V_2, V_3, V_4)$ this is a triangle with the corners $(2,1,1)$, $(\frac32,\frac32,1)$ and $(1,1,1)$. Three
 # positive weights that sum to one, a softmax, pick a point in it; a scale and a surplus $V_1 - V_2 > 0$ complete a
-# parametrisation that no update can leave. (For $T = 5$ the like conditions do not suffice; the proof uses $T = 4$.)
+# parametrisation that no update can leave. (For $T = 5$ the like conditions do not suffice, see the exercises.)
 
 # %%
 figures.show_source(safe_thresholds)
@@ -480,6 +481,21 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 # The cuts are $\frac12 V_2$ (for those that did not fire), $V_1$, and $\frac12(V_1 + V_2)$ (for those that did). By Theorem 1
 # they must come in this order: $\frac12 V_2 < V_1 < \frac12 (V_1 + V_2)$, that is $V_1 < V_2 < 2V_1$.
 # ```
+#
+# ```{exercise} Five timesteps
+# :label: ex-five
+# The thresholds 47, 37, 33, 29, 26 decrease, and all lines of the systems hold: $m\,p_k \ge V_k + \dots + V_m$ for all $k
+# \le m$. Use `pieces` to show that the staircase is yet not the intended one.
+# ```
+#
+# ````{solution} ex-five
+# :class: dropdown
+# ```python
+# show_pieces([47, 37, 33, 29, 26])
+# ```
+# The second step is meant at $p_4 = (29 + 26)/5 = 11$. There the pattern changes from `00010` to `00100`, still one spike; the
+# second comes at $59/5$. A spike at $t = 3$ has paid 33, and the two timesteps left do not make up for it.
+# ````
 #
 # ```{exercise} Early spikes
 # :label: ex-early

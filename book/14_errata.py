@@ -135,8 +135,16 @@ print(
 # **Printed:** "in the first interval, that is when $i \ge p_4$, the neuron outputs only one spike"; $[0011]$ "when $p_3 \le i
 # \le p_2$".
 #
-# **What it implies:** one spike for $p_4 \le i < p_3$, two for $p_3 \le i < p_2$; at $p_2$ itself the third one comes.
-#
+# **What it implies:** one spike for $p_4 \le i < p_3$, two for $p_3 \le i < p_2$; at $p_2$ itself the third one comes. Here for
+# uniform $p = (1, \frac34, \frac12, \frac14)$:
+
+# %%
+edges = torch.tensor([0.25, 0.5, 0.75, 1.0], dtype=torch.float64)
+pd.Series(
+    spike_counts(edges, torch.ones(T, dtype=torch.float64)), index=["p4", "p3", "p2", "p1"], name="spikes"
+).to_frame().T
+
+# %% [markdown]
 # ## Equation 19 solves another line of Equation 18
 #
 # **Printed:** $V_{p_2} = (T-1)\,p_2 - T\,(p_3 - p_4)$.
