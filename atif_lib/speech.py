@@ -29,6 +29,10 @@ MELS = {"n_mels": 40, "f_min": 20.0, "f_max": 4000.0}
 BATCH = 256  # clips at a time: 16 MB of samples, 51 MB of spectrum
 LISTS = ("validation_list.txt", "testing_list.txt")
 CLIP = np.dtype([("mfcc", "<f2", (FRAMES, COEFFICIENTS)), ("label", "u1"), ("part", "u1")])  # part: 0, 1, 2
+HINT = (
+    "go online (a broken download goes on where it stopped; 3 GB free), or put {} or its extracted folder there; "
+    "ATIF_DATA sets another folder; 'keywords' needs no data"
+)
 Sounds = Iterable[tuple[str, bytes]]  # of each file its path below the root and what is in it
 
 
@@ -94,27 +98,24 @@ def _dataset(name: str, progress: bool = False) -> Dataset:
 
 
 def _gsc(progress: bool) -> Dataset:
-    classes = tuple(keywords.WORDS.split())
-    folders = (V2.version, f"SpeechCommands/{V2.version}")  # as extracted; as torchaudio extracts it
-    sources = (
-        ("folder", partial(_folder, folders, classes, V2_CLIPS, progress)),
-        ("official", partial(_archive, V2, classes, progress)),
-    )
-    put = f"{V2.version}.tar.gz or the folder {V2.version} with what it holds"
-    hint = f"go online (a broken download goes on where it stopped; 3 GB free), or put {put} there"
-    return Dataset(classes, sources, _unpack, f"{hint}; ATIF_DATA sets another folder; 'keywords' needs no data")
+    sources = _official(V2, tuple(keywords.WORDS.split()), (), V2_CLIPS, progress)
+    return Dataset(tuple(keywords.WORDS.split()), sources, _unpack, HINT.format(f"{V2.version}.tar.gz"))
 
 
 def _gsc13(progress: bool) -> Dataset:
-    folders = (V1.version, f"SpeechCommands/{V1.version}", "speech_commands_sample")
-    sources = (
-        ("features", _features),
-        ("folder", partial(_folder, folders, GSC13, None, progress)),
-        ("official", partial(_archive, V1, GSC13, progress)),
+    sources = ("features", _features), *_official(V1, GSC13, ("speech_commands_sample",), None, progress)
+    return Dataset(GSC13, sources, _unpack, HINT.format(f"gsc13_mfcc.npz, {V1.version}.tar.gz"))
+
+
+def _official(
+    release: Release, words: tuple[str, ...], more: tuple[str, ...], clips: tuple[int, ...] | None, progress: bool
+) -> tuple[tuple[str, storage.Source], ...]:
+    """Return the sources of a release: its folder as extracted, as torchaudio extracts it, or another; its archive."""
+    folders = (release.version, f"SpeechCommands/{release.version}", *more)
+    return (
+        ("folder", partial(_folder, folders, words, clips, progress)),
+        ("official", partial(_archive, release, words, progress)),
     )
-    put = f"gsc13_mfcc.npz, {V1.version}.tar.gz or its folder {V1.version}"
-    hint = f"go online (a broken download goes on where it stopped; 2 GB free), or put {put} there"
-    return Dataset(GSC13, sources, _unpack, f"{hint}; ATIF_DATA sets another folder; 'keywords' needs no data")
 
 
 def _keywords(_: bool) -> Dataset:
