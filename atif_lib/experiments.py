@@ -16,9 +16,11 @@ from atif_lib import data
 from atif_lib.checkpoints import write
 from atif_lib.facts import analysis_facts, staircase_facts
 from atif_lib.fitting import expected_sqnr_db, fit_neuron
+from atif_lib.limits import ladder_facts
 from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, cost, neurons
 from atif_lib.neurons import IF, ATIFnu, ATIFu
 from atif_lib.quantization import maximise_sqnr, uniform_staircase
+from atif_lib.realisable import realisable_facts
 from atif_lib.records import Draft
 from atif_lib.training import Recipe, train
 
@@ -72,6 +74,14 @@ class NeuronExperiment:
             draft.result |= {"p": neuron.p.tolist(), "gain_over_uniform_db": last["sqnr_db"] - best.sqnr_db}
 
 
+FACTS = {
+    "staircase": staircase_facts,
+    "analysis": analysis_facts,
+    "ladder": ladder_facts,
+    "realisable": realisable_facts,
+}
+
+
 @dataclass(frozen=True)
 class ExactExperiment:
     """Numbers that need no training and no seed."""
@@ -86,7 +96,7 @@ class ExactExperiment:
 
     def run(self, draft: Draft, seed: int) -> None:
         """Compute them; the seed is not used."""
-        draft.result = {"staircase": staircase_facts, "analysis": analysis_facts}[self.measures]()
+        draft.result = FACTS[self.measures]()
 
 
 @dataclass(frozen=True)
@@ -217,6 +227,8 @@ LITERAL = {"surrogate": "absolute", "slope": 1.0}
 EXPERIMENTS: dict[str, NeuronExperiment | NetworkExperiment | ExactExperiment] = {
     "toy-staircase": ExactExperiment("Figs 1, 2, 4 and Eqs 6, 7, 11, 19: what the staircases imply", "staircase"),
     "toy-analysis": ExactExperiment("the best staircases of each family, by exact integrals", "analysis"),
+    "limits-ladder": ExactExperiment("the best of each family of staircases, T = 1 ... 16", "ladder"),
+    "limits-realisable": ExactExperiment("the best that T thresholds realise, T = 1 ... 8", "realisable"),
     "toy-fixed": NeuronExperiment("Fig. 3A: fixed V_th = 1, T = 4", "IF", steps=0),
     "toy-fixed-t20": NeuronExperiment("Fig. 3A: fixed V_th = 1, T = 20", "IF", {"timesteps": 20}, steps=0),
     "toy-atif-u": NeuronExperiment("Fig. 3: learned threshold, T = 4"),

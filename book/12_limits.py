@@ -1,0 +1,256 @@
+# %% [markdown]
+# # How good can T spikes be?
+#
+# :::{admonition} In this chapter
+# :class: tip
+# **You will learn** the least error that any staircase of $T + 1$ levels can have, how far below it each kind of neuron
+# stays, and why a membrane that starts half full comes so near to it. Nothing here is in the paper.
+#
+# **Time:** 25 minutes to read, about ten seconds to run on any laptop.
+#
+# **You need** [](02_quantization_error.py) and the last part of [](05_nonuniform_thresholds.py).
+# :::
+
+# %%
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+
+from atif_lib import figures
+from atif_lib.limits import GAUSSIAN, LAPLACE, empirical, ladder, lloyd_max, lloyd_max_samples, sqnr
+from atif_lib.quantization import split_error
+from atif_lib.records import runs
+
+figures.use_style()
+
+# %% tags=["parameters"]
+profile = "smoke"
+
+# %% [markdown]
+# ## The best staircase there is
+#
+# Take any quantizer of a density $f$ with levels $\ell_0 = 0 < \ell_1 < \dots < \ell_T$ and transitions $t_1 < \dots <
+# t_T$. When is it the best? Two conditions are plain. With the levels given, each input should go to the *nearest* one.
+# With the transitions given, each level should be the *mean* of the inputs that it stands for:
+#
+# $$ t_k = \tfrac12\,(\ell_{k-1} + \ell_k), \qquad \ell_k = E[\,x \mid t_k \le x < t_{k+1}\,]. $$
+#
+# These are the conditions of {cite:t}`lloyd1982least` and {cite:t}`max1960quantizing`. For a density whose logarithm is
+# concave, as that of a Gaussian is, only one quantizer meets them {cite:p}`trushkin1982sufficient`. So it is enough to
+# solve the equations.
+
+# %%
+figures.show_source(lloyd_max)
+
+# %% [markdown]
+# ### Check it against a printed table
+#
+# Max printed the distortion $E[(x - \hat x)^2]$ of the best quantizers of a whole Gaussian of unit power: 0.1175 for
+# 4 levels, 9.30 dB, and 0.03454 for 8 levels, 14.62 dB.
+#
+# **Predict:** our signal is $\mathrm{ReLU}(i)$, one half of a Gaussian, and our quantizers have the level 0. To how many
+# levels in Max's table does $T = 4$ correspond?
+
+# %%
+table = []
+for levels in (3, 4, 5, 7, 8, 9, 17):
+    best = lloyd_max(GAUSSIAN, levels // 2, zero=levels % 2 == 1)
+    table.append({"levels": levels, "distortion": 10 ** (-best.sqnr_db / 10), "SQNR, dB": best.sqnr_db})
+pd.DataFrame(table).set_index("levels").round({"distortion": 5, "SQNR, dB": 2})
+
+# %% [markdown]
+# To nine. By symmetry the best quantizer of the whole Gaussian with an odd number of levels has one at 0, and its
+# positive half is the best for $\mathrm{ReLU}(i)$; signal and noise both halve. So $T$ spikes are worth $2T + 1$ levels
+# of the table, and the limit that Chapter 5 found by search, 15.55 dB for $T = 4$, stands there since 1960.
+#
+# ## The ladder
+#
+# Below Lloyd–Max are the staircases that a neuron makes. With $\Delta = V_{th}/T$:
+#
+# | | steps at | outputs |
+# |:--|:--|:--|
+# | uniform, the paper's ATIF-u | $k\Delta$ | $k\Delta$ |
+# | the same with a free decode gain $g$ | $k\Delta$ | $g\,k\Delta$ |
+# | non-uniform, rate times $p_1$, the paper's ATIF-nu | free, the last is $p_1 = T\Delta$ | $k\Delta$ |
+# | uniform with a half-step start | $(k - \frac12)\Delta$ | $k\Delta$ |
+#
+# In the third row the outputs are evenly spaced, so the best free transitions are the middles, and only the last is tied.
+# That leaves one free number in each row, and a bounded search finds its best.
+#
+# **Predict:** at $T = 4$ the half-step start lacks 0.42 dB to the limit. Will it lack more or less at $T = 16$?
+
+# %%
+T = 4
+rungs = {**ladder(GAUSSIAN, T), "Lloyd–Max": lloyd_max(GAUSSIAN, T)}
+fixed = 10 * np.arange(1, T + 1) / T  # the paper's start, V_th = 10 σ
+gaussian = {"fixed, V_th = 10 σ": sqnr(GAUSSIAN, fixed, fixed)} | {name: o.sqnr_db for name, o in rungs.items()}
+pd.Series(gaussian, name="SQNR at T = 4, dB").to_frame().round(2)
+
+# %%
+record = runs("limits-ladder", "laptop")[0].result
+columns = {
+    "uniform": "uniform_db",
+    "decode gain": "uniform_decode_gain_db",
+    "non-uniform, rate · p1": "non_uniform_rate_p1_db",
+    "half-step start": "uniform_half_step_start_db",
+    "Lloyd–Max": "lloyd_max_db",
+    "half step gains": "half_step_over_uniform_db",
+    "left for any other": "lloyd_max_over_half_step_db",
+}
+sizes = range(1, 17)
+by_size = pd.DataFrame({name: record[key] for name, key in columns.items()}, index=pd.Index(sizes, name="T"))
+by_size.round(2)
+
+# %% tags=["hide-input"]
+fig, ax = plt.subplots(figsize=(6.4, 4.6))
+for name in list(columns)[:5]:
+    ax.plot(by_size.index, by_size[name], marker="o", markersize=4, label=name)
+ax.set(xlabel="timesteps $T$", ylabel="best SQNR in dB", xticks=[1, 2, 4, 6, 8, 10, 12, 14, 16], ylim=(0, 27.5))
+ax.legend(loc="lower right")
+figures.show(
+    fig,
+    "limits-ladder",
+    alt="Five curves of best SQNR against the number of timesteps. Uniform is lowest, a decode gain adds about two "
+    "and a half decibels, non-uniform and half-step start nearly coincide well above them, Lloyd-Max is slightly higher.",
+    caption="The best SQNR of each kind of staircase on the positive part of a Gaussian. From $T = 3$ on, all that "
+    "lies between the half-step start and the limit is left for any other scheme.",
+    data=by_size[list(columns)[:5]].reset_index(),
+)
+
+# %% [markdown]
+# Read the last two columns. A half-step start gains between 2.5 and 4.9 dB for no parameter at all. What then remains
+# for *any* staircase with $T + 1$ levels, however cleverly its thresholds are learned, is nothing at $T = 1$, 0.42 dB at
+# $T = 4$, and grows slowly to 1.5 dB at $T = 16$: many uniform steps waste more and more of themselves in the tail.
+#
+# ## Why the half step is worth 6 dB, and yields 4
+#
+# Let steps be so fine that the density is flat across each of them. A neuron that starts empty rounds *down*: its error
+# is uniform on $[0, \Delta)$. One that starts half full rounds to the *nearest*: uniform on $[-\frac12\Delta,
+# \frac12\Delta)$.
+#
+# $$ E[e^2] = \frac1\Delta \int_0^{\Delta} e^2\,de = \frac{\Delta^2}{3}, \qquad
+# E[e^2] = \frac1\Delta \int_{-\Delta/2}^{\Delta/2} e^2\,de = \frac{\Delta^2}{12}. $$
+#
+# A quarter of the noise, $10\log_{10} 4 = 6.02$ dB, for the same steps. Of the $\Delta^2/3$ three quarters,
+# $(\frac12\Delta)^2$, are a *bias*: every input is underestimated, by half a step on average.
+#
+# But that is the granular error alone. Each neuron then moves its threshold to where granular and overload error are in
+# balance. Here is that balance at $T = 4$.
+
+# %%
+x = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(400_000, dtype=torch.float64) + 0.5) / 400_000).relu()
+half_step = rungs["uniform, half-step start"]
+uniform = rungs["uniform"]
+
+
+def parts(transitions: np.ndarray, levels: np.ndarray) -> dict[str, float]:
+    """Granular and overload error of a staircase, in thousandths of the signal's power."""
+    outputs = torch.cat([torch.zeros(1, dtype=torch.float64), torch.as_tensor(levels)])
+    x_hat = outputs[torch.bucketize(x, torch.as_tensor(transitions), right=True)]
+    split = split_error(x, x_hat, float(levels[-1]))
+    return {name: 1e3 * part.item() / 0.5 for name, part in split._asdict().items()}
+
+
+pd.DataFrame(
+    {
+        "empty start, its best V_th": {"V_th / σ": uniform.levels[-1], **parts(uniform.transitions, uniform.levels)},
+        "half-step start, same V_th": {
+            "V_th / σ": uniform.levels[-1],
+            **parts(uniform.transitions - uniform.levels[0] / 2, uniform.levels),
+        },
+        "half-step start, its best V_th": {
+            "V_th / σ": half_step.levels[-1],
+            **parts(half_step.transitions, half_step.levels),
+        },
+    }
+).T.round(2)
+
+# %% [markdown]
+# Moving the start alone divides the granular error by almost four, as derived; the overload error does not change, and
+# now dominates. A wider threshold, 2.13 σ instead of 1.73 σ, trades some of the gain back against it. 4.04 dB remain.
+# The finer the steps, the less overload matters at the optimum, and the nearer the gain comes to 6.02 dB.
+
+# %%
+gain = by_size["half step gains"]
+print(", ".join(f"T = {t}: {gain[t]:.2f} dB" for t in (1, 2, 4, 8, 16)))
+
+# %% [markdown]
+# ## Other densities
+#
+# Is this a matter of the Gaussian? A Laplace density has a sharper peak and a heavier tail. (Its rectified version,
+# the density of $\mathrm{ReLU}(i)$, has the same positive half, and so the same numbers.)
+
+# %%
+laplace = {name: o.sqnr_db for name, o in ladder(LAPLACE, T).items()} | {"Lloyd–Max": lloyd_max(LAPLACE, T).sqnr_db}
+laplace = {"fixed, V_th = 10 σ": sqnr(LAPLACE, fixed, fixed)} | laplace
+pd.DataFrame({"Gaussian": gaussian, "Laplace": laplace}).round(2)
+
+# %% [markdown]
+# The order of the rungs stays, but here non-uniform steps have more to offer: 1.2 dB lie between the half-step start and
+# the limit. The paper's intuition, more steps where the inputs are, comes into its own for peaked densities.
+#
+# The pre-activations of a network follow no formula. `empirical` makes a density of measured values, and for those the
+# best cells can be found exactly: sorted values, every possible last cell, and a table of the best that came before
+# {cite:p}`wang2011ckmeans`. On 5,000 draws from a Gaussian it should come near the formula:
+
+# %%
+draws = np.random.default_rng(0).normal(size=5000)
+measured = lloyd_max_samples(draws, T)
+pd.DataFrame(
+    {
+        "levels of the samples": measured.levels,
+        "levels of the density": rungs["Lloyd–Max"].levels,
+    },
+    index=pd.Index(range(1, T + 1), name="level"),
+).T.round(3)
+
+# %%
+print(f"uniform on the samples: {ladder(empirical(draws), T)['uniform'].sqnr_db:.2f} dB; on the density: 11.09 dB")
+
+# %% [markdown]
+# ## What can go wrong
+#
+# **Taking a local optimum for the limit.** The two conditions are necessary, not sufficient. A density with two peaks can
+# have several quantizers that meet them. For measured values the dynamic programme has no such trouble; use it there.
+#
+# **Tuning to the sample.** On few samples the optimum is better than the limit of their density, as the levels follow the
+# accidents of the draw:
+
+# %%
+few = lloyd_max_samples(draws[:40], T)
+print(f"best staircase on 40 samples: {few.sqnr_db:.2f} dB on them; the limit of the density is 15.55 dB")
+
+# %% [markdown]
+# ## Exercises
+#
+# ```{exercise} A bias, or a scale?
+# :label: ex-bias
+# A decode gain at $T = 4$ gains 2.5 dB over the uniform neuron, the half-step start 4.0. Both fight the same bias. Why is
+# the gain the weaker weapon?
+# ```
+#
+# ```{solution} ex-bias
+# :class: dropdown
+# The bias is half a step for every output. A gain adds in proportion to the output, $(g-1)k\Delta$: too little at one
+# spike, too much at four. And where the answer is 0 it does nothing, while the half-step start moves the first
+# transition down to $\frac12\Delta$.
+# ```
+#
+# ```{exercise} One timestep
+# :label: ex-one-timestep
+# At $T = 1$ three rungs coincide at 7.21 dB. Which, and why?
+# ```
+#
+# ```{solution} ex-one-timestep
+# :class: dropdown
+# Decode gain, half-step start and Lloyd–Max. A staircase of one step has two numbers, transition and level, and the best
+# level is twice the best transition. A gain of 2 and a half-step start both give exactly this pair.
+# ```
+#
+# ## Recap
+#
+# * The least error of a staircase is that of Lloyd and Max; $T$ spikes and a level at zero are worth $2T+1$ levels of
+#   Max's table.
+# * Rounding to the nearest instead of down is worth 6.02 dB of granular error, 4.04 dB at the optimum for $T = 4$.
+# * What is left for any non-uniform staircase of a Gaussian is 0.42 dB at $T = 4$, more for a Laplace density.
