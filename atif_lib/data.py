@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from atif_lib import pictures, storage
+from atif_lib import pictures, speech, storage
 from atif_lib.storage import DataCorrupt, DataUnavailable, Examples, data_root
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 Augment = Callable[[Tensor], Tensor]
-DATASETS = {**pictures.DATASETS}
+DATASETS = {**pictures.DATASETS, **speech.DATASETS}
 
 
 def _dataset(name: str) -> storage.Dataset:
@@ -44,7 +44,8 @@ def load(name: str, validation: bool = False) -> Examples:
 
 def fetch(name: str, progress: bool = True) -> Path:
     """Bring data set `name` into `data_root`, if it is not there, and return its file; DataUnavailable, ValueError."""
-    return storage.fetch(name, _dataset(name), progress)
+    data = _dataset(name)
+    return speech.fetch(name, progress) if name in speech.NAMES else storage.fetch(name, data, progress)
 
 
 def normalizer(examples: Examples) -> Callable[[Tensor], Tensor]:

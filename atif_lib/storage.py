@@ -119,7 +119,7 @@ def file_sha256(path: Path) -> str:
 def _note(data: Dataset, path: Path) -> tuple[str, str]:
     """Return the source of the file at `path` and the sha256 that it must have."""
     note = path.with_suffix(".source")
-    source, noted, *_ = [*(note.read_text("utf-8").split() if note.is_file() else ["unknown"]), "", ""]
+    source, noted, *_ = [*(note.read_text("utf-8").rsplit(maxsplit=1) if note.is_file() else ["unknown"]), "", ""]
     return source, data.sha256 or noted
 
 

@@ -18,11 +18,11 @@ from matplotlib import pyplot as plt
 from torch.distributions import Normal
 
 from atif_lib import figures
+from atif_lib.fitting import fit_neuron
 from atif_lib.neurons import ATIFu
 from atif_lib.quantization import maximise_sqnr, uniform_staircase
 from atif_lib.records import runs
 from atif_lib.report import summary
-from atif_lib.fitting import fit_neuron
 
 figures.use_style()
 sigma, timesteps = 0.1, 4
