@@ -190,8 +190,8 @@ FAST = Recipe(
     compile=True,
 )
 FAST_SPEECH = dataclasses.replace(FAST, epochs=30, augment=("shift", "mask"))
-SMALL = Recipe(epochs=5, precision="bf16-mixed", compile=True)
-SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"))
+SMALL = Recipe(epochs=3, compile=True)
+SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"), precision="bf16-mixed")
 
 TITLES = {
     "cifar10": "CIFAR-10",

@@ -266,6 +266,8 @@ def neurons(network: nn.Module) -> dict[str, nn.Module]:
 
 def compile_neurons(network: nn.Module) -> None:
     """Fuse the timesteps of each neuron into one kernel; where torch cannot compile, leave them as they are."""
+    if not neurons(network):
+        return
     try:
         torch.compile(lambda x: x + 1)(torch.ones(1))
     except RuntimeError as error:
