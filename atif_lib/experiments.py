@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.distributions import Distribution, Laplace, Normal
 
 from atif_lib import data
@@ -17,7 +17,7 @@ from atif_lib.checkpoints import write
 from atif_lib.facts import analysis_facts, staircase_facts
 from atif_lib.fitting import expected_sqnr_db, fit_neuron
 from atif_lib.limits import ladder_facts
-from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, cost, neurons
+from atif_lib.networks import ACTIVATIONS, NETWORKS, WITHOUT_TIME, Network, cost, neurons
 from atif_lib.neurons import IF, ATIFnu, ATIFu
 from atif_lib.quantization import maximise_sqnr, uniform_staircase
 from atif_lib.realisable import realisable_facts
@@ -112,6 +112,7 @@ class NetworkExperiment:
     timesteps: int = 4
     validation: bool = False  # test on a part of the training data: to choose hyperparameters by
     limit: int | None = None  # only so many training examples, and as many test examples
+    start: str | None = None  # the experiment whose weights, of the same seed, it starts from
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -128,7 +129,7 @@ class NetworkExperiment:
 
     def build(self, examples: data.Examples) -> Network:
         """Make the network, before training, with inputs and classes of these examples."""
-        timesteps = 1 if self.activation == "relu" else self.timesteps
+        timesteps = 1 if self.activation in WITHOUT_TIME else self.timesteps
         sizes = {"classes": len(examples.classes), "in_channels": examples.test_inputs.shape[1]}
         return NETWORKS[self.network](ACTIVATIONS[self.activation], timesteps, **sizes)
 
@@ -142,11 +143,16 @@ class NetworkExperiment:
             examples = data.load(STAND_INS[self.dataset], self.validation)
         return examples if self.limit is None else examples.first(self.limit)
 
-    def run(self, draft: Draft, seed: int, folder: Path, resume: bool = False) -> None:
-        """Train, write weights.safetensors, and fill in the record; the accuracy is the last epoch's."""
+    def run(self, draft: Draft, seed: int, folder: Path, resume: bool = False, start: Path | None = None) -> None:
+        """Train, from the weights of ``start`` if given, write weights.safetensors, and fill in the record.
+
+        The accuracy is the last epoch's.
+        """
         begun, examples = time.perf_counter(), self.examples()
         torch.manual_seed(seed)
         network = self.build(examples)
+        if start:
+            network.load_state_dict(load_file(start))
         draft.data_sha256 = examples.sha256
         draft.epochs = list(train(network, examples, self.recipe, seed=seed, folder=folder, resume=resume))
         draft.result = draft.epochs[-1] | cost(network, examples.test_inputs.shape[1:])._asdict()
@@ -216,6 +222,13 @@ def _network_experiments() -> dict[str, NetworkExperiment]:
             summary = f"{TITLES[dataset]}, {network}, {activation}" + (", the paper's protocol" if suffix else "")
             name = f"{dataset}-{network}-{activation}{suffix}"
             found[name] = NetworkExperiment(summary, dataset, network, activation, recipe, size)
+    for name, static in product(list(found), WITHOUT_TIME[1:]):  # a spiking network that starts as a quantized one
+        base = found[name]
+        if base.activation == static.replace("quantized", "atif-u") and not name.endswith("-paper"):
+            recipe = dataclasses.replace(base.recipe, epochs=base.recipe.epochs // 3, lr=base.recipe.lr / 5)
+            found[f"{name}-warm"] = dataclasses.replace(
+                base, recipe=recipe, start=name.replace("atif-u", "quantized"), summary=f"{base.summary}, from {static}"
+            )
     for join in ("add", "iand"):
         name, base = f"cifar10-resnet8-{join}-atif-u", found["cifar10-resnet8-atif-u"]
         found[name] = dataclasses.replace(base, network=f"resnet8-{join}", summary=f"{base.summary}, SEW {join}")

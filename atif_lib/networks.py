@@ -18,10 +18,12 @@ from torch.distributed.nn.functional import all_reduce
 from torch.utils.flop_counter import FlopCounterMode
 
 from atif_lib.neurons import IF, ATIFnu, ATIFu
+from atif_lib.quantized import QuantizedReLU
 
 __all__ = [
     "ACTIVATIONS",
     "NETWORKS",
+    "WITHOUT_TIME",
     "Cost",
     "Network",
     "Residual",
@@ -46,7 +48,10 @@ ACTIVATIONS: dict[str, Activation] = {
     "atif-u": lambda channels: ATIFu(step_mode="m"),
     "atif-nu": lambda channels: ATIFnu(step_mode="m"),
     "atif-u-half": lambda channels: ATIFu(v0=0.5, slope=8.0, step_mode="m"),
+    "quantized": lambda channels: QuantizedReLU(),
+    "quantized-half": lambda channels: QuantizedReLU(v0=0.5),
 }
+WITHOUT_TIME = ("relu", "quantized", "quantized-half")  # T = 1
 
 
 class Network(nn.Module):

@@ -7,36 +7,39 @@ __all__ = ["QuantizedReLU"]
 
 
 class QuantizedReLU(nn.Module):
-    r"""The staircase of a soft-reset neuron under a constant current, with a learned threshold and no timesteps.
+    r"""The firing rate of a soft-reset neuron under a constant current, with a learned threshold and no timesteps.
 
-    .. math:: \hat x = \frac{V_{th}}{T}\, \min\{T, \max\{0, \lfloor T x / V_{th} + v_0 \rfloor\}\}, \qquad V_{th} = e^w
+    .. math:: y = \frac{1}{T} \min\{T, \max\{0, \lfloor T x / V_{th} + v_0 \rfloor\}\}, \qquad V_{th} = e^w
 
     The floor counts as the identity in the backward pass, as in learned step size quantization (Esser et al. 2020). A
-    network of these has the quantization error of its spiking twin and nothing else of it: neither uneven spike trains
-    nor surrogate gradients through time. What is between the two networks' accuracies is what time costs.
+    network of these has the quantization error of its spiking twin, a network of :class:`atif_lib.neurons.ATIFu`, and
+    nothing else of it: neither uneven spike trains nor surrogate gradients through time. The two have the same
+    parameters by the same names, so that the one's ``state_dict`` is a start for training the other.
 
     Args:
-        levels: T, so many steps above 0.
+        timesteps: T of the spiking twin: T steps above 0.
         threshold: initial :math:`V_{th}`, positive.
         v0: shift of the transitions in steps; 0 rounds down, 0.5 to the nearest.
 
-    Shapes: any, unchanged.
+    Shapes: any; the output has that of the input and values 0, 1/T, ... 1.
 
     Raises:
-        ValueError: ``levels < 1``, a threshold that is not positive, or ``v0`` outside [0, 1].
+        ValueError: ``timesteps < 1``, a threshold that is not positive, or ``v0`` outside [0, 1].
+
+    Source: Eqs 6 and 7; Li et al. (2022) convert such a network.
     """
 
-    def __init__(self, levels: int = 4, threshold: float = 1.0, v0: float = 0.0) -> None:
+    def __init__(self, timesteps: int = 4, threshold: float = 1.0, v0: float = 0.0) -> None:
         super().__init__()
-        if levels < 1 or not threshold > 0 or not 0 <= v0 <= 1:
+        if timesteps < 1 or not threshold > 0 or not 0 <= v0 <= 1:
             raise ValueError(
-                f"levels={levels}, threshold={threshold}, v0={v0}; allowed: at least 1, positive, and from 0 to 1"
+                f"timesteps={timesteps}, threshold={threshold}, v0={v0}; allowed: at least 1, positive, from 0 to 1"
             )
-        self.levels, self.v0 = levels, v0
+        self.levels, self.v0 = timesteps, v0
         self.log_threshold = nn.Parameter(torch.tensor(float(threshold)).log())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the quantized ReLU of x."""
-        step = self.log_threshold.exp() / self.levels
-        q = x / step + self.v0
-        return ((q + (q.floor() - q).detach()).clamp(0, self.levels) * step).to(x.dtype)
+        """Return the rates of inputs x."""
+        q = self.levels * x / self.log_threshold.exp() + self.v0
+        count = (q + (q.floor() - q).detach()).clamp(0, self.levels)
+        return (count / self.levels).to(x.dtype)

@@ -49,6 +49,12 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
             {"folder": folder, "resume": resume},
         )
         results = folder if validation else None
+        if experiment.start:
+            options["start"] = run_folder(experiment.start, profile, seed, validation) / "weights.safetensors"
+            if not options["start"].is_file():
+                raise FileNotFoundError(
+                    f"{name} starts from the weights of {experiment.start}, seed {seed}: train it first"
+                )
     with recording(name, profile, seed, dataclasses.asdict(experiment), results) as draft:
         experiment.run(draft, seed, **options)
     return load(draft.path)
