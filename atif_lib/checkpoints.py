@@ -41,11 +41,13 @@ class Checkpoint:
     """The state of a training in ``folder/checkpoint.pt``, and its metrics in ``folder/metrics.csv``.
 
     A file is replaced in one move once the new one is whole on the disk: a crash or a full disk while writing leaves
-    the one before. With ``folder=None`` nothing is kept.
+    the one before. With ``folder=None`` nothing is kept. ``config`` is what a run that goes on must have in common.
     """
 
-    def __init__(self, folder: Path | None, network: nn.Module, optimizer: Any, scheduler: Any) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path | None, config: dict[str, Any], network: nn.Module, optimizer: Any, scheduler: Any
+    ) -> None:
+        self.folder, self.config = folder, config
         self.parts = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
         self.saved = time.perf_counter()
 
@@ -58,7 +60,12 @@ class Checkpoint:
         if self.folder is None:
             return
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"history": progress.history, "losses": progress.losses, "seconds": progress.elapsed()}
+        state |= {
+            "config": self.config,
+            "history": progress.history,
+            "losses": progress.losses,
+            "seconds": progress.elapsed(),
+        }
         self.folder.mkdir(parents=True, exist_ok=True)
         write(self.folder / "checkpoint.pt", lambda path: torch.save(state, path))
         table = pd.DataFrame(progress.history).drop(columns="theta_layers", errors="ignore")
@@ -69,7 +76,7 @@ class Checkpoint:
         """Restore network, optimizer and schedule in place; nothing where there is no checkpoint.
 
         Raises:
-            ValueError: the checkpoint is of another network or recipe, or not readable.
+            ValueError: the checkpoint is of another network, recipe or seed, or not readable.
         """
         path = self.folder / "checkpoint.pt" if self.folder else None
         if path is None or not path.is_file():
@@ -77,6 +84,9 @@ class Checkpoint:
         device = next(self.parts["network"].parameters()).device
         try:
             state = torch.load(path, map_location=device, weights_only=True)
+            if state["config"] != self.config:
+                changed = {k: v for k, v in state["config"].items() if self.config.get(k) != v}
+                raise ValueError(f"it was made with {', '.join(f'{k}={v!r}' for k, v in changed.items())}")
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
         except Exception as error:  # torch raises many kinds for a file that it did not write

@@ -294,7 +294,8 @@ class _SyncedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        moments = torch.stack([x.float().mean((0, 2, 3)), x.float().square().mean((0, 2, 3))])
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        moments = torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
         mean, square = all_reduce(moments) / torch.distributed.get_world_size()
         var = square - mean.square()
         n = x.numel() // x.shape[1] * torch.distributed.get_world_size()

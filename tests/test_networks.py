@@ -14,7 +14,14 @@ from atif_lib.networks import ACTIVATIONS, NETWORKS, cost, resnet18, set_timeste
 from atif_lib.neurons import IF, ATIFnu, ATIFu
 
 SPIKING = [name for name in ACTIVATIONS if name != "relu"]
-SYNAPSES = {"vgg16": 12, "resnet18": 19, "small": 3, "resnet8": 8, "resnet8-add": 8, "resnet8-iand": 8}  # the stem's aside
+SYNAPSES = {
+    "vgg16": 12,
+    "resnet18": 19,
+    "small": 3,
+    "resnet8": 8,
+    "resnet8-add": 8,
+    "resnet8-iand": 8,
+}  # the stem's aside
 SPIKING_LAYERS = {"vgg16": 13, "resnet18": 17, "small": 4, "resnet8": 7}
 
 
