@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from safetensors.torch import save
 from torch import Tensor, nn
 
-__all__ = ["Checkpoint", "Progress", "StopRequest", "stop_requests"]
+__all__ = ["Checkpoint", "Progress", "StopRequest", "save_weights", "stop_requests"]
 
 
 @dataclass
@@ -90,13 +91,14 @@ class Checkpoint:
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
         except Exception as error:  # torch raises many kinds for a file that it did not write
-            raise ValueError(f"{path} is not a checkpoint of this run ({error}); delete it to start anew") from error
+            why = " ".join(str(error).split()).partition(". ")[0]  # on one line, less torch's advice
+            raise ValueError(f"{path} is not a checkpoint of this run ({why}); delete it to start anew") from error
         return Progress(state["history"], state["losses"], state["seconds"])
 
 
 def write(path: Path, write_to: Any) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
+    """Write a file whole or not at all; of several processes, any may."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         write_to(temporary)
         with temporary.open("rb") as file:
@@ -106,6 +108,12 @@ def write(path: Path, write_to: Any) -> None:
         temporary.unlink(missing_ok=True)
         kept = "the one before is kept" if path.exists() else "there is none yet"
         raise OSError(f"cannot write {path} ({kept}): {error}") from error
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write the weights of a network as safetensors, whole or not at all."""
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    write(path, lambda new: new.write_bytes(save(weights)))
 
 
 class StopRequest:

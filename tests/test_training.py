@@ -17,7 +17,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from atif_lib import data, training
-from atif_lib.networks import ACTIVATIONS, NETWORKS, vgg_small
+from atif_lib.networks import ACTIVATIONS, NETWORKS, neurons, vgg_small
 from atif_lib.neurons import ATIFu
 from atif_lib.training import Batches, Recipe, mixed_loss, parameter_groups, schedule, train
 
@@ -151,17 +151,17 @@ def test_two_processes_match_one_of_the_same_global_batch(tmp_path, digits, monk
 # --- learning ---
 
 
-@pytest.mark.parametrize(("activation", "least"), [("relu", 80), ("if", 60), ("atif-u", 70), ("atif-nu", 70)])
+@pytest.mark.parametrize(("activation", "least"), [("relu", 80), ("if", 50), ("atif-u", 60), ("atif-nu", 60)])
 def test_it_learns(digits, activation, least):
+    """Far above chance, 10 %, and far enough below what is reached here, 74 % and more."""
     torch.manual_seed(0)
     network = vgg_small(ACTIVATIONS[activation], 1 if activation == "relu" else 4)
-    thresholds = [p.clone() for p in parameter_groups(network, FAST)[-1]["params"]]
-    *_, last = train(network, digits.first(400), Recipe(epochs=3, augment=(), batch_size=24))
+    start = [p.clone() for m in neurons(network).values() for p in m.parameters()]
+    first, _, last = train(network, digits.first(400), Recipe(epochs=3, augment=(), batch_size=20))
     assert last["test_accuracy"] > least
-    assert last["train_loss"] < 1.2
-    if activation.startswith("atif"):
-        moved = [(p - q).abs().max() for p, q in zip(parameter_groups(network, FAST)[-1]["params"], thresholds)]  # noqa: B905
-        assert min(moved) > 1e-3
+    assert last["train_loss"] < first["train_loss"] - 0.3
+    end = [p for m in neurons(network).values() for p in m.parameters()]
+    assert all((p - q).abs().max() > 1e-3 for p, q in zip(start, end, strict=True)), "a threshold did not learn"
 
 
 def test_metrics_of_an_epoch(few):
