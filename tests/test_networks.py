@@ -1,6 +1,7 @@
 """Between layers travel spikes; the stem is computed once; the ReLU twins are the field's own networks."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -182,7 +183,7 @@ def test_with_relu_it_is_the_plain_network(name, training):
 
 def test_parameters_are_those_of_the_field():
     vgg16_plan = [3, 64, 64, 128, 128, *[256] * 3, *[512] * 6]
-    convolutions = sum(9 * a * b for a, b in zip(vgg16_plan, vgg16_plan[1:], strict=False))
+    convolutions = sum(9 * a * b for a, b in pairwise(vgg16_plan))
     expected = {"resnet18": 11_173_962, "vgg16": convolutions + 2 * sum(vgg16_plan[1:]) + 512 * 10 + 10}
     for name, parameters in expected.items():
         size = 32 if name == "vgg16" else 4
