@@ -13,7 +13,7 @@ from atif_lib.neurons import IF, ATIFu
 
 @pytest.fixture
 def few(digits):
-    return digits.first(60)
+    return digits.first(30)
 
 
 def small(make=vgg_small, activation=lambda channels: ATIFu(3, 0.4, step_mode="m"), timesteps=3):
@@ -82,7 +82,7 @@ def test_the_batch_size_changes_nothing(few):
     network = small()
     metrics, table, over_time = (measure(network, few) for measure in (evaluate, confusion, accuracy_over_time))
     assert evaluate(network, few, 7) == metrics
-    assert torch.equal(confusion(network, few, 59), table)
+    assert torch.equal(confusion(network, few, 29), table)
     assert accuracy_over_time(network, few, 13) == over_time
 
 
@@ -112,13 +112,13 @@ def test_rows_of_the_confusion_are_the_true_classes(few):
     table, logits = confusion(network, few), spikes_by_layer(network, few)[1]
     assert table.sum(1).tolist() == few.test_labels.bincount(minlength=10).tolist()
     assert table.sum(0).tolist() == logits.argmax(1).bincount(minlength=10).tolist()
-    assert 100 * table.trace().item() / 60 == pytest.approx(evaluate(network, few)["test_accuracy"])
+    assert 100 * table.trace().item() / 30 == pytest.approx(evaluate(network, few)["test_accuracy"])
 
 
 def test_predictions_are_of_a_network_at_rest_and_leave_it_so(few):
     network = small().train()
-    one, other = ([logits for logits, _ in predictions(network, few, 25)] for _ in range(2))
-    assert [len(logits) for logits in one] == [25, 25, 10]
+    one, other = ([logits for logits, _ in predictions(network, few, 12)] for _ in range(2))
+    assert [len(logits) for logits in one] == [12, 12, 6]
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert not network.training
     assert all(m.t == 0 for m in network.modules() if isinstance(m, ATIFu))

@@ -3,6 +3,7 @@
 Killed before update KILL_AT, with a checkpoint after each. Otherwise weights and history land in FOLDER/final.pt.
 """
 
+import dataclasses
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 
 from atif_lib import data, training
+from atif_lib.experiments import NetworkExperiment
 from atif_lib.networks import vgg_small
 from atif_lib.neurons import ATIFu
 from atif_lib.training import Recipe, train
@@ -31,7 +33,7 @@ def examples():
 
 
 def signal_before(update, number):
-    """Send this process a signal before an update; returns what undoes it."""
+    """Send this process a signal before an update; `training.mixed_loss` is to be put back."""
     loss, count = training.mixed_loss, 0
 
     def counting(*arguments):
@@ -42,6 +44,18 @@ def signal_before(update, number):
         return loss(*arguments)
 
     training.mixed_loss = counting
+
+
+def shrink_smoke(patch):
+    """Give small networks the smoke profile of the large ones: 8 updates of 8 examples."""
+    at = NetworkExperiment.at
+
+    def smaller(experiment, profile):
+        found = at(experiment, profile)
+        recipe = dataclasses.replace(found.recipe, batch_size=8)
+        return dataclasses.replace(found, recipe=recipe, limit=64) if profile == "smoke" else found
+
+    patch.setattr(NetworkExperiment, "at", smaller)
 
 
 def in_double(normalizer):
