@@ -99,7 +99,7 @@ def test_a_run_that_is_not_there_is_named(folders, run_id, error, message):
 
 @pytest.mark.parametrize("call", [runs.run, runs.estimate])
 def test_an_unknown_name_or_profile_is_refused(folders, call):
-    with pytest.raises(ValueError, match="unknown experiment 'cifar10-small-rel': did you mean .*cifar10-small-relu"):
+    with pytest.raises(ValueError, match=r"unknown experiment 'cifar10-small-rel': did you mean .*cifar10-small-relu"):
         call("cifar10-small-rel")
     with pytest.raises(ValueError, match="profile must be one of smoke, laptop for cifar10-small-relu, got 'full'"):
         call(QUICK, "full")
