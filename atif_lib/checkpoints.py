@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from safetensors.torch import save
 from torch import Tensor, nn
 
-__all__ = ["Checkpoint", "Progress", "StopRequest", "stop_requests"]
+__all__ = ["Checkpoint", "Progress", "StopRequest", "save_weights", "stop_requests"]
 
 
 @dataclass
@@ -41,11 +42,13 @@ class Checkpoint:
     """The state of a training in ``folder/checkpoint.pt``, and its metrics in ``folder/metrics.csv``.
 
     A file is replaced in one move once the new one is whole on the disk: a crash or a full disk while writing leaves
-    the one before. With ``folder=None`` nothing is kept.
+    the one before. With ``folder=None`` nothing is kept. ``config`` is what a run that goes on must have in common.
     """
 
-    def __init__(self, folder: Path | None, network: nn.Module, optimizer: Any, scheduler: Any) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path | None, config: dict[str, Any], network: nn.Module, optimizer: Any, scheduler: Any
+    ) -> None:
+        self.folder, self.config = folder, config
         self.parts = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
         self.saved = time.perf_counter()
 
@@ -58,7 +61,12 @@ class Checkpoint:
         if self.folder is None:
             return
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"history": progress.history, "losses": progress.losses, "seconds": progress.elapsed()}
+        state |= {
+            "config": self.config,
+            "history": progress.history,
+            "losses": progress.losses,
+            "seconds": progress.elapsed(),
+        }
         self.folder.mkdir(parents=True, exist_ok=True)
         write(self.folder / "checkpoint.pt", lambda path: torch.save(state, path))
         table = pd.DataFrame(progress.history).drop(columns="theta_layers", errors="ignore")
@@ -69,7 +77,7 @@ class Checkpoint:
         """Restore network, optimizer and schedule in place; nothing where there is no checkpoint.
 
         Raises:
-            ValueError: the checkpoint is of another network or recipe, or not readable.
+            ValueError: the checkpoint is of another network, recipe or seed, or not readable.
         """
         path = self.folder / "checkpoint.pt" if self.folder else None
         if path is None or not path.is_file():
@@ -77,16 +85,20 @@ class Checkpoint:
         device = next(self.parts["network"].parameters()).device
         try:
             state = torch.load(path, map_location=device, weights_only=True)
+            if state["config"] != self.config:
+                changed = {k: v for k, v in state["config"].items() if self.config.get(k) != v}
+                raise ValueError(f"it was made with {', '.join(f'{k}={v!r}' for k, v in changed.items())}")
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
         except Exception as error:  # torch raises many kinds for a file that it did not write
-            raise ValueError(f"{path} is not a checkpoint of this run ({error}); delete it to start anew") from error
+            why = " ".join(str(error).split()).partition(". ")[0]  # on one line, less torch's advice
+            raise ValueError(f"{path} is not a checkpoint of this run ({why}); delete it to start anew") from error
         return Progress(state["history"], state["losses"], state["seconds"])
 
 
 def write(path: Path, write_to: Any) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
+    """Write a file whole or not at all; of several processes, any may."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         write_to(temporary)
         with temporary.open("rb") as file:
@@ -96,6 +108,12 @@ def write(path: Path, write_to: Any) -> None:
         temporary.unlink(missing_ok=True)
         kept = "the one before is kept" if path.exists() else "there is none yet"
         raise OSError(f"cannot write {path} ({kept}): {error}") from error
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write the weights of a network as safetensors, whole or not at all."""
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    write(path, lambda new: new.write_bytes(save(weights)))
 
 
 class StopRequest:

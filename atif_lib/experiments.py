@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.distributions import Distribution, Laplace, Normal
 
 from atif_lib import data
-from atif_lib.checkpoints import write
+from atif_lib.checkpoints import save_weights
 from atif_lib.facts import analysis_facts, staircase_facts
 from atif_lib.fitting import expected_sqnr_db, fit_neuron
 from atif_lib.limits import ladder_facts
@@ -161,7 +161,7 @@ class NetworkExperiment:
             "thresholds": {n: m.thresholds.tolist() for n, m in neurons(network).items()},
         }
         draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
-        write(folder / "weights.safetensors", lambda path: save_file(network.state_dict(), path))
+        save_weights(network, folder / "weights.safetensors")
 
 
 # The paper's protocol (Section 4.1). It does not give batch size, momentum, weight decay, the learning rate of the

@@ -67,13 +67,14 @@ class Network(nn.Module):
     Shapes: input [N, in_channels, H, W] to logits [N, classes].
 
     Raises:
-        ValueError: ``timesteps`` is not that of the neurons.
+        ValueError: ``timesteps`` is not a positive integer, or not that of the neurons.
 
     Source: Sections 3.1 and 4.1.
     """
 
     def __init__(self, stem: nn.Module, blocks: nn.Module, channels: int, classes: int, timesteps: int) -> None:
         super().__init__()
+        _check_timesteps(timesteps)
         self.stem, self.blocks, self.timesteps = stem, blocks, timesteps
         self.readout = nn.Linear(channels, classes)
         others = {m.timesteps for m in blocks.modules() if hasattr(m, "timesteps")} - {timesteps}
@@ -233,6 +234,7 @@ NETWORKS: dict[str, Callable[..., Network]] = {
 
 def set_timesteps(network: Network, timesteps: int) -> None:
     """Run a trained network for another number of timesteps; a ValueError for neurons whose thresholds depend on it."""
+    _check_timesteps(timesteps)
     neurons = [m for m in network.modules() if hasattr(m, "timesteps") and m is not network]
     if any(isinstance(m, ATIFnu) for m in neurons) and timesteps != network.timesteps:
         raise ValueError(f"timesteps={timesteps}: ATIFnu has a threshold for each of its {network.timesteps} timesteps")
@@ -297,7 +299,8 @@ class _SyncedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        moments = torch.stack([x.float().mean((0, 2, 3)), x.float().square().mean((0, 2, 3))])
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        moments = torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
         mean, square = all_reduce(moments) / torch.distributed.get_world_size()
         var = square - mean.square()
         n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
@@ -307,6 +310,11 @@ class _SyncedBatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(var * n / (n - 1), self.momentum)
         scale = self.weight * (var + self.eps).rsqrt()
         return (x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+
+
+def _check_timesteps(timesteps: int) -> None:
+    if not isinstance(timesteps, int) or timesteps < 1:
+        raise ValueError(f"timesteps must be an integer of at least 1, got {timesteps!r}")
 
 
 def _stem(inputs: int, outputs: int) -> nn.Sequential:

@@ -3,10 +3,11 @@
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -23,13 +24,16 @@ from atif_lib.networks import Network, compile_neurons, neurons, sync_norms
 
 __all__ = ["Recipe", "schedule", "train"]
 
+Schedule = Literal["cosine", "step"]
+
 
 @dataclass(frozen=True)
 class Recipe:
     """Hyperparameters. Augmentations and mixes are those of :mod:`atif_lib.augment`.
 
     ``warmup`` is a share of all updates; ``precision`` is Lightning Fabric's; ``clip`` bounds the norm of the gradient.
-    Weights decay; thresholds, biases and norms do not, and thresholds have a learning rate of their own.
+    Weights decay; thresholds, biases and norms do not, and thresholds have a learning rate of their own. A value that
+    makes no sense is a ValueError.
     """
 
     epochs: int = 3
@@ -39,7 +43,7 @@ class Recipe:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
-    schedule: Literal["cosine", "step"] = "cosine"
+    schedule: Schedule = "cosine"
     warmup: float = 0.2
     step_epochs: int = 30
     step_factor: float = 0.9
@@ -50,6 +54,15 @@ class Recipe:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     channels_last: bool = False
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.schedule not in get_args(Schedule):
+            raise ValueError(f"schedule={self.schedule!r}: must be {' or '.join(map(repr, get_args(Schedule)))}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup={self.warmup}: must be in [0, 1)")
+        for name in ("epochs", "step_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
 
 
 def train(
@@ -97,7 +110,7 @@ def train(
     network.to(fabric.device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
     optimizer = torch.optim.SGD(parameter_groups(network, recipe), momentum=recipe.momentum, nesterov=recipe.nesterov)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(recipe, steps))
-    checkpoint = Checkpoint(folder, network, optimizer, scheduler)
+    checkpoint = Checkpoint(folder, asdict(recipe) | {"seed": seed}, network, optimizer, scheduler)
     progress = checkpoint.load() if resume else Progress()
     yield from progress.history
     if recipe.compile:
@@ -112,12 +125,10 @@ def train(
             network.train()
             inputs, *targets = (values[share] for values in batches.draw(epoch, within))
             functional.reset_net(network)
-            loss = mixed_loss(model(inputs), *targets, recipe.label_smoothing)
-            if not loss.isfinite():
-                layer = first_bad_layer(network, inputs)
-                raise FloatingPointError(
-                    f"the loss is {loss.item()} at step {within} of epoch {epoch + 1}, from {layer}"
-                )
+            with bad_layer_named(network, inputs, f"step {within} of epoch {epoch + 1}"):
+                loss = mixed_loss(model(inputs), *targets, recipe.label_smoothing)
+                if not loss.isfinite():
+                    raise FloatingPointError(f"the loss is {loss.item()}")
             optimizer.zero_grad()
             fabric.backward(loss)
             if recipe.clip:
@@ -198,8 +209,21 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
     return [group for group in groups if group["params"]]
 
 
+@contextmanager
+def bad_layer_named(network: nn.Module, inputs: Tensor, place: str) -> Iterator[None]:
+    """Say of a loss that is not finite, or of a neuron that refuses its input, where and from which layer it came."""
+    try:
+        yield
+    except (FloatingPointError, ValueError) as error:
+        layer = first_bad_layer(network, inputs)
+        if layer is None and isinstance(error, ValueError):
+            raise
+        source = f"layer {layer}" if layer else "the loss itself: every layer is finite"
+        raise FloatingPointError(f"{error} at {place}, from {source}") from error
+
+
 @torch.no_grad()
-def first_bad_layer(network: nn.Module, inputs: Tensor) -> str:
+def first_bad_layer(network: nn.Module, inputs: Tensor) -> str | None:
     """Name the first layer whose output is not finite for these inputs."""
     bad: list[str] = []
 
@@ -218,7 +242,7 @@ def first_bad_layer(network: nn.Module, inputs: Tensor) -> str:
     finally:
         for hook in hooks:
             hook.remove()
-    return f"layer {bad[0]}" if bad else "the loss itself: every layer is finite"
+    return bad[0] if bad else None
 
 
 def _steps_per_epoch(examples: int, batch_size: int, processes: int) -> int:

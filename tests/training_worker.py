@@ -1,0 +1,77 @@
+"""A small training that tests run in processes of their own: `python training_worker.py FOLDER ACTIVATION [KILL_AT]`.
+
+Killed before update KILL_AT, with a checkpoint after each. Otherwise weights and history land in FOLDER/final.pt.
+"""
+
+import dataclasses
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from atif_lib import data, training
+from atif_lib.experiments import NetworkExperiment
+from atif_lib.networks import vgg_small
+from atif_lib.neurons import ATIFu
+from atif_lib.training import Recipe, train
+
+RECIPE = Recipe(epochs=2, batch_size=24, augment=("crop", "flip"), mix="mixup", label_smoothing=0.1, clip=1.0)
+
+
+def network(activation="atif-u", dtype=torch.float32):
+    """The same initial weights every time."""
+    torch.manual_seed(0)
+    factory = {"relu": lambda channels: torch.nn.ReLU(), "atif-u": lambda channels: ATIFu(2, step_mode="m")}[activation]
+    return vgg_small(factory, 1 if activation == "relu" else 2).to(dtype)
+
+
+def examples():
+    """A few digits: 4 updates an epoch, and a rest that fills no batch."""
+    return data.load("digits").first(100)
+
+
+def signal_before(update, number):
+    """Send this process a signal before an update; `training.mixed_loss` is to be put back."""
+    loss, count = training.mixed_loss, 0
+
+    def counting(*arguments):
+        nonlocal count
+        count += 1
+        if count == update:
+            os.kill(os.getpid(), number)
+        return loss(*arguments)
+
+    training.mixed_loss = counting
+
+
+def shrink_smoke(patch):
+    """Give small networks the smoke profile of the large ones: 8 updates of 8 examples."""
+    at = NetworkExperiment.at
+
+    def smaller(experiment, profile):
+        found = at(experiment, profile)
+        recipe = dataclasses.replace(found.recipe, batch_size=8)
+        return dataclasses.replace(found, recipe=recipe, limit=64) if profile == "smoke" else found
+
+    patch.setattr(NetworkExperiment, "at", smaller)
+
+
+def in_double(normalizer):
+    """Make inputs float64, so that two orders of the same sum agree to the last digits and no spike flips."""
+    return lambda examples: lambda inputs: normalizer(examples)(inputs).double()
+
+
+if __name__ == "__main__":
+    folder, activation, *kill_at = sys.argv[1:]
+    torch.set_num_threads(1)
+    dtype = torch.float32
+    if kill_at:
+        signal_before(int(kill_at[0]), signal.SIGKILL)
+    else:
+        data.normalizer, dtype = in_double(data.normalizer), torch.float64
+    net = network(activation, dtype)
+    history = list(train(net, examples(), RECIPE, folder=Path(folder), save_seconds=0.0))
+    if int(os.environ.get("RANK", 0)) == 0:
+        torch.save({"state": net.state_dict(), "history": history}, Path(folder, "final.pt"))
