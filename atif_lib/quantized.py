@@ -40,6 +40,5 @@ class QuantizedReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the rates of inputs x."""
-        q = self.levels * x / self.log_threshold.exp() + self.v0
-        count = (q + (q.floor() - q).detach()).clamp(0, self.levels)
-        return (count / self.levels).to(x.dtype)
+        q = (self.levels * x / self.log_threshold.exp() + self.v0).clamp(0, self.levels)
+        return ((q + (q.floor() - q).detach()) / self.levels).to(x.dtype)

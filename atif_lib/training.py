@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from spikingjelly.activation_based import functional
+from spikingjelly.activation_based import base, functional
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
@@ -20,7 +20,8 @@ from tqdm import tqdm
 from atif_lib import augment, data
 from atif_lib.checkpoints import Checkpoint, Progress, stop_requests
 from atif_lib.evaluation import evaluate
-from atif_lib.networks import Network, compile_neurons, neurons, sync_norms
+from atif_lib.networks import Network, compile_neurons, sync_norms
+from atif_lib.quantized import QuantizedReLU
 
 __all__ = ["Recipe", "schedule", "train"]
 
@@ -199,7 +200,8 @@ def schedule(recipe: Recipe, steps: int) -> Callable[[int], float]:
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Split the parameters: weights decay, norms and biases do not, thresholds learn at their own rate."""
-    thresholds = [p for m in neurons(network).values() for p in m.parameters()]
+    kinds = (base.MemoryModule, QuantizedReLU)
+    thresholds = [p for m in network.modules() if isinstance(m, kinds) for p in m.parameters()]
     others = [p for p in network.parameters() if all(p is not q for q in thresholds)]
     groups = [
         {"params": [p for p in others if p.dim() > 1], "lr": recipe.lr, "weight_decay": recipe.weight_decay},

@@ -11,10 +11,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from atif_lib import networks
-from atif_lib.networks import ACTIVATIONS, NETWORKS, cost, resnet18, set_timesteps, vgg16, vgg_small
+from atif_lib.networks import ACTIVATIONS, NETWORKS, WITHOUT_TIME, cost, resnet18, set_timesteps, vgg16, vgg_small
 from atif_lib.neurons import IF, ATIFnu, ATIFu
+from atif_lib.quantized import QuantizedReLU
 
-SPIKING = [name for name in ACTIVATIONS if name != "relu"]
+SPIKING = [name for name in ACTIVATIONS if name not in WITHOUT_TIME]
 SYNAPSES = {
     "vgg16": 12,
     "resnet18": 19,
@@ -42,7 +43,7 @@ def of(activation, channels, timesteps):
     node = ACTIVATIONS[activation](channels)
     if activation == "atif-nu":
         return ATIFnu(timesteps, step_mode="m")
-    if activation != "relu":
+    if activation in SPIKING:
         node.timesteps = timesteps
     return node
 
@@ -280,7 +281,7 @@ def test_features_of_sounds_go_through(name, activation):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_state_dict_round_trip(activation):
-    one, other = (build("resnet8", activation, 1 if activation == "relu" else 4, seed=seed) for seed in (0, 1))
+    one, other = (build("resnet8", activation, 1 if activation in WITHOUT_TIME else 4, seed=seed) for seed in (0, 1))
     for module in networks.neurons(one).values():  # thresholds that are not those of the start
         for p in module.parameters():
             nn.init.constant_(p, -1.0)
@@ -296,9 +297,9 @@ def test_state_dict_round_trip(activation):
 
 def test_the_activations_are_what_their_names_say():
     made = {name: ACTIVATIONS[name](1) for name in ACTIVATIONS}
-    assert [type(m) for m in made.values()] == [nn.ReLU, IF, ATIFu, ATIFnu, ATIFu]
+    assert [type(m) for m in made.values()] == [nn.ReLU, IF, ATIFu, ATIFnu, ATIFu, QuantizedReLU, QuantizedReLU]
     assert (made["atif-u"].v0, made["atif-u-half"].v0) == (0.0, 0.5)
-    assert all(m.timesteps == 4 and m.step_mode == "m" for name, m in made.items() if name != "relu")
+    assert all(m.timesteps == 4 and m.step_mode == "m" for name, m in made.items() if name not in WITHOUT_TIME)
 
 
 def test_without_a_compiler_the_neurons_run_as_they_are(monkeypatch):

@@ -17,7 +17,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from atif_lib import data, training
-from atif_lib.networks import ACTIVATIONS, NETWORKS, neurons, vgg_small
+from atif_lib.networks import ACTIVATIONS, NETWORKS, WITHOUT_TIME, neurons, vgg_small
 from atif_lib.neurons import ATIFu
 from atif_lib.training import Batches, Recipe, mixed_loss, parameter_groups, schedule, train
 
@@ -269,7 +269,7 @@ def test_the_paper_s_steps():
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("name", ["small", "resnet8"])
 def test_weights_decay_and_thresholds_biases_and_norms_do_not(name, activation):
-    network = NETWORKS[name](ACTIVATIONS[activation], 1 if activation == "relu" else 4)
+    network = NETWORKS[name](ACTIVATIONS[activation], 1 if activation in WITHOUT_TIME else 4)
     recipe = Recipe(lr=0.3, threshold_lr=0.02, weight_decay=1e-3)
     groups = {id(p): group for group in parameter_groups(network, recipe) for p in group["params"]}
     assert (
@@ -282,7 +282,7 @@ def test_weights_decay_and_thresholds_biases_and_norms_do_not(name, activation):
         weight = parameter.endswith("weight") and p.dim() > 1 and not threshold
         assert groups[id(p)]["weight_decay"] == (1e-3 if weight else 0.0), parameter
         assert groups[id(p)]["lr"] == (0.02 if threshold else 0.3), parameter
-    assert any("log_" in n for n, _ in network.named_parameters()) == activation.startswith("atif")
+    assert any("log_" in n for n, _ in network.named_parameters()) == activation.startswith(("atif", "quantized"))
 
 
 def test_a_vector_of_thresholds_for_each_channel_learns_at_the_thresholds_rate():
