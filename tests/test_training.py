@@ -253,6 +253,13 @@ def test_batches_are_of_all_examples_once_an_epoch_and_mixed_with_their_labels(f
     assert torch.equal(other, labels.roll(1))
 
 
+def test_training_draws_every_batch_of_every_epoch(few, monkeypatch):
+    drawn, draw = [], Batches.draw
+    monkeypatch.setattr(Batches, "draw", lambda self, *place: drawn.append(place) or draw(self, *place))
+    list(train(worker.network("relu"), few, dataclasses.replace(FAST, epochs=2)))
+    assert drawn == [(epoch, step) for epoch in range(2) for step in range(4)]
+
+
 def test_cosine_warms_up_and_ends_at_zero():
     factor = schedule(Recipe(epochs=10, warmup=0.2), steps=5)  # 10 updates of warm-up, then 40
     assert [factor(n) for n in (0, 4, 9)] == pytest.approx([1 / 11, 5 / 11, 10 / 11])
