@@ -55,7 +55,7 @@ def device() -> str:
     """Name of the GPU if this process uses one, of the processor, and the number of threads torch may use."""
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else os.cpu_count()
-    cpu = f"{_processor()}, {threads} threads"
+    cpu = f"{_processor()}, {threads} thread{'s' if threads != 1 else ''}"
     return f"{torch.cuda.get_device_name()}; {cpu}" if torch and cuda_in_use() else cpu
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch.distributions import Distribution, Laplace, Normal
 
-from atif_lib import data
+from atif_lib import data, speech
 from atif_lib.checkpoints import save_weights
 from atif_lib.facts import analysis_facts, staircase_facts
 from atif_lib.fitting import expected_sqnr_db, fit_neuron
@@ -79,6 +79,7 @@ FACTS = {
     "analysis": analysis_facts,
     "ladder": ladder_facts,
     "realisable": realisable_facts,
+    "features": lambda: {"frames": speech.mfcc(torch.zeros(1, speech.SAMPLE_RATE)).shape[1]},
 }
 
 
@@ -242,6 +243,7 @@ EXPERIMENTS: dict[str, NeuronExperiment | NetworkExperiment | ExactExperiment] =
     "toy-analysis": ExactExperiment("the best staircases of each family, by exact integrals", "analysis"),
     "limits-ladder": ExactExperiment("the best of each family of staircases, T = 1 ... 16", "ladder"),
     "limits-realisable": ExactExperiment("the best that T thresholds realise, T = 1 ... 8", "realisable"),
+    "gsc-features": ExactExperiment("Section 4.1: frames of features in a second of sound", "features"),
     "toy-fixed": NeuronExperiment("Fig. 3A: fixed V_th = 1, T = 4", "IF", steps=0),
     "toy-fixed-t20": NeuronExperiment("Fig. 3A: fixed V_th = 1, T = 20", "IF", {"timesteps": 20}, steps=0),
     "toy-atif-u": NeuronExperiment("Fig. 3: learned threshold, T = 4"),

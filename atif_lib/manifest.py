@@ -21,7 +21,7 @@ VERDICTS = ("reproduced", "partly", "not", "not run")
 RELATIONS = ("=", ">=", "<=", ">", "<", "between")
 CHAPTERS = (
     *("01_if_neuron", "02_quantization_error", "03_surrogate_gradients", "04_uniform_threshold"),
-    *("05_nonuniform_thresholds", "06_first_network", "08_cifar", "09_speech", "10_ablation", "11_speed"),
+    *("05_nonuniform_thresholds", "06_first_network", "07_cifar", "08_speech", "09_ablation", "10_speed"),
     *("12_limits", "13_realisable_staircases", "14_errata"),
 )
 _CHECK_KEYS = ("text", "paper", "unit", "relation", "tolerance", "ours")

@@ -20,6 +20,7 @@ __all__ = [
     "check",
     "figure_chapters",
     "paper_table",
+    "provenance",
     "readme_table",
     "report_markdown",
     "report_text",
@@ -189,16 +190,24 @@ def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile:
         profile: of the records.
 
     Returns:
-        A table of texts, with the number of seeds, the commit and the device; "not run" where there is no record.
+        A table of texts, with the number of seeds; "not run" where there is no record. `provenance` says what ran.
     """
     rows = {}
     for label, name in experiments.items():
         found = records.runs(name, profile)
-        row = {column: _mean_sd([r.metric(path) for r in found]) for column, path in metrics.items()}
-        commits, devices = ({r.commit[:7] for r in found if r.commit}, {r.device for r in found})
-        row |= {"seeds": len(found), "commit": ", ".join(sorted(commits)), "device": "; ".join(sorted(devices))}
-        rows[label] = row
+        rows[label] = {column: _mean_sd([r.metric(path) for r in found]) for column, path in metrics.items()}
+        rows[label]["seeds"] = len(found)
     return pd.DataFrame(rows).T
+
+
+def provenance(experiments: Iterable[str], profile: str = "laptop") -> str:
+    """Say in one line of Markdown which code and which devices the records of some experiments come from."""
+    found = [r for name in experiments for r in records.runs(name, profile)]
+    if not found:
+        return "*Not run yet.*"
+    commits = sorted({r.commit[:7] + (" and changes" if r.dirty else "") for r in found if r.commit})
+    devices, hours = sorted({r.device for r in found}), sum(r.wall_s for r in found) / 3600
+    return f"*{len(found)} runs, {hours:.2g} hours in all; code {', '.join(commits) or 'unknown'}; {'; '.join(devices)}.*"
 
 
 def _mean_sd(values: Sequence[float]) -> str:

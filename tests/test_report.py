@@ -98,7 +98,7 @@ entries:
     kind: claim
     where: Section 4.4
     text: Two facts.
-    chapter: 10_ablation
+    chapter: 09_ablation
     headline: true
     checks:
       - {text: first, paper: 0, unit: dB, relation: ">", ours: {experiment: net, metric: x, profile: full}}
@@ -189,8 +189,8 @@ def test_the_page_shows_what_was_measured_and_by_which_runs(path):
     assert "| **reproduced** · A gain \\| of 10 dB at $V_{th}$. {doc}" in page
     assert "| 10 dB | 10 dB (n = 1, full) |" in page
     assert "<04_uniform_threshold>`" in page
-    assert "10_ablation (to come)" in page
-    assert "<10_ablation>" not in page
+    assert "09_ablation (to come)" in page
+    assert "<09_ablation>" not in page
     assert "| – second *(fails)* | < 0 dB | 10 dB (n = 1, full) |" in page
     assert "* runs `net-full-s0`" in page
     assert "| `other-full-s0` | `000000000` | 2023-03-03 |" in page
@@ -249,3 +249,14 @@ def test_a_readme_row_of_several_checks_counts_those_that_hold(path):
     )
     row = next(line for line in report.readme_table(manifests.load(path), RUNS).splitlines() if "Two facts" in line)
     assert "| 2 checks | 1 of 2 checks hold |" in row
+
+
+def test_a_summary_has_mean_and_spread_and_its_provenance_names_code_and_device(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATIF_RESULTS", str(tmp_path))
+    for seed, x in enumerate((1.0, 3.0)):
+        records.save(record(seed=seed, profile="laptop", x=x))
+    table = report.summary({"A": "net", "B": "other"}, {"x": "x"})
+    assert table.loc["A"].tolist() == ["2 ± 1.4", 2]
+    assert table.loc["B"].tolist() == ["not run", 0]
+    assert report.provenance(["net", "other"]) == "*2 runs, 0.00056 hours in all; code 0000000; cpu.*"
+    assert report.provenance(["other"]) == "*Not run yet.*"
