@@ -206,8 +206,11 @@ def provenance(experiments: Iterable[str], profile: str = "laptop") -> str:
     if not found:
         return "*Not run yet.*"
     commits = sorted({r.commit[:7] + (" and changes" if r.dirty else "") for r in found if r.commit})
-    devices, hours = sorted({r.device for r in found}), sum(r.wall_s for r in found) / 3600
-    return f"*{len(found)} runs, {hours:.2g} hours in all; code {', '.join(commits) or 'unknown'}; {'; '.join(devices)}.*"
+    devices = sorted({r.device.replace(" 1 threads", " 1 thread") for r in found})  # as records of before had it
+    hours = sum(r.wall_s for r in found) / 3600
+    return (
+        f"*{len(found)} runs, {hours:.2g} hours in all; code {', '.join(commits) or 'unknown'}; {'; '.join(devices)}.*"
+    )
 
 
 def _mean_sd(values: Sequence[float]) -> str:

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from atif_lib import data, figures
 from atif_lib.experiments import FAST, PAPER
 from atif_lib.manifest import Source
-from atif_lib.networks import ACTIVATIONS, NETWORKS, Residual, cost, resnet8, resnet18, vgg16
+from atif_lib.networks import ACTIVATIONS, NETWORKS, Residual, cost, resnet8, resnet18
 from atif_lib.records import load_all, runs
 from atif_lib.report import paper_table, provenance, summary
 from atif_lib.training import schedule

@@ -194,7 +194,9 @@ pd.DataFrame(rows).T
 # recipe shifts the sound in time and masks a few frames and coefficients:
 
 # %%
-recipes = pd.DataFrame({"PAPER_SPEECH": dataclasses.asdict(PAPER_SPEECH), "FAST_SPEECH": dataclasses.asdict(FAST_SPEECH)})
+recipes = pd.DataFrame(
+    {"PAPER_SPEECH": dataclasses.asdict(PAPER_SPEECH), "FAST_SPEECH": dataclasses.asdict(FAST_SPEECH)}
+)
 recipes = recipes.map(lambda value: (", ".join(value) or "none") if isinstance(value, tuple) else str(value))
 recipes[recipes["PAPER_SPEECH"] != recipes["FAST_SPEECH"]]
 

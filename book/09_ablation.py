@@ -101,7 +101,12 @@ for ax, network in zip(axes, networks, strict=True):
         for n, record in enumerate(runs(f"cifar10-{network}-{a}", "laptop")):
             curve = pd.DataFrame(record.epochs)[["epoch", "train_loss", "test_accuracy"]]
             ax.plot(
-                curve.epoch, curve.test_accuracy, color=color, linestyle=style, linewidth=1.3, label=None if n else label
+                curve.epoch,
+                curve.test_accuracy,
+                color=color,
+                linestyle=style,
+                linewidth=1.3,
+                label=None if n else label,
             )
             table.append(curve.assign(network=network, neuron=label, seed=record.seed))
     if not ax.lines:

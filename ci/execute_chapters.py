@@ -28,7 +28,14 @@ from ci.project import Project
 PROFILES = ("smoke", "laptop", "full")
 PACKAGES = ("torch", "spikingjelly", "jupyter-book")
 # A change in any of these may change what a chapter shows.
-DEPENDENCIES = ("atif_lib/**/*.py", "data/results/**/*", "data/weights/**/*", "data/manifest.yml", "requirements.lock", "ci/notebooks.py")
+DEPENDENCIES = (
+    "atif_lib/**/*.py",
+    "data/results/**/*",
+    "data/weights/**/*",
+    "data/manifest.yml",
+    "requirements.lock",
+    "ci/notebooks.py",
+)
 MADE_HERE = {"digits", "keywords"}  # stand-ins, which a chapter makes where it needs them
 
 
