@@ -280,7 +280,7 @@ pd.DataFrame(gaps).T.rename_axis("points to ReLU")
 with FlopCounterMode(display=False) as counter, torch.no_grad():
     torchvision.models.resnet18(num_classes=10).eval()(torch.zeros(1, 3, 32, 32))
 ours = cost(resnet18(ACTIVATIONS["relu"], 1), (3, 32, 32)).macs
-f"{ours / (counter.get_total_flops() / 2):.1f} times the MACs of torchvision's"
+print(f"ours: {ours / (counter.get_total_flops() / 2):.1f} times the MACs of torchvision's")
 
 # %% [markdown]
 # **Choosing by the test pictures.** Try five learning rates, print the best, and the number printed is too good. The
@@ -289,7 +289,7 @@ f"{ours / (counter.get_total_flops() / 2):.1f} times the MACs of torchvision's"
 
 # %%
 held_out = data.load(pictures.name, validation=True)
-f"{len(held_out.train_labels):,} to learn from, {len(held_out.test_labels):,} to choose by"
+print(f"{len(held_out.train_labels):,} to learn from, {len(held_out.test_labels):,} to choose by")
 
 # %% [markdown]
 # ## Exercises
