@@ -144,10 +144,11 @@ drawn = []
 for row, name in zip(axes, ("yes", "no"), strict=True):
     found = (sounds.test_labels == sounds.classes.index(name)).nonzero()[:, 0]
     for ax, clip in zip(row, found[:: len(found) // 4][:4].tolist(), strict=True):
-        ax.imshow(sounds.test_inputs[clip, 0, :, 1:].float().T, origin="lower", aspect="auto", cmap="cividis")
+        picture = sounds.test_inputs[clip, 0, :, 1:].float().T
+        ax.imshow(picture, origin="lower", aspect="auto", cmap="cividis", extent=(0, 49, 0.5, 9.5))
         ax.grid(visible=False)
         drawn.append({"word": name, "test clip": clip})
-    row[0].set_ylabel(f"“{name}”")
+    row[0].set(ylabel=f"“{name}”", yticks=[1, 5, 9])
 for ax in axes[-1]:
     ax.set_xlabel("frame")
 figures.show(

@@ -95,7 +95,7 @@ pd.DataFrame(rows).set_index(["network", "step", "metric"]).fillna("")
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.8), sharey=True)
 table = []
-styles = list(zip(labels.items(), figures.PALETTE, figures.LINE_STYLES, strict=False))
+styles = list(zip(labels.items(), figures.PALETTE, figures.LINE_STYLES, strict=False))  # in all figures of this page
 for ax, network in zip(axes, networks, strict=True):
     for (label, a), color, style in styles:
         for n, record in enumerate(runs(f"cifar10-{network}-{a}", "laptop")):
@@ -112,6 +112,7 @@ for ax, network in zip(axes, networks, strict=True):
     if not ax.lines:
         ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", color=figures.GREY)
     ax.set(title=network, xlabel="epoch")
+    ax.xaxis.get_major_locator().set_params(integer=True)
 axes[0].set_ylabel("test accuracy in %")
 axes[0].legend(fontsize=10, loc="lower right")
 figures.show(
@@ -149,6 +150,7 @@ for column, network in zip(axes.T, networks, strict=True):
             table.append(pd.DataFrame(rows | layers))
     column[0].set_title(network)
     column[1].set_xlabel("layer")
+    column[1].xaxis.get_major_locator().set_params(integer=True)
     for ax in column:
         if not ax.lines:
             ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", color=figures.GREY)
@@ -241,19 +243,19 @@ for label, network in networks_of_seed_0.items():
     over_time[label] = accuracy_over_time(network, pictures)
 pd.DataFrame({label: dict(enumerate(values, 1)) for label, values in over_time.items()}).T.rename_axis(
     columns="timesteps"
-).round(1).astype(str).replace("nan", "")
+).map("{:.1f}".format).replace("nan", "")
 
 # %% tags=["hide-input"]
 if over_time:
     fig, ax = plt.subplots(figsize=(6.8, 4.2))
     table = []
-    for (label, values), color, style in zip(over_time.items(), figures.PALETTE, figures.LINE_STYLES, strict=False):
-        t = range(1, 1 + len(values))
-        if label == "ReLU":
-            ax.axhline(values[0], color=figures.GREY, linewidth=1.2, label="ReLU")
-        else:
-            ax.plot(t, values, color=color, linestyle=style, marker="o", label=label)
-        table.append(pd.DataFrame({"neuron": label, "timesteps": t, "test_accuracy": values}))
+    if "ReLU" in over_time:
+        ax.axhline(over_time["ReLU"][0], color=figures.GREY, linewidth=1.2, label="ReLU")
+    for (label, _), color, style in styles:
+        t = range(1, 1 + len(over_time.get(label, [])))
+        if t:
+            ax.plot(t, over_time[label], color=color, linestyle=style, marker="o", label=label)
+            table.append(pd.DataFrame({"neuron": label, "timesteps": t, "test_accuracy": over_time[label]}))
     ax.axvline(T, color=figures.GREY, linestyle=":", linewidth=1)
     ax.set(xlabel="timesteps", ylabel="test accuracy in %", xticks=range(1, 9))
     ax.legend(fontsize=10.5, loc="lower right")
