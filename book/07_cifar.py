@@ -28,6 +28,7 @@ from atif_lib import data, figures
 from atif_lib.experiments import FAST, PAPER
 from atif_lib.manifest import Source
 from atif_lib.networks import ACTIVATIONS, NETWORKS, Residual, cost, resnet8, resnet18
+from atif_lib.quantized import QuantizedReLU
 from atif_lib.records import load_all, runs
 from atif_lib.report import paper_table, provenance, summary
 from atif_lib.training import schedule
@@ -267,6 +268,44 @@ for network in ("small", "resnet8"):
         error = f" ± {gap.sd / gap.n**0.5:.2f}" if gap and gap.sd is not None else ""
         gaps.setdefault(label, {})[network] = f"{gap.mean:+.2f}{error}" if gap else "not run"
 pd.DataFrame(gaps).T.rename_axis("points to ReLU")
+
+# %% [markdown]
+# % lead: read results
+#
+# ### Quantization, or time?
+#
+# Two things part a spiking network from its ReLU twin: its activations have five values, and they are sent as spikes in
+# time. A network between the two tells them apart. Its activation is the neuron's staircase, computed in *one* step:
+
+# %%
+figures.show_source(QuantizedReLU.forward)
+
+# %% [markdown]
+# It has the levels of its spiking twin and a learned threshold, but no uneven spike trains, and the floor is passed by
+# the gradient as if it were not there {cite:p}`esser2020lsq`. What separates it from ReLU is quantization; what separates
+# the spiking network from it is time. And since both have the same weights and thresholds, a spiking network can *start*
+# as a quantized one, and learn the rest in a third of the epochs.
+#
+# **Predict:** which of the two is dearer? And does a start from the quantized network help?
+
+# %%
+between = {
+    "ReLU": "relu",
+    "quantized": "quantized",
+    "ATIF-u": "atif-u",
+    "ATIF-u, from quantized": "atif-u-warm",
+    "quantized, to the nearest": "quantized-half",
+    "ATIF-u, half-step start": "atif-u-half",
+    "ATIF-u, half-step start, from quantized": "atif-u-half-warm",
+}
+columns = {
+    network: summary({label: f"cifar10-{network}-{a}" for label, a in between.items()}, metrics)
+    for network in ("small", "resnet8")
+}
+pd.concat(columns, axis=1)
+
+# %% tags=["remove-input"]
+Markdown(provenance(f"cifar10-{network}-{a}" for network in ("small", "resnet8") for a in between.values()))
 
 # %% [markdown]
 # % lead: read results
