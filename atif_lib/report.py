@@ -159,7 +159,7 @@ def _defaults(manifest: Manifest | None, runs: Sequence[Record] | None) -> tuple
 
 
 def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> pd.DataFrame:
-    """Tabulate Table 1, 2 or 3 of the paper: a row an experiment, for each metric the paper's value, ours, the verdict.
+    """Tabulate Table 1, 2 or 3 of the paper: a row an experiment, for each metric its value there and ours.
 
     Raises:
         ValueError: the paper has no such table.
@@ -173,11 +173,8 @@ def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Re
         part = entry.checks[0]
         row = rows.setdefault(entry.text.rsplit(":", 1)[0], {"experiment": part.source.experiment})
         metric = entry.text.rsplit(":", 1)[1].strip(" .")
-        row |= {
-            metric: f"{part.paper:g}",
-            f"{metric}, ours": our_value(part, runs),
-            f"{metric}, verdict": entry.verdict,
-        }
+        ours = entry.verdict if entry.verdict == "not run" else f"{our_value(part, runs)}: {entry.verdict}"
+        row |= {metric: f"{part.paper:g}", f"{metric}, ours": ours}
     return pd.DataFrame(rows).T.fillna("")
 
 

@@ -172,10 +172,11 @@ figures.show(
 # a small network never stands in here.
 
 # %%
-paper_table(1)
+paper_table(1).drop(columns="experiment")
 
 # %% [markdown]
-# Where it says "not run", nobody has run it yet: it takes a GPU, and this is the command.
+# Where it says "not run", nobody has run it yet: it takes a GPU, and these are the commands
+# for one row. The others are named in the same way; `python -m atif_lib list cifar` has them all.
 #
 # ```bash
 # python -m atif_lib train cifar10-resnet18-atif-nu --profile full --dry-run      # what will it cost?
@@ -372,4 +373,4 @@ print(f"{len(held_out.train_labels):,} to learn from, {len(held_out.test_labels)
 # * A shortcut keeps its signals binary if the paths meet before the neuron, or behind it by a logical function.
 # * The paper's protocol is half printed. Batch size, momentum, weight decay and the training of the thresholds are ours.
 # * Recipes differ by as much as neurons do: compare neurons within a recipe.
-# * Table 1 waits for its GPU runs; the command of each row is in the table.
+# * A row of Table 1 is one command; a small network never stands in for a large one.

@@ -229,7 +229,7 @@ pd.DataFrame(rows).T.rename_axis(["activation", "epoch"]).astype(float).round(3)
 # The paper's rows, all 35 words of V2. "Ours" is the mean over the seeds of complete runs of ResNet-18 with our protocol.
 
 # %%
-paper_table(2)
+paper_table(2).drop(columns="experiment")
 
 # %% [markdown]
 # Where it says "not run", this is the command, for a GPU; the data set is fetched first, 2.4 GB:

@@ -37,7 +37,7 @@ profile = "smoke"
 # complete runs of the paper's ResNet-18 with our protocol.
 
 # %%
-paper_table(3)
+paper_table(3).drop(columns="experiment")
 
 # %% [markdown]
 # The paper draws two conclusions: learning the threshold is worth 4.16 points of accuracy, and it makes the network
@@ -189,16 +189,15 @@ if networks_of_seed_0:
 
 # %%
 tested = {label: evaluate(network, pictures) for label, network in networks_of_seed_0.items()}
-pd.DataFrame(
-    {
-        label: {key: values.get(key) for key in ("test_accuracy", "theta", "theta_neurons")}
-        for label, values in tested.items()
-    }
-).T.astype(float).round(3)
+rows = {
+    label: [values.get(key) for key in ("test_accuracy", "theta", "theta_neurons")] for label, values in tested.items()
+}
+columns = ["test accuracy, %", "θ, over layers", "θ, over neurons"]
+pd.DataFrame(rows, columns).T.astype(float).round(3) if rows else Markdown("*Not run yet.*")
 
 # %% [markdown]
 # There are two θ here. The paper's is the mean over *layers*: a layer of few neurons counts as much as one of many. The
-# mean over *neurons*, `theta_neurons`, is what the hardware feels.
+# mean over *neurons* is what the hardware feels.
 #
 # Which pictures does it take for which?
 
@@ -241,9 +240,8 @@ for label, network in networks_of_seed_0.items():
     if label not in ("ReLU", "ATIF-nu"):  # the one has no timesteps, the other a threshold for each
         set_timesteps(network, 8)
     over_time[label] = accuracy_over_time(network, pictures)
-pd.DataFrame({label: dict(enumerate(values, 1)) for label, values in over_time.items()}).T.rename_axis(
-    columns="timesteps"
-).map("{:.1f}".format).replace("nan", "")
+after = pd.DataFrame({label: pd.Series(values, range(1, 1 + len(values))) for label, values in over_time.items()}).T
+after.add_prefix("T = ").map("{:.1f}".format).replace("nan", "") if over_time else Markdown("*Not run yet.*")
 
 # %% tags=["hide-input"]
 if over_time:
