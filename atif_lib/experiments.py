@@ -142,7 +142,7 @@ class NetworkExperiment:
             if self.limit is None:
                 raise
             examples = data.load(STAND_INS[self.dataset], self.validation)
-        return examples if self.limit is None else examples.first(self.limit)
+        return examples if self.limit is None else examples.thinned(self.limit)
 
     def run(self, draft: Draft, seed: int, folder: Path, resume: bool = False, start: Path | None = None) -> None:
         """Train, from the weights of ``start`` if given, write weights.safetensors, and fill in the record.

@@ -80,7 +80,7 @@ def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str,
     network = experiment.build(examples)
     parameters, macs = cost(network, examples.test_inputs.shape[1:])
     # One batch an epoch, so that train() itself tells the time of each update.
-    few = examples.first(recipe.batch_size)._replace(
+    few = examples.thinned(recipe.batch_size)._replace(
         test_inputs=examples.test_inputs[:1], test_labels=examples.test_labels[:1]
     )
     clock = [0.0, *(m["seconds"] for m in train(network, few, dataclasses.replace(recipe, epochs=count)))]

@@ -54,9 +54,13 @@ class Examples(NamedTuple):
         """Return the same examples on a device."""
         return self._replace(**{name: getattr(self, name).to(device) for name in self._fields[:4]})
 
-    def first(self, count: int) -> "Examples":
-        """Return the first so many training and test examples."""
-        return self._replace(**{name: getattr(self, name)[:count] for name in self._fields[:4]})
+    def thinned(self, count: int) -> "Examples":
+        """Return so many training and test examples, evenly spaced, so that sorted ones keep all their classes."""
+
+        def some(values: Tensor) -> Tensor:
+            return values[torch.arange(min(count, len(values))) * len(values) // min(count, len(values))]
+
+        return self._replace(**{name: some(getattr(self, name)) for name in self._fields[:4]})
 
 
 class Dataset(NamedTuple):

@@ -146,7 +146,7 @@ for name in ("relu", "atif-u"):
     experiment = EXPERIMENTS[f"cifar10-small-{name}"].at(profile)
     torch.manual_seed(0)
     network = experiment.build(images)
-    subset = images.first(experiment.limit or len(images.train_labels))
+    subset = images.thinned(experiment.limit or len(images.train_labels))
     for metrics in train(network, subset, experiment.recipe):
         rows[name, metrics["epoch"]] = {key: metrics.get(key) for key in ("train_loss", "test_accuracy", "theta")}
 pd.DataFrame(rows).T.rename_axis(["activation", "epoch"]).astype(float).round(3)

@@ -121,8 +121,6 @@ summary(joins, {"test accuracy, %": "test_accuracy", "θ": "theta"})
 Markdown(provenance(joins.values()))
 
 # %% [markdown]
-# % lead: read results
-#
 # ## Two protocols
 #
 # The paper states its training in a paragraph. What is not in it has to be chosen, and everyone who reproduces it
@@ -271,8 +269,6 @@ for network in ("small", "resnet8"):
 pd.DataFrame(gaps).T.rename_axis("points to ReLU")
 
 # %% [markdown]
-# % lead: read results
-#
 # ### Quantization, or time?
 #
 # Two things part a spiking network from its ReLU twin: its activations have five values, and they are sent as spikes in
@@ -309,8 +305,6 @@ pd.concat(columns, axis=1)
 Markdown(provenance(f"cifar10-{network}-{a}" for network in ("small", "resnet8") for a in between.values()))
 
 # %% [markdown]
-# % lead: read results
-#
 # ## What can go wrong
 #
 # **A stem for large pictures.** The ResNet-18 of torchvision halves the picture twice before its first block. On 32 × 32

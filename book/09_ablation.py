@@ -88,8 +88,6 @@ for network in networks:
 pd.DataFrame(rows).set_index(["network", "step", "metric"]).fillna("")
 
 # %% [markdown]
-# % lead: read results
-#
 # ## While they learn
 
 # %% tags=["hide-input"]
@@ -167,8 +165,6 @@ figures.show(
 )
 
 # %% [markdown]
-# % lead: read results
-#
 # ## One trained network
 #
 # The weights of the small networks come with the book. Each row below is a network of seed 0, loaded and tested again,
@@ -278,8 +274,6 @@ for label, network in networks_of_seed_0.items():
         print(f"{over_time[label][1]:.1f} % after two timesteps of eight")
 
 # %% [markdown]
-# % lead: read results
-#
 # ## What can go wrong
 #
 # **Counting spikes at the wrong place.** θ depends on which tensors are averaged. With or without the first layer, over

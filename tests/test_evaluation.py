@@ -13,7 +13,7 @@ from atif_lib.neurons import IF, ATIFu
 
 @pytest.fixture
 def few(digits):
-    return digits.first(30)
+    return digits.thinned(30)
 
 
 def small(make=vgg_small, activation=lambda channels: ATIFu(3, 0.4, step_mode="m"), timesteps=3):

@@ -36,7 +36,7 @@ def one_thread():
 
 @pytest.fixture
 def few(digits):
-    return digits.first(100)
+    return digits.thinned(100)
 
 
 def without_seconds(history):
@@ -157,7 +157,7 @@ def test_it_learns(digits, activation, least):
     torch.manual_seed(0)
     network = vgg_small(ACTIVATIONS[activation], 1 if activation == "relu" else 4)
     start = [p.clone() for m in neurons(network).values() for p in m.parameters()]
-    first, _, last = train(network, digits.first(400), Recipe(epochs=3, augment=(), batch_size=20))
+    first, _, last = train(network, digits.thinned(400), Recipe(epochs=3, augment=(), batch_size=20))
     assert last["test_accuracy"] > least
     assert last["train_loss"] < first["train_loss"] - 0.3
     end = [p for m in neurons(network).values() for p in m.parameters()]

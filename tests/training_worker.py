@@ -29,7 +29,7 @@ def network(activation="atif-u", dtype=torch.float32):
 
 def examples():
     """A few digits: 4 updates an epoch, and a rest that fills no batch."""
-    return data.load("digits").first(100)
+    return data.load("digits").thinned(100)
 
 
 def signal_before(update, number):
