@@ -77,6 +77,8 @@ class Network(nn.Module):
         _check_timesteps(timesteps)
         self.stem, self.blocks, self.timesteps = stem, blocks, timesteps
         self.readout = nn.Linear(channels, classes)
+        levels = [m.levels for m in blocks.modules() if isinstance(m, QuantizedReLU)]
+        self.steps = levels[0] if levels else timesteps  # of the count that a rate stands for
         others = {m.timesteps for m in blocks.modules() if hasattr(m, "timesteps")} - {timesteps}
         if others:
             raise ValueError(f"timesteps={timesteps} must be that of the neurons, {sorted(others)}")
@@ -87,14 +89,17 @@ class Network(nn.Module):
         return self.blocks(current.expand(self.timesteps, *current.shape)).flatten(3).mean(3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [N, classes]: a linear map of the mean spikes over all timesteps."""
-        return self.readout(self.spikes(x).mean(0))
+        """Logits [N, classes]: a linear map of the spike counts.
+
+        Not of the rates, which lie in [0, 1]: with those the logits stay small for long, and the network learns slowly.
+        """
+        return self.readout(self.steps * self.spikes(x).mean(0))
 
     def over_time(self, x: Tensor) -> Tensor:
-        """Logits after 1, 2, ... T timesteps, [T, N, classes]; the last are those of ``forward``."""
+        """Logits after 1, 2, ... T timesteps, [T, N, classes], for the counts that the rates so far would lead to."""
         spikes = self.spikes(x)
         counts = torch.arange(1, len(spikes) + 1, device=spikes.device).view(-1, 1, 1)
-        return self.readout(spikes.cumsum(0) / counts)
+        return self.readout(self.steps * spikes.cumsum(0) / counts)
 
 
 def vgg(

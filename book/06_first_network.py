@@ -111,8 +111,9 @@ pd.DataFrame({"values at the input of a convolution": seen})
 # Chapter 2 the best for $T = 4$ is 1.73 standard deviations.
 #
 # **The decode is folded away.** No layer multiplies its spikes by $V_{th}$: the next convolution is linear and
-# followed by a normalisation that would cancel any factor. The readout averages the last spikes over time and
-# place and applies one linear layer.
+# followed by a normalisation that would cancel any factor. Behind the last neurons there is none, and there the scale
+# matters: the readout is a linear map of spike *counts*. With rates instead, which are at most 1, the logits stay small
+# for long and training is much slower.
 #
 # ## The sparsity θ
 #

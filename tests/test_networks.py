@@ -105,7 +105,7 @@ def repeated(network, x):
     """Logits as the coding is defined: the same input at every timestep, through stem and blocks."""
     x_seq = x.expand(network.timesteps, *x.shape)
     current = network.stem(x_seq.flatten(0, 1)).unflatten(0, x_seq.shape[:2])
-    return network.readout(network.blocks(current).flatten(3).mean((0, 3)))
+    return network.readout(network.blocks(current).sum(0).flatten(2).mean(2))
 
 
 @pytest.mark.parametrize("training", [True, False])
