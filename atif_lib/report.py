@@ -12,13 +12,14 @@ from statistics import mean, stdev
 import pandas as pd
 
 from atif_lib import records, report_page
-from atif_lib.manifest import MANIFEST, VERDICTS, Entry, Manifest, load
+from atif_lib.manifest import MANIFEST, VERDICTS, Entry, Manifest, Source, load
 from atif_lib.records import Record, RecordError
 from atif_lib.report_page import our_value, paper_value
 
 __all__ = [
     "check",
     "figure_chapters",
+    "gap",
     "paper_table",
     "provenance",
     "readme_table",
@@ -187,14 +188,32 @@ def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile:
         profile: of the records.
 
     Returns:
-        A table of texts, with the number of seeds; "not run" where there is no record. `provenance` says what ran.
+        A table of texts, with the number of seeds; "not run" where there is no record, "–" where a record has no such
+        metric, as a network of ReLUs has no θ. `provenance` says what ran.
+
+    Raises:
+        RecordError: a metric that none of the records has.
     """
-    rows = {}
-    for label, name in experiments.items():
-        found = records.runs(name, profile)
-        rows[label] = {column: _mean_sd([r.metric(path) for r in found]) for column, path in metrics.items()}
-        rows[label]["seeds"] = len(found)
-    return pd.DataFrame(rows).T
+    rows = {label: records.runs(name, profile) for label, name in experiments.items()}
+    every = [record for found in rows.values() for record in found]
+    for path in metrics.values():
+        if every and not any(_has(record, path) for record in every):
+            every[0].metric(path)
+    table = {
+        label: {column: _mean_sd(found, path) for column, path in metrics.items()} | {"seeds": len(found)}
+        for label, found in rows.items()
+    }
+    return pd.DataFrame(table).T
+
+
+def gap(experiment: str, twin: str, metric: str = "test_accuracy", profile: str = "laptop") -> str:
+    """Write the difference of an experiment and its twin, seed by seed, with its standard error; or "not run"."""
+    base = Source(twin, metric, profile)
+    found = Source(experiment, metric, profile, minus=base).measure(records.load_all())
+    if found is None:
+        return "not run"
+    error = "" if found.sd is None else f" ± {found.sd / found.n**0.5:.2f}"
+    return f"{found.mean:+.2f}{error}".replace("-", "−")
 
 
 def provenance(experiments: Iterable[str], profile: str = "laptop") -> str:
@@ -210,7 +229,18 @@ def provenance(experiments: Iterable[str], profile: str = "laptop") -> str:
     )
 
 
-def _mean_sd(values: Sequence[float]) -> str:
-    if not values:
+def _has(record: Record, path: str) -> bool:
+    try:
+        record.metric(path)
+    except RecordError:
+        return False
+    return True
+
+
+def _mean_sd(found: Sequence[Record], path: str) -> str:
+    if not found:
         return "not run"
+    values = [record.metric(path) for record in found if _has(record, path)]
+    if not values:
+        return "–"
     return f"{mean(values):.4g}" if len(values) == 1 else f"{mean(values):.4g} ± {stdev(values):.2g}"

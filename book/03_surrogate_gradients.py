@@ -14,6 +14,7 @@
 # %%
 import pandas as pd
 import torch
+from IPython.display import Markdown
 from matplotlib import pyplot as plt
 from torch.distributions import Normal
 
@@ -21,7 +22,7 @@ from atif_lib import figures
 from atif_lib.fitting import fit_neuron
 from atif_lib.neurons import ATIFu
 from atif_lib.quantization import gaussian_sqnr_db, uniform_staircase
-from atif_lib.report import summary
+from atif_lib.report import provenance, summary
 
 figures.use_style()
 sigma, timesteps = 0.1, 4
@@ -246,14 +247,18 @@ pd.DataFrame(
 # runs (5,000 updates of Adam, $V_{th}$ from 1):
 
 # %%
+experiments = {
+    "as printed": "toy-atif-u-literal",
+    "as printed, target ReLU(i)": "toy-atif-u-literal-relu",
+    "relative, slope 4": "toy-atif-u",
+}
 summary(
-    {
-        "as printed": "toy-atif-u-literal",
-        "as printed, target ReLU(i)": "toy-atif-u-literal-relu",
-        "relative, slope 4": "toy-atif-u",
-    },
+    experiments,
     {"V_th / σ": "threshold_over_sigma", "SQNR, dB": "sqnr_db"},
 )
+
+# %% tags=["remove-input"]
+Markdown(provenance(experiments.values()))
 
 # %% [markdown]
 # They do, to the second digit. The paper reports a gain of more than 10 dB with "the sigmoid"; the printed derivative

@@ -14,6 +14,7 @@
 
 # %%
 import pandas as pd
+from IPython.display import Markdown
 from matplotlib import pyplot as plt
 from torch.distributions import Normal
 
@@ -22,7 +23,7 @@ from atif_lib.fitting import fit_neuron
 from atif_lib.neurons import ATIFu
 from atif_lib.quantization import maximise_sqnr, uniform_staircase
 from atif_lib.records import runs
-from atif_lib.report import summary
+from atif_lib.report import provenance, summary
 
 figures.use_style()
 sigma, timesteps = 0.1, 4
@@ -147,16 +148,20 @@ figures.show(
 # | similar for other distributions | with a Laplace input the gain is 7.6 dB and the threshold settles higher |
 
 # %%
+experiments = {
+    "fixed, T = 4": "toy-fixed",
+    "fixed, T = 20": "toy-fixed-t20",
+    "ATIF-u": "toy-atif-u",
+    "ATIF-u, half-step start": "toy-atif-u-half",
+    "ATIF-u, Laplace input": "toy-laplace",
+}
 summary(
-    {
-        "fixed, T = 4": "toy-fixed",
-        "fixed, T = 20": "toy-fixed-t20",
-        "ATIF-u": "toy-atif-u",
-        "ATIF-u, half-step start": "toy-atif-u-half",
-        "ATIF-u, Laplace input": "toy-laplace",
-    },
+    experiments,
     {"SQNR, dB": "sqnr_db", "gain, dB": "gain_db", "V_th / σ": "threshold_over_sigma"},
 )
+
+# %% tags=["remove-input"]
+Markdown(provenance(experiments.values()))
 
 # %% [markdown]
 # One row is not in the paper. `v0=0.5` lets the membrane start half full, so that the neuron rounds to the *nearest*

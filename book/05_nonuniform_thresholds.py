@@ -17,6 +17,7 @@ from itertools import pairwise
 
 import pandas as pd
 import torch
+from IPython.display import Markdown
 from matplotlib import pyplot as plt
 
 from atif_lib import figures
@@ -24,7 +25,7 @@ from atif_lib.facts import FIG_4_P, ordered
 from atif_lib.neurons import ATIFnu
 from atif_lib.quantization import maximise_sqnr, spike_counts, uniform_staircase
 from atif_lib.records import runs
-from atif_lib.report import summary
+from atif_lib.report import provenance, summary
 
 figures.use_style()
 T = 4
@@ -249,15 +250,19 @@ figures.show(
 )
 
 # %%
+experiments = {
+    "ATIF-u": "toy-atif-u",
+    "ATIF-nu, telescoping": "toy-atif-nu",
+    "ATIF-nu, as printed": "toy-atif-nu-printed",
+    "ATIF-u, half-step start": "toy-atif-u-half",
+}
 summary(
-    {
-        "ATIF-u": "toy-atif-u",
-        "ATIF-nu, telescoping": "toy-atif-nu",
-        "ATIF-nu, as printed": "toy-atif-nu-printed",
-        "ATIF-u, half-step start": "toy-atif-u-half",
-    },
+    experiments,
     {"SQNR, dB": "sqnr_db", "V_th(1) / σ": "threshold_over_sigma"},
 )
+
+# %% tags=["remove-input"]
+Markdown(provenance(experiments.values()))
 
 # %% [markdown]
 # "Almost 3 dB" reproduces, and the printed form does slightly better than the telescoping one: with its thresholds off

@@ -26,7 +26,7 @@ from atif_lib.evaluation import evaluate
 from atif_lib.experiments import EXPERIMENTS
 from atif_lib.networks import ACTIVATIONS, Network, vgg, vgg_small
 from atif_lib.records import runs
-from atif_lib.report import summary
+from atif_lib.report import provenance, summary
 from atif_lib.training import train
 
 figures.use_style()
@@ -166,11 +166,10 @@ networks = {
     "ATIF-nu": "cifar10-small-atif-nu",
 }
 spiking = {label: name for label, name in networks.items() if "ReLU" not in label}
-accuracy = summary(networks, {"test accuracy, %": "test_accuracy"})
-activity = summary(spiking, {"θ": "theta", "spikes per neuron": "spikes_per_neuron"})
-accuracy.insert(1, "θ", activity["θ"])
-accuracy.insert(2, "spikes per neuron", activity["spikes per neuron"])
-accuracy.fillna("–")
+summary(networks, {"test accuracy, %": "test_accuracy", "θ": "theta", "spikes per neuron": "spikes_per_neuron"})
+
+# %% tags=["remove-input"]
+Markdown(provenance(networks.values()))
 
 # %% tags=["hide-input"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.8))

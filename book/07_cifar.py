@@ -26,11 +26,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from atif_lib import data, figures
 from atif_lib.experiments import FAST, PAPER
-from atif_lib.manifest import Source
 from atif_lib.networks import ACTIVATIONS, NETWORKS, Residual, cost, resnet8, resnet18
 from atif_lib.quantized import QuantizedReLU
-from atif_lib.records import load_all, runs
-from atif_lib.report import paper_table, provenance, summary
+from atif_lib.records import runs
+from atif_lib.report import gap, paper_table, provenance, summary
 from atif_lib.training import schedule
 
 figures.use_style()
@@ -222,14 +221,11 @@ labels = {
     "ATIF-nu": "atif-nu",
     "ATIF-u, half-step start": "atif-u-half",
 }
-metrics = {"test accuracy, %": "test_accuracy"}
+metrics = {"test accuracy, %": "test_accuracy", "θ": "theta"}
 tables = []
 for network in ("small", "resnet8"):
     names = {f"{network}, {label}": f"cifar10-{network}-{a}" for label, a in labels.items()}
-    spiking = {label: name for label, name in names.items() if not name.endswith("relu")}
-    table = summary(names, metrics)
-    table.insert(1, "θ", summary(spiking, {"θ": "theta"})["θ"])
-    tables.append(table.fillna("–"))
+    tables.append(summary(names, metrics))
 pd.concat(tables)
 
 # %% tags=["remove-input"]
@@ -259,14 +255,13 @@ figures.show(
 # What the spikes cost, as the difference of each network and its ReLU twin, seed by seed, with its standard error:
 
 # %%
-gaps = {}
-for network in ("small", "resnet8"):
-    for label, a in list(labels.items())[1:]:
-        twin = Source(f"cifar10-{network}-relu", "test_accuracy", "laptop")
-        gap = Source(f"cifar10-{network}-{a}", "test_accuracy", "laptop", minus=twin).measure(load_all())
-        error = f" ± {gap.sd / gap.n**0.5:.2f}" if gap and gap.sd is not None else ""
-        gaps.setdefault(label, {})[network] = f"{gap.mean:+.2f}{error}" if gap else "not run"
-pd.DataFrame(gaps).T.rename_axis("points to ReLU")
+gaps = {
+    network: {
+        label: gap(f"cifar10-{network}-{a}", f"cifar10-{network}-relu") for label, a in labels.items() if a != "relu"
+    }
+    for network in ("small", "resnet8")
+}
+pd.DataFrame(gaps).rename_axis("points to ReLU")
 
 # %% [markdown]
 # ### Quantization, or time?
@@ -296,7 +291,9 @@ between = {
     "ATIF-u, half-step start, from quantized": "atif-u-half-warm",
 }
 columns = {
-    network: summary({label: f"cifar10-{network}-{a}" for label, a in between.items()}, metrics)
+    network: summary(
+        {label: f"cifar10-{network}-{a}" for label, a in between.items()}, {"accuracy, %": "test_accuracy"}
+    )
     for network in ("small", "resnet8")
 }
 pd.concat(columns, axis=1)

@@ -24,10 +24,8 @@ from torchaudio.transforms import MelSpectrogram
 
 from atif_lib import data, figures, keywords, speech
 from atif_lib.experiments import EXPERIMENTS, FAST_SPEECH, PAPER_SPEECH
-from atif_lib.manifest import Source
 from atif_lib.networks import ACTIVATIONS, NETWORKS, cost
-from atif_lib.records import load_all
-from atif_lib.report import paper_table, provenance, summary
+from atif_lib.report import gap, paper_table, provenance, summary
 from atif_lib.training import train
 
 figures.use_style()
@@ -267,10 +265,7 @@ labels = {
 tables = []
 for network in ("small", "resnet8"):
     names = {f"{network}, {label}": f"gsc13-{network}-{a}" for label, a in labels.items()}
-    spiking = {label: name for label, name in names.items() if not name.endswith("relu")}
-    table = summary(names, {"test accuracy, %": "test_accuracy"})
-    table.insert(1, "θ", summary(spiking, {"θ": "theta"})["θ"])
-    tables.append(table.fillna("–"))
+    tables.append(summary(names, {"test accuracy, %": "test_accuracy", "θ": "theta"}))
 pd.concat(tables)
 
 # %% tags=["remove-input"]
@@ -280,15 +275,14 @@ Markdown(provenance(f"gsc13-{network}-{a}" for network in ("small", "resnet8") f
 # The difference of each network and its ReLU twin, seed by seed, with its standard error:
 
 # %%
-gaps = {}
-for task in ("cifar10", "gsc13"):
-    for network in ("small", "resnet8"):
-        for label, a in list(labels.items())[1:]:
-            twin = Source(f"{task}-{network}-relu", "test_accuracy", "laptop")
-            gap = Source(f"{task}-{network}-{a}", "test_accuracy", "laptop", minus=twin).measure(load_all())
-            error = f" ± {gap.sd / gap.n**0.5:.2f}" if gap and gap.sd is not None else ""
-            gaps.setdefault(label, {})[f"{task}, {network}"] = f"{gap.mean:+.2f}{error}" if gap else "not run"
-pd.DataFrame(gaps).T.rename_axis("points to ReLU")
+gaps = {
+    f"{task}, {network}": {
+        label: gap(f"{task}-{network}-{a}", f"{task}-{network}-relu") for label, a in labels.items() if a != "relu"
+    }
+    for task in ("cifar10", "gsc13")
+    for network in ("small", "resnet8")
+}
+pd.DataFrame(gaps).rename_axis("points to ReLU")
 
 # %% [markdown]
 # ## What can go wrong

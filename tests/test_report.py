@@ -260,3 +260,20 @@ def test_a_summary_has_mean_and_spread_and_its_provenance_names_code_and_device(
     assert table.loc["B"].tolist() == ["not run", 0]
     assert report.provenance(["net", "other"]) == "*2 runs, 0.00056 hours in all; code 0000000; cpu.*"
     assert report.provenance(["other"]) == "*Not run yet.*"
+
+
+def test_a_metric_that_some_records_lack_is_a_dash_and_one_that_all_lack_is_an_error(results):
+    records.save(record("net", profile="laptop", x=1.0))
+    records.save(record("other", profile="laptop", x=1.0, theta=0.25))
+    table = report.summary({"A": "net", "B": "other", "C": "third"}, {"θ": "theta"})
+    assert table["θ"].tolist() == ["–", "0.25", "not run"]
+    with pytest.raises(records.RecordError, match="'thetta'"):
+        report.summary({"A": "net"}, {"θ": "thetta"})
+
+
+def test_a_gap_is_paired_by_seed_and_has_a_standard_error(results):
+    for seed, (ours, twin) in enumerate([(90.0, 92.0), (80.0, 83.0)]):
+        records.save(record("net", seed, "laptop", test_accuracy=ours))
+        records.save(record("twin", seed, "laptop", test_accuracy=twin))
+    assert report.gap("net", "twin") == "−2.50 ± 0.50"
+    assert report.gap("net", "missing") == report.gap("missing", "twin") == "not run"
