@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -28,16 +29,18 @@ def progress():
     return Progress(history, [torch.tensor(1.5)], seconds=3.0)
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """No file may grow past 8 KiB: a write fails half way, as on a full disk."""
+    """No file may grow past 8 KiB: a write fails half way, as on a full disk. pytest's own output may be a file too."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_it_comes_back_as_it_was_saved(tmp_path):
@@ -61,28 +64,31 @@ def test_without_a_folder_or_a_file_there_is_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, full_disk):
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
     small = checkpoint(tmp_path, width=4)
     small.save(progress())
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    with pytest.raises(OSError, match=r"cannot write .*checkpoint\.pt \(the one before is kept\): ."):
+    with full_disk(), pytest.raises(OSError, match=r"cannot write .*checkpoint\.pt \(the one before is kept\): ."):
         checkpoint(tmp_path, width=64).save(progress())
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["checkpoint.pt", "metrics.csv"]
     assert checkpoint(tmp_path, seed=1, width=4).load().history == progress().history
 
 
-def test_a_full_disk_at_the_first_checkpoint(tmp_path, full_disk):
-    with pytest.raises(OSError, match=r"cannot write .*checkpoint\.pt \(there is none yet\): ."):
+def test_a_full_disk_at_the_first_checkpoint(tmp_path):
+    with full_disk(), pytest.raises(OSError, match=r"cannot write .*checkpoint\.pt \(there is none yet\): ."):
         checkpoint(tmp_path).save(progress())
     assert os.listdir(tmp_path) == []
 
 
-def test_weights_on_a_full_disk(tmp_path, full_disk):
+def test_weights_on_a_full_disk(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_weights(nn.Linear(4, 4), path)
     before = path.read_bytes()
-    with pytest.raises(OSError, match=r"cannot write .*weights\.safetensors \(the one before is kept\): ."):
+    with (
+        full_disk(),
+        pytest.raises(OSError, match=r"cannot write .*weights\.safetensors \(the one before is kept\): ."),
+    ):
         save_weights(nn.Linear(64, 64), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
