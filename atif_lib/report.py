@@ -192,13 +192,13 @@ def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile:
         metric, as a network of ReLUs has no θ. `provenance` says what ran.
 
     Raises:
-        RecordError: a metric that none of the records has.
+        RecordError: a metric that no record has, of whatever experiment.
     """
     rows = {label: records.runs(name, profile) for label, name in experiments.items()}
-    every = [record for found in rows.values() for record in found]
+    every = records.load_all()
     for path in metrics.values():
         if every and not any(_has(record, path) for record in every):
-            every[0].metric(path)
+            raise RecordError(f"no record has a metric {path!r}")
     table = {
         label: {column: _mean_sd(found, path) for column, path in metrics.items()} | {"seeds": len(found)}
         for label, found in rows.items()
