@@ -221,8 +221,9 @@ pd.DataFrame(
 # Read the table with its spread. These are small networks trained for three epochs, an experiment of ours; the paper's
 # ResNet-18 and VGG-16, trained for 900, are other rows of [](report.md). Two things can be said already.
 #
-# * The spiking networks trail their ReLU twin by several points. That gap is what quantization costs *here*: four
-#   timesteps in every layer, errors that pile up from layer to layer, and surrogate gradients instead of true ones.
+# * The spiking networks trail their ReLU twin by a few points. That is what spikes cost *here*: five values for every
+#   activation, errors that pile up from layer to layer, and surrogate gradients instead of true ones. [](07_cifar.py)
+#   takes the three apart.
 # * After a normalisation the fixed threshold is not the disaster that it was for the lone neuron. There
 #   $V_{th} = 1$ was $10\,\sigma$. Here it is about $1\,\sigma$ to begin with, and the weights of the normalisation
 #   can scale the current as well as a threshold can: $V_{th}$ and the scale of the norm before it do the same thing.
