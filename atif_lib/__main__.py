@@ -134,7 +134,9 @@ def _run_chapter(chapter: str, profile: str, out: Path) -> None:
     notebook = out / f"{chapter}.ipynb"
     jupytext.write(jupytext.read(source), notebook)
     try:
-        papermill.execute_notebook(str(notebook), str(notebook), {"profile": profile}, kernel_name="python3")
+        papermill.execute_notebook(
+            str(notebook), str(notebook), {"profile": profile}, kernel_name="python3", language="python"
+        )
     finally:
         notebook.unlink()
 

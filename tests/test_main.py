@@ -152,3 +152,12 @@ def test_as_a_process(tmp_path):
     ran = subprocess.run([*command, "list", "toy"], env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.startswith("toy-staircase")
+
+
+def test_a_figure_is_made_by_its_chapter(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATIF_FIGURES", "")  # the command sets it for the chapter's process
+    status, output, _ = run("figure", "1", "--profile", "smoke", "--out", str(tmp_path / "figures"))
+    assert status == 0
+    names = {f"figure-1{part}.{kind}" for part in "ab" for kind in ("svg", "png", "csv")}
+    assert names <= set(os.listdir(tmp_path / "figures"))
+    assert all(name in output for name in names)
