@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-PROFILES = ("smoke", "laptop", "full")
+from atif_lib.records import PROFILES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -135,7 +135,7 @@ class NetworkExperiment:
         return NETWORKS[self.network](ACTIVATIONS[self.activation], timesteps, **sizes)
 
     def examples(self) -> data.Examples:
-        """Its data, the first examples where there is a limit; a small stand-in only where that limit is set."""
+        """Its data, evenly thinned where there is a limit; a small stand-in only where that limit is set."""
         try:
             examples = data.load(self.dataset, self.validation)
         except data.DataUnavailable:

@@ -44,10 +44,8 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
     options, results = {}, None
     if isinstance(experiment, NetworkExperiment):
         folder = run_folder(name, profile, seed, validation)
-        experiment, options = (
-            dataclasses.replace(experiment, validation=validation),
-            {"folder": folder, "resume": resume},
-        )
+        experiment = dataclasses.replace(experiment, validation=validation)
+        options = {"folder": folder, "resume": resume}
         results = folder if validation else None
         if experiment.start:
             options["start"] = run_folder(experiment.start, profile, seed, validation) / "weights.safetensors"
@@ -89,7 +87,7 @@ def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str,
     updates = recipe.epochs * (len(examples.train_labels) // recipe.batch_size)
     return {
         "parameters": f"{parameters:,}",
-        "MACs for one input": f"{macs:,} ({experiment.timesteps if network.timesteps > 1 else 1} timesteps)",
+        "MACs for one input": f"{macs:,} ({network.timesteps} timesteps)",
         "training examples": f"{len(examples.train_labels):,}, source {examples.source}",
         "updates": f"{updates:,} of {recipe.batch_size} examples in {recipe.epochs} epochs",
         "seconds an update": f"{step:.3f} (median of {len(times)}; the first, with compilation, {first:.1f})",
