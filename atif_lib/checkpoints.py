@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save
 from torch import Tensor, nn
+from tqdm import tqdm
 
 __all__ = ["Checkpoint", "Progress", "StopRequest", "save_weights", "stop_requests"]
 
@@ -133,6 +135,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def note(number: int, frame: Any) -> None:
         stop.came = True
+        tqdm.write("stopping after this update; once more to stop at once, with this update lost", file=sys.stderr)
         restore()
 
     def restore() -> None:

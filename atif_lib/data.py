@@ -1,14 +1,14 @@
-"""The front door to the data: data sets by name, batches of them, and what scales them.
+"""The front door to the data: data sets by name, and what scales them.
 
 Examples are held as they are stored (uint8 pictures, float16 features), and turned to floats a batch at a time.
 """
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from atif_lib import pictures, speech, storage
 from atif_lib.storage import DataCorrupt, DataUnavailable, Examples, data_root
@@ -18,14 +18,12 @@ __all__ = [
     "DataCorrupt",
     "DataUnavailable",
     "Examples",
-    "batches",
     "data_root",
     "fetch",
     "load",
     "normalizer",
 ]
 
-Augment = Callable[[Tensor], Tensor]
 DATASETS = {**pictures.DATASETS, **speech.DATASETS}
 
 
@@ -77,18 +75,3 @@ def _picture_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     std, mean = torch.std_mean(features.double(), (0, 1, 2), correction=0)
     return mean.float(), std.float()
-
-
-def batches(
-    images: Tensor, labels: Tensor, batch_size: int, generator: Generator | None = None, augment: Augment | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterate over all (augment(images), labels), batch_size at a time, shuffled by the generator or else in order."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}; allowed: 1 or more")
-    if len(labels) != len(images) or labels.device != images.device:
-        raise ValueError(f"{len(labels)} labels on {labels.device}; allowed: {len(images)} on {images.device}")
-    order = torch.arange(len(images))
-    if generator is not None:
-        order = torch.randperm(len(images), generator=generator, device=generator.device)
-    change = augment or (lambda batch: batch)
-    return ((change(images[part]), labels[part]) for part in order.to(images.device).split(batch_size))

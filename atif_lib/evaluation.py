@@ -10,11 +10,15 @@ from torch import Tensor, nn
 from atif_lib import data
 from atif_lib.networks import Network
 
+Normalizer = Callable[[Tensor], Tensor]
+
 __all__ = ["accuracy_over_time", "confusion", "evaluate", "predictions"]
 
 
 @torch.no_grad()
-def evaluate(network: Network, examples: data.Examples, batch_size: int = 500) -> dict[str, Any]:
+def evaluate(
+    network: Network, examples: data.Examples, batch_size: int = 500, normalize: Normalizer | None = None
+) -> dict[str, Any]:
     r"""Test accuracy and sparsity of a network.
 
     .. math:: \theta = \frac{1}{n\, m\, T} \sum_{t=1}^{T} \sum_{i,j} z_{i,j}(t)
@@ -23,6 +27,7 @@ def evaluate(network: Network, examples: data.Examples, batch_size: int = 500) -
         network: the network; its spiking neurons are found by type.
         examples: its test examples are used, all of them.
         batch_size: examples at a time.
+        normalize: that of the training inputs, where it is at hand; else it is worked out.
 
     Returns:
         test_accuracy in percent and, where the network spikes, theta (Eq. 20 for each layer, averaged over layers as
@@ -32,7 +37,7 @@ def evaluate(network: Network, examples: data.Examples, batch_size: int = 500) -
     spikes = monitor.OutputMonitor(network, base.MemoryModule, _activity)
     correct = torch.zeros((), dtype=torch.int64)
     with spikes:
-        for logits, labels in predictions(network, examples, batch_size):
+        for logits, labels in predictions(network, examples, batch_size, normalize=normalize):
             correct += (logits.argmax(1) == labels).sum().cpu()
         layers = {name: torch.stack(spikes[name]).sum(0) for name in spikes.monitored_layers}
     metrics = {"test_accuracy": 100 * correct.item() / len(examples.test_labels)}
@@ -69,14 +74,22 @@ def confusion(network: Network, examples: data.Examples, batch_size: int = 500) 
 
 
 def predictions(
-    network: nn.Module, examples: data.Examples, batch_size: int, forward: Callable[[Tensor], Tensor] | None = None
+    network: nn.Module,
+    examples: data.Examples,
+    batch_size: int,
+    forward: Callable[[Tensor], Tensor] | None = None,
+    normalize: Normalizer | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Iterate over logits and labels of the test examples; the network is left in evaluation mode."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}; allowed: 1 or more")
     network.eval()
-    normalize = data.normalizer(examples)
+    normalize = normalize or data.normalizer(examples)
     # Kernels compiled for the training's batches are not compiled again for the test's.
     with torch.compiler.set_stance("force_eager"):
-        for inputs, labels in data.batches(examples.test_inputs, examples.test_labels, batch_size):
+        for inputs, labels in zip(
+            examples.test_inputs.split(batch_size), examples.test_labels.split(batch_size), strict=True
+        ):
             functional.reset_net(network)
             yield (forward or network)(normalize(inputs)), labels
     functional.reset_net(network)

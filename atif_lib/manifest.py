@@ -56,7 +56,8 @@ class Source:
     def measure(self, runs: Sequence[Record]) -> Measured | None:
         """Return the value over the seeds, None where there are no records; RecordError for a metric they lack.
 
-        Two experiments of the same seeds are subtracted seed by seed; else means, the spreads added in quadrature.
+        Two experiments of the same seeds are subtracted seed by seed; else means, the spreads added in quadrature and
+        n the smaller number of seeds, so that the standard error is not too small.
         """
         own = [r for r in runs if (r.experiment, r.profile) == (self.experiment, self.profile)]
         ours = _measured([_number(r, self.metric) for r in own], [r.run_id for r in own])
@@ -73,7 +74,7 @@ class Source:
             return _measured([_number(a, self.metric) - _number(b, metric) for a, b in pairs], run_ids)
         spreads = [m.sd for m in (ours, theirs) if m.sd is not None]
         sd = sum(s**2 for s in spreads) ** 0.5 if spreads else None
-        return Measured(ours.mean - theirs.mean, sd, max(ours.n, theirs.n), run_ids)
+        return Measured(ours.mean - theirs.mean, sd, min(ours.n, theirs.n), run_ids)
 
 
 def _number(record: Record, metric: str) -> float:

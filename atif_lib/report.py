@@ -12,14 +12,15 @@ from statistics import mean, stdev
 import pandas as pd
 
 from atif_lib import records, report_page
-from atif_lib.manifest import MANIFEST, VERDICTS, Entry, Manifest, Source, load
+from atif_lib.manifest import MANIFEST, VERDICTS, Check, Entry, Manifest, Source, load
 from atif_lib.records import Record, RecordError
 from atif_lib.report_page import our_value, paper_value
 
 __all__ = [
+    "ABLATION",
     "check",
+    "difference",
     "figure_chapters",
-    "gap",
     "paper_table",
     "provenance",
     "readme_table",
@@ -30,6 +31,15 @@ __all__ = [
     "update_readme",
     "update_verdicts",
 ]
+
+# The rows of the book's own ablations: what they are called, and the activation in the experiment's name.
+ABLATION = {
+    "ReLU": "relu",
+    "IF, V_th = 1": "if",
+    "ATIF-u": "atif-u",
+    "ATIF-nu": "atif-nu",
+    "ATIF-u, half-step start": "atif-u-half",
+}
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 
@@ -206,14 +216,26 @@ def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile:
     return pd.DataFrame(table).T
 
 
-def gap(experiment: str, twin: str, metric: str = "test_accuracy", profile: str = "laptop") -> str:
-    """Write the difference of an experiment and its twin, seed by seed, with its standard error; or "not run"."""
-    base = Source(twin, metric, profile)
-    found = Source(experiment, metric, profile, minus=base).measure(records.load_all())
+def difference(experiment: str, twin: str, metric: str = "test_accuracy", profile: str = "laptop") -> dict[str, str]:
+    """Compare a metric of two experiments, seed by seed.
+
+    Returns:
+        ``difference`` with its standard error, or "not run"; ``seeds``; ``verdict``: higher or lower where it exceeds
+        two standard errors (`Check.holds`), else open.
+    """
+    source = Source(experiment, metric, profile, minus=Source(twin, metric, profile))
+    found = source.measure(records.load_all())
     if found is None:
-        return "not run"
-    error = "" if found.sd is None else f" ± {found.sd / found.n**0.5:.2f}"
-    return f"{found.mean:+.2f}{error}".replace("-", "−")
+        return {"difference": "not run", "seeds": "", "verdict": ""}
+    higher, lower = (found.sd is not None and Check("", 0.0, "", r, 0, source).holds(found) for r in (">", "<"))
+    digits = 2 if abs(found.mean) >= 0.1 else 3
+    error = "" if found.sd is None else f" ± {found.sd / found.n**0.5:.{digits}f}"
+    text = f"{found.mean:+.{digits}f}{error}".replace("-", "−")
+    return {
+        "difference": text,
+        "seeds": str(found.n),
+        "verdict": "higher" if higher else "lower" if lower else "open",
+    }
 
 
 def provenance(experiments: Iterable[str], profile: str = "laptop") -> str:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
 from atif_lib.environment import CHECKOUT
 from atif_lib.manifest import VERDICTS, Check, Entry, Manifest, Measured, Source
@@ -31,11 +30,13 @@ def render(manifest: Manifest, runs: Sequence[Record], chapters: Iterable[str] |
     written = set(_written_chapters() if chapters is None else chapters)
     parts = [_INTRO, _summary(manifest.entries)]
     for kind, title in TITLES.items():
-        entries = [e for e in manifest.entries if e.kind == kind]
         parts.append(f"## {title.removesuffix(' (cells)')}\n")
-        for where, group in groupby(entries, key=_heading):
+        places: dict[str, list[Entry]] = {}
+        for entry in (e for e in manifest.entries if e.kind == kind):
+            places.setdefault(_heading(entry), []).append(entry)
+        for where, entries in places.items():
             parts += [f"### {where}\n"] if where else []
-            parts.append(_group(list(group), runs, written))
+            parts.append(_group(entries, runs, written))
     if manifest.beyond:
         parts += ["## Beyond the paper\n", _group(list(manifest.beyond), runs, written)]
     parts += [_cited(manifest), _run_table(manifest, runs)]

@@ -120,7 +120,8 @@ def train(
 
     first, total = scheduler.last_epoch, recipe.epochs * steps
     bar = tqdm(total=total * recipe.batch_size, initial=first * recipe.batch_size, unit="ex", leave=False, disable=None)
-    with bar, stop_requests() as stop:
+    bar.set_description("compiling" if recipe.compile else "starting")
+    with bar, stop_requests() as stopped:
         for step in range(first, total):
             epoch, within = divmod(step, steps)
             network.train()
@@ -137,10 +138,12 @@ def train(
             optimizer.step()
             scheduler.step()
             bar.update(recipe.batch_size)
+            bar.set_description(f"epoch {epoch + 1} of {recipe.epochs}", refresh=False)
             progress.losses.append(loss.detach())
             if complete := within + 1 == steps:
-                progress.close_epoch(fabric, evaluate(network, batches.examples))
-                bar.set_postfix(epoch=epoch + 1, accuracy=progress.history[-1]["test_accuracy"])
+                progress.close_epoch(fabric, evaluate(network, batches.examples, normalize=batches.normalize))
+                bar.set_postfix(accuracy=progress.history[-1]["test_accuracy"])
+            stop = any_process(fabric, bool(stopped))
             if fabric.is_global_zero and (complete or stop or checkpoint.age() > save_seconds):
                 checkpoint.save(progress)
             if stop:
@@ -168,6 +171,13 @@ class Batches:
     @lru_cache(maxsize=1)  # noqa: B019
     def _order(self, epoch: int) -> Tensor:
         return torch.randperm(len(self.examples.train_labels), generator=draws(self.seed, epoch))
+
+
+def any_process(fabric: Fabric, flag: bool) -> bool:
+    """Tell whether the flag is set in any process, so that all of them stop after the same update or none does."""
+    if fabric.world_size == 1:
+        return flag
+    return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="max"))
 
 
 def mixed_loss(logits: Tensor, one: Tensor, other: Tensor, weight: Tensor, label_smoothing: float = 0.0) -> Tensor:

@@ -25,7 +25,7 @@ from torchaudio.transforms import MelSpectrogram
 from atif_lib import data, figures, keywords, speech
 from atif_lib.experiments import EXPERIMENTS, FAST_SPEECH, PAPER_SPEECH
 from atif_lib.networks import ACTIVATIONS, NETWORKS, cost
-from atif_lib.report import gap, paper_table, provenance, summary
+from atif_lib.report import ABLATION, difference, paper_table, provenance, summary
 from atif_lib.training import train
 
 figures.use_style()
@@ -255,21 +255,14 @@ print(f"{100 * (p * (1 - p) / n) ** 0.5:.2f} points")
 # **Predict:** will it be larger or smaller than on CIFAR-10?
 
 # %%
-labels = {
-    "ReLU": "relu",
-    "IF, V_th = 1": "if",
-    "ATIF-u": "atif-u",
-    "ATIF-nu": "atif-nu",
-    "ATIF-u, half-step start": "atif-u-half",
-}
 tables = []
 for network in ("small", "resnet8"):
-    names = {f"{network}, {label}": f"gsc13-{network}-{a}" for label, a in labels.items()}
+    names = {f"{network}, {label}": f"gsc13-{network}-{a}" for label, a in ABLATION.items()}
     tables.append(summary(names, {"test accuracy, %": "test_accuracy", "θ": "theta"}))
 pd.concat(tables)
 
 # %% tags=["remove-input"]
-Markdown(provenance(f"gsc13-{network}-{a}" for network in ("small", "resnet8") for a in labels.values()))
+Markdown(provenance(f"gsc13-{network}-{a}" for network in ("small", "resnet8") for a in ABLATION.values()))
 
 # %% [markdown]
 # The difference of each network and its ReLU twin, seed by seed, with its standard error:
@@ -277,7 +270,9 @@ Markdown(provenance(f"gsc13-{network}-{a}" for network in ("small", "resnet8") f
 # %%
 gaps = {
     f"{task}, {network}": {
-        label: gap(f"{task}-{network}-{a}", f"{task}-{network}-relu") for label, a in labels.items() if a != "relu"
+        label: difference(f"{task}-{network}-{a}", f"{task}-{network}-relu")["difference"]
+        for label, a in ABLATION.items()
+        if a != "relu"
     }
     for task in ("cifar10", "gsc13")
     for network in ("small", "resnet8")

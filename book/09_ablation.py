@@ -18,10 +18,10 @@ from matplotlib import pyplot as plt
 
 from atif_lib import data, figures
 from atif_lib.evaluation import accuracy_over_time, confusion, evaluate
-from atif_lib.manifest import Check, Source
+from atif_lib.manifest import Check
 from atif_lib.networks import set_timesteps
-from atif_lib.records import load_all, runs
-from atif_lib.report import paper_table, provenance, summary
+from atif_lib.records import runs
+from atif_lib.report import ABLATION, difference, paper_table, provenance, summary
 from atif_lib.runs import trained
 
 figures.use_style()
@@ -51,7 +51,7 @@ paper_table(3).drop(columns="experiment")
 # The small networks of [](07_cifar.py), one recipe for all.
 
 # %%
-labels = {"IF, V_th = 1": "if", "ATIF-u": "atif-u", "ATIF-nu": "atif-nu", "ATIF-u, half-step start": "atif-u-half"}
+labels = {label: a for label, a in ABLATION.items() if a != "relu"}
 networks = ("small", "resnet8")
 names = {f"{network}, {label}": f"cifar10-{network}-{a}" for network in networks for label, a in labels.items()}
 summary(names, {"test accuracy, %": "test_accuracy", "θ": "theta", "spikes per neuron": "spikes_per_neuron"})
@@ -76,16 +76,9 @@ rows = []
 for network in networks:
     for label, (better, worse) in steps.items():
         for metric in ("test_accuracy", "theta"):
-            base = Source(f"cifar10-{network}-{worse}", metric, "laptop")
-            step = Source(f"cifar10-{network}-{better}", metric, "laptop", minus=base)
-            found, row = step.measure(load_all()), {"network": network, "step": label, "metric": metric}
-            if found is None or found.sd is None:
-                rows.append(row | {"difference": "not run"})
-                continue
-            above, below = (Check("", 0.0, "", relation, 0, step).holds(found) for relation in (">", "<"))
-            row |= {"difference": f"{found.mean:+.2g} ± {found.sd / found.n**0.5:.2g}", "n": str(found.n)}
-            rows.append(row | {"verdict": "higher" if above else "lower" if below else "open"})
-pd.DataFrame(rows).set_index(["network", "step", "metric"]).fillna("")
+            found = difference(f"cifar10-{network}-{better}", f"cifar10-{network}-{worse}", metric)
+            rows.append({"network": network, "step": label, "metric": metric} | found)
+pd.DataFrame(rows).set_index(["network", "step", "metric"])
 
 # %% [markdown]
 # ## While they learn
@@ -172,7 +165,7 @@ figures.show(
 
 # %%
 networks_of_seed_0 = {}
-for label, a in {"ReLU": "relu", **labels}.items():
+for label, a in ABLATION.items():
     try:
         networks_of_seed_0[label], pictures = trained(f"cifar10-small-{a}-laptop-s0")
     except (FileNotFoundError, data.DataUnavailable) as error:

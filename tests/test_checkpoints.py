@@ -146,13 +146,14 @@ def test_another_configuration_is_named(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_second_stops(number):
+def test_the_first_signal_asks_and_the_second_stops(number, capsys):
     before = signal.getsignal(number)
     with stop_requests() as stop:
         assert not stop
         assert signal.getsignal(number) is not before
         os.kill(os.getpid(), number)
         assert stop
+        assert "stopping after this update" in capsys.readouterr().err
         assert signal.getsignal(number) is before, "the second signal does what it did before"
     assert signal.getsignal(number) is before
 

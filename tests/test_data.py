@@ -1,13 +1,10 @@
-"""Data sets by name, their validation splits, batches and scales."""
-
-import functools
+"""Data sets by name, their validation splits and scales."""
 
 import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
 from atif_lib import data
-from atif_lib.augment import random_crop
 
 
 def random_images(count, channels=3, height=6, width=7, seed=0):
@@ -70,39 +67,3 @@ def test_features_are_normalised_by_coefficient():
 def test_normalizer_refuses_other_shapes():
     with pytest.raises(ValueError, match=r"inputs \[2, 1, 6, 7\]; allowed: \[N, 3, 6, 7\]"):
         data.normalizer(examples(random_images(4)))(random_images(2, 1))
-
-
-@pytest.mark.parametrize("size", [1, 7, 20, 64])
-def test_batches_have_each_sample_once(size):
-    images, labels = random_images(20), torch.arange(20)
-    inorder = list(data.batches(images, labels, size))
-    assert torch.equal(torch.cat([batch for batch, _ in inorder]), images)
-    assert torch.equal(torch.cat([batch for _, batch in inorder]), labels)
-    shuffled = list(data.batches(images, labels, size, torch.Generator().manual_seed(1)))
-    order = torch.cat([batch for _, batch in shuffled])
-    assert not torch.equal(order, labels)
-    assert torch.equal(order.sort().values, labels)
-    assert torch.equal(torch.cat([batch for batch, _ in shuffled]), images[order]), "labels are not their images'"
-    assert [len(batch) for _, batch in shuffled[:-1]] == [size] * (len(shuffled) - 1)
-
-
-def test_batches_follow_the_generator():
-    images, labels = random_images(20), torch.arange(20)
-
-    def epochs(seed):
-        generator = torch.Generator().manual_seed(seed)
-        augment = functools.partial(random_crop, generator=generator, padding=2)
-        return [[*data.batches(images, labels, 8, generator, augment)] for _ in range(2)]
-
-    first, again, other = ([(x.tolist(), y.tolist()) for x, y in sum(epochs(seed), [])] for seed in (0, 0, 1))  # noqa: RUF017
-    assert first == again
-    assert first != other
-    assert first[:3] != first[3:], "two epochs are alike"
-
-
-def test_errors_name_what_is_wrong():
-    images, labels = random_images(4), torch.arange(4)
-    with pytest.raises(ValueError, match="batch_size=0; allowed: 1 or more"):
-        data.batches(images, labels, 0)
-    with pytest.raises(ValueError, match="3 labels on cpu; allowed: 4"):
-        data.batches(images, labels[:3], 2)

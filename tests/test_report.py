@@ -73,7 +73,7 @@ def test_a_difference_of_two_experiments_is_paired_by_seed():
     paired = part(minus=minus).measure(runs)
     assert (paired.mean, paired.sd, paired.n) == (1.0, 0.0, 2)
     unpaired = part(minus=minus).measure(runs[:3])
-    assert (unpaired.mean, unpaired.n) == (6.0, 2)
+    assert (unpaired.mean, unpaired.n) == (6.0, 1), "the smaller number of seeds"
     assert unpaired.sd == pytest.approx(50**0.5)
     assert part(minus=minus).measure(runs[:2]) is None
 
@@ -271,9 +271,19 @@ def test_a_metric_that_some_records_lack_is_a_dash_and_one_that_all_lack_is_an_e
         report.summary({"A": "net"}, {"θ": "thetta"})
 
 
-def test_a_gap_is_paired_by_seed_and_has_a_standard_error(results):
+def test_a_difference_is_paired_by_seed_and_has_a_standard_error(results):
     for seed, (ours, twin) in enumerate([(90.0, 92.0), (80.0, 83.0)]):
         records.save(record("net", seed, "laptop", test_accuracy=ours))
         records.save(record("twin", seed, "laptop", test_accuracy=twin))
-    assert report.gap("net", "twin") == "−2.50 ± 0.50"
-    assert report.gap("net", "missing") == report.gap("missing", "twin") == "not run"
+    assert report.difference("net", "twin") == {"difference": "−2.50 ± 0.50", "seeds": "2", "verdict": "lower"}
+    assert report.difference("twin", "net")["verdict"] == "higher"
+    assert report.difference("net", "missing") == report.difference("missing", "twin")
+    assert report.difference("net", "missing")["difference"] == "not run"
+
+
+@pytest.mark.parametrize(("twin", "expected"), [([89.0, 81.0], "open"), ([89.0], "open")])
+def test_a_difference_within_two_standard_errors_or_of_one_run_is_open(results, twin, expected):
+    for experiment, values in (("net", [90.0, 80.5]), ("twin", twin)):
+        for seed, accuracy in enumerate(values[: len(twin)]):
+            records.save(record(experiment, seed, "laptop", test_accuracy=accuracy))
+    assert report.difference("net", "twin")["verdict"] == expected

@@ -69,7 +69,7 @@ def uninterrupted(digits):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
 def test_killed_in_mid_epoch_and_resumed_it_ends_where_it_would_have(tmp_path, uninterrupted):
-    killed = python(WORKER, tmp_path, "atif-u", 7)  # of 8 updates, in the second epoch
+    killed = python(WORKER, tmp_path, "atif-u", "KILL", 7)  # of 8 updates, in the second epoch
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert state["scheduler"]["last_epoch"] == 6, "a checkpoint after each update"
@@ -128,12 +128,22 @@ def test_seeds_differ_and_repeat(few):
 # --- several processes ---
 
 
-@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="gloo is not built in")
+needs_gloo = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="gloo is not built in")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", 2)
+
+
+@needs_gloo
+def test_a_signal_to_one_process_stops_all_after_the_same_update(tmp_path, digits):
+    stopped = python(*TORCHRUN, WORKER, tmp_path, "atif-u", "TERM", 3)
+    assert stopped.returncode
+    assert "KeyboardInterrupt" in stopped.stderr
+    assert not (tmp_path / "final.pt").exists()
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["scheduler"]["last_epoch"] == 3
+
+
+@needs_gloo
 def test_two_processes_match_one_of_the_same_global_batch(tmp_path, digits, monkeypatch):
-    shared = python(
-        *("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", 2),
-        *(WORKER, tmp_path, "atif-u"),
-    )
+    shared = python(*TORCHRUN, WORKER, tmp_path, "atif-u")
     assert shared.returncode == 0, shared.stderr
     two = torch.load(tmp_path / "final.pt")
     monkeypatch.setattr(data, "normalizer", worker.in_double(data.normalizer))

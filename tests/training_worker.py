@@ -1,6 +1,7 @@
-"""A small training that tests run in processes of their own: `python training_worker.py FOLDER ACTIVATION [KILL_AT]`.
+"""A small training that tests run in processes of their own.
 
-Killed before update KILL_AT, with a checkpoint after each. Otherwise weights and history land in FOLDER/final.pt.
+`python training_worker.py FOLDER ACTIVATION [KILL|TERM UPDATE]`: a signal comes before that update, with a checkpoint
+after each; SIGTERM to the last process only. Otherwise weights and history land in FOLDER/final.pt.
 """
 
 import dataclasses
@@ -64,12 +65,13 @@ def in_double(normalizer):
 
 
 if __name__ == "__main__":
-    folder, activation, *kill_at = sys.argv[1:]
+    folder, activation, *interrupt = sys.argv[1:]
     torch.set_num_threads(1)
     dtype = torch.float32
-    if kill_at:
-        signal_before(int(kill_at[0]), signal.SIGKILL)
-    else:
+    last = int(os.environ.get("RANK", 0)) + 1 == int(os.environ.get("WORLD_SIZE", 1))
+    if interrupt and (last or interrupt[0] == "KILL"):
+        signal_before(int(interrupt[1]), signal.Signals[f"SIG{interrupt[0]}"])
+    if not interrupt:
         data.normalizer, dtype = in_double(data.normalizer), torch.float64
     net = network(activation, dtype)
     history = list(train(net, examples(), RECIPE, folder=Path(folder), save_seconds=0.0))
