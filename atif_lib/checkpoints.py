@@ -1,6 +1,7 @@
 """Checkpoints: a training that was interrupted, in any way and at any moment, goes on with nothing lost."""
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -107,9 +108,10 @@ def write(path: Path, write_to: Any) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save: RuntimeError on a full disk
-        temporary.unlink(missing_ok=True)
         kept = "the one before is kept" if path.exists() else "there is none yet"
-        raise OSError(f"cannot write {path} ({kept}): {error}") from error
+        free = shutil.disk_usage(path.parent).free / 2**20  # torch does not say when it was the disk
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path} ({kept}; {free:.1f} MiB free on its disk): {error}") from error
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

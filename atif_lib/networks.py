@@ -287,7 +287,7 @@ def compile_neurons(network: nn.Module) -> None:
         warnings.warn(f"the neurons run uncompiled, and slower: torch.compile fails here ({reason})", stacklevel=2)
         return
     for module in neurons(network).values():
-        module.compile()
+        module.compile(dynamic=False)  # else a second neuron with another slope makes it a variable, and dynamo fails
 
 
 def sync_norms(network: nn.Module) -> nn.Module:

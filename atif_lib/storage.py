@@ -88,7 +88,7 @@ def read(name: str, data: Dataset, validation: bool = False) -> Examples:
     path = data_root() / f"{name}.bin"
     if data.installed:
         fetch(name, data, progress=False)
-    command = f"python -c \"from atif_lib.data import fetch; fetch('{name}')\""
+    command = f"python -m atif_lib data {name}"
     try:
         packed = np.fromfile(path, np.uint8)
         source, expected = _note(data, path)

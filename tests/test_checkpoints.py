@@ -68,7 +68,12 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
     small = checkpoint(tmp_path, width=4)
     small.save(progress())
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    with full_disk(), pytest.raises(OSError, match=r"cannot write .*checkpoint\.pt \(the one before is kept\): ."):
+    with (
+        full_disk(),
+        pytest.raises(
+            OSError, match=r"cannot write .*checkpoint\.pt \(the one before is kept; [\d.]+ MiB free on its disk\): ."
+        ),
+    ):
         checkpoint(tmp_path, width=64).save(progress())
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["checkpoint.pt", "metrics.csv"]
@@ -76,7 +81,12 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
 
 
 def test_a_full_disk_at_the_first_checkpoint(tmp_path):
-    with full_disk(), pytest.raises(OSError, match=r"cannot write .*checkpoint\.pt \(there is none yet\): ."):
+    with (
+        full_disk(),
+        pytest.raises(
+            OSError, match=r"cannot write .*checkpoint\.pt \(there is none yet; [\d.]+ MiB free on its disk\): ."
+        ),
+    ):
         checkpoint(tmp_path).save(progress())
     assert os.listdir(tmp_path) == []
 
@@ -87,7 +97,10 @@ def test_weights_on_a_full_disk(tmp_path):
     before = path.read_bytes()
     with (
         full_disk(),
-        pytest.raises(OSError, match=r"cannot write .*weights\.safetensors \(the one before is kept\): ."),
+        pytest.raises(
+            OSError,
+            match=r"cannot write .*weights\.safetensors \(the one before is kept; [\d.]+ MiB free on its disk\): .",
+        ),
     ):
         save_weights(nn.Linear(64, 64), path)
     assert path.read_bytes() == before
