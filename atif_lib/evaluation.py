@@ -51,7 +51,7 @@ def evaluate(
 
 def _activity(spikes: Tensor) -> Tensor:
     """Count the spikes of a layer, and the neurons times timesteps that could have fired."""
-    return torch.stack([spikes.sum(dtype=torch.float64), spikes.new_tensor(spikes.numel(), dtype=torch.float64)])
+    return torch.stack([spikes.count_nonzero().double(), spikes.new_tensor(spikes.numel(), dtype=torch.float64)])
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ __all__ = [
     "GAUSSIAN",
     "LAPLACE",
     "Density",
+    "best_uniform",
     "empirical",
     "from_pdf",
     "ladder",
@@ -184,20 +185,28 @@ def ladder(density: Density, timesteps: int) -> dict[str, Optimum]:
     tied, :math:`p_1 = T\Delta`, and the others belong in the middle between outputs.
     """
     k = np.arange(1.0, timesteps + 1)
-    middle = k - 0.5
-    tied = np.append(middle[:-1], k[-1])
+    tied = np.append(k[:-1] - 0.5, k[-1])
 
     def gain(step: float) -> float:
         mass, first, _ = _cells(density, k * step)[:, 1:]
         return float((k * first).sum() / (k**2 * mass).sum())
 
     rungs: dict[str, Callable[[float], tuple[Array, Array]]] = {
-        "uniform": lambda step: (k * step, k * step),
         "non-uniform, rate · p1": lambda step: (tied * step, k * step),
         "uniform, decode gain": lambda step: (k * step, k * gain(step)),
-        "uniform, half-step start": lambda step: (middle * step, k * step),
     }
-    return {name: _best(density, family, timesteps) for name, family in rungs.items()}
+    best = {name: _best(density, family, timesteps) for name, family in rungs.items()}
+    return {
+        "uniform": best_uniform(density, timesteps),
+        **best,
+        "uniform, half-step start": best_uniform(density, timesteps, 0.5),
+    }
+
+
+def best_uniform(density: Density, timesteps: int, v0: float = 0.0) -> Optimum:
+    """Find the best uniform staircase of a neuron that starts at ``v0`` of its threshold; that is the last level."""
+    k = np.arange(1.0, timesteps + 1)
+    return _best(density, lambda step: ((k - v0) * step, k * step), timesteps)
 
 
 def _best(density: Density, family: Callable[[float], tuple[Array, Array]], timesteps: int) -> Optimum:

@@ -26,6 +26,8 @@ class _SoftResetNode(base.MemoryModule):
         timesteps: int = 4,
         *,
         v0: float = 0.0,
+        learn_v0: bool = False,
+        charge: bool = False,
         surrogate: Literal["relative", "absolute"] = "relative",
         slope: float = 4.0,
         detach_reset: bool = False,
@@ -36,15 +38,24 @@ class _SoftResetNode(base.MemoryModule):
             raise ValueError(f"timesteps must be an integer of at least 1, got {timesteps!r}")
         if not 0 <= v0 <= 1:
             raise ValueError(f"v0 must be a fraction of the threshold in [0, 1], got {v0}")
+        if learn_v0 and not 0 < v0 < 1:
+            raise ValueError(f"v0 must be between 0 and 1, both excluded, to be learned, got {v0}")
         if surrogate not in ("relative", "absolute"):
             raise ValueError(f"surrogate must be 'relative' or 'absolute', got {surrogate!r}")
         if not 0 < slope < math.inf:
             raise ValueError(f"slope must be positive and finite, got {slope}")
-        self.timesteps, self.v0, self.surrogate, self.detach_reset = timesteps, v0, surrogate, detach_reset
+        self.timesteps, self.charge, self.surrogate, self.detach_reset = timesteps, charge, surrogate, detach_reset
+        self._v0 = v0
+        self.logit_v0 = nn.Parameter(torch.tensor(v0).logit()) if learn_v0 else None
         self.surrogate_function = surrogates.Sigmoid(alpha=slope)
         self.step_mode = step_mode
         self.register_memory("v", None)  # membrane potential, [N, *]
         self.register_memory("t", 0)  # timesteps since the last reset
+
+    @property
+    def v0(self) -> float | Tensor:
+        """Membrane potential before the first timestep, as a fraction of the first threshold; a tensor if learned."""
+        return self._v0 if self.logit_v0 is None else self.logit_v0.sigmoid()
 
     @property
     def thresholds(self) -> Tensor:
@@ -57,7 +68,7 @@ class _SoftResetNode(base.MemoryModule):
         return (z[0],), states
 
     def multi_step_functional_forward(self, inputs: tuple[Tensor], states: tuple) -> tuple[tuple[Tensor], tuple]:
-        """All timesteps: input [T, N, *], spikes [T, N, *]."""
+        """All timesteps: input [T, N, *], spikes [T, N, *], each worth its charge if that is asked for."""
         (x_seq,), (v, t) = inputs, states
         self._check_input(x_seq, t)
         thresholds = self.thresholds
@@ -71,6 +82,8 @@ class _SoftResetNode(base.MemoryModule):
             z = self._fire(h, threshold)  # Eq. 4
             v = h - threshold * (z.detach() if self.detach_reset else z)  # Eq. 5
             spikes.append(z)
+        if self.charge:
+            spikes = [threshold * z for threshold, z in zip(thresholds[t:], spikes, strict=False)]
         return (torch.stack(spikes).to(dtype),), (v, t + len(spikes))
 
     def _fire(self, h: Tensor, threshold: Tensor) -> Tensor:
@@ -84,7 +97,8 @@ class _SoftResetNode(base.MemoryModule):
         .. math:: \hat x = \frac{V_{th}(1)}{T} \sum_{t=1}^{T} z(t)
 
         Eq. 6 with the scale that makes :math:`\hat x` an estimate of the input current. For :class:`ATIFnu` the
-        scale is :math:`p_1 = V_{th}(1)`.
+        scale is :math:`p_1 = V_{th}(1)`. With ``charge`` the spikes have their scale already, and it is their mean,
+        :math:`\frac{1}{T} \sum_t V_{th}(t)\, z(t)`.
 
         Args:
             spikes: output of this neuron, shape [T, N, *].
@@ -99,7 +113,8 @@ class _SoftResetNode(base.MemoryModule):
             raise ValueError(f"spikes must have shape [T={self.timesteps}, N, *], got {tuple(spikes.shape)}")
         thresholds = self.thresholds
         rate = spikes.mean(0, dtype=torch.promote_types(spikes.dtype, thresholds.dtype))
-        return _over_channels(thresholds, spikes, "spikes")[0] * rate
+        scale = _over_channels(thresholds, spikes, "spikes")[0]
+        return rate if self.charge else scale * rate
 
     def _check_input(self, x_seq: Tensor, t: int) -> None:
         if self.step_mode == "m" and x_seq.shape[:1] != (self.timesteps,):
@@ -125,7 +140,8 @@ class _SoftResetNode(base.MemoryModule):
     def extra_repr(self) -> str:
         """Options, as they show in ``print(network)``."""
         return (
-            f"timesteps={self.timesteps}, v0={self.v0}, surrogate={self.surrogate!r}, "
+            f"timesteps={self.timesteps}, v0={torch.as_tensor(self.v0).item():.4g}, "
+            f"learn_v0={self.logit_v0 is not None}, charge={self.charge}, surrogate={self.surrogate!r}, "
             f"detach_reset={self.detach_reset}, step_mode={self.step_mode!r}"
         )
 
@@ -143,6 +159,9 @@ class IF(_SoftResetNode):
         threshold: :math:`V_{th}` in the unit of the input current, positive; a tensor of shape [C] gives each
             channel (dimension 1 of [N, C, *]) its own.
         v0: membrane potential before the first timestep, as a fraction of the first threshold, in [0, 1].
+        learn_v0: learn that fraction, as the sigmoid of a parameter: it starts at ``v0``, then not 0 or 1.
+        charge: put out :math:`V_{th}(t)\, z(t)`, the charge that a spike takes from the membrane, in place of z(t);
+            :func:`atif_lib.folding.fold` moves it into the next layer's weights, so that spikes stay binary.
         surrogate: argument of the surrogate derivative :math:`\alpha \sigma'(\alpha q)` of the step (Eq. 10):
             ``'absolute'`` is the paper's :math:`q = H - V_{th}`, ``'relative'`` is :math:`q = H / V_{th} - 1`.
         slope: :math:`\alpha` of the surrogate; the paper's is 1.

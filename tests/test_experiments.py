@@ -88,7 +88,7 @@ def test_an_unknown_name_lists_near_ones(name, near):
 
 
 def test_every_cell_of_a_table_row_differs_in_what_its_name_says():
-    fields = ("dataset", "network", "activation", "recipe")
+    fields = ("dataset", "network", "activation", "recipe", "data_start")
     seen = [tuple(str(getattr(e, field)) for field in fields) for e in TRAINED.values()]
     assert len(set(seen)) == len(seen)
 

@@ -16,6 +16,7 @@ from atif_lib.neurons import IF, ATIFnu, ATIFu
 from atif_lib.quantized import QuantizedReLU
 
 SPIKING = [name for name in ACTIVATIONS if name not in WITHOUT_TIME]
+BINARY = [name for name in SPIKING if name != "atif-u-charge"]
 SYNAPSES = {
     "vgg16": 12,
     "resnet18": 19,
@@ -62,7 +63,7 @@ def synapse_inputs(network, x):
 # --- spikes between layers ---
 
 
-@pytest.mark.parametrize("activation", SPIKING)
+@pytest.mark.parametrize("activation", BINARY)
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "resnet8-add"])
 def test_every_synapse_behind_the_stem_sees_zeros_and_ones_alone(name, activation):
     seen = synapse_inputs(build(name, activation), noise(2, 3, *[32 if name == "vgg16" else 16] * 2))
@@ -71,7 +72,7 @@ def test_every_synapse_behind_the_stem_sees_zeros_and_ones_alone(name, activatio
     assert set().union(*seen.values()) == {0.0, 1.0}, "nothing fired: the test saw nothing"
 
 
-@pytest.mark.parametrize("activation", SPIKING)
+@pytest.mark.parametrize("activation", BINARY)
 def test_adding_behind_the_neuron_leaves_spikes_no_longer_binary(activation):
     seen = synapse_inputs(build("resnet8-add", activation), noise(4, 3, 32, 32))
     assert 2.0 in set().union(*seen.values())
@@ -284,7 +285,7 @@ def test_state_dict_round_trip(activation):
     one, other = (build("resnet8", activation, 1 if activation in WITHOUT_TIME else 4, seed=seed) for seed in (0, 1))
     for module in networks.neurons(one).values():  # thresholds that are not those of the start
         for p in module.parameters():
-            nn.init.constant_(p, -1.0)
+            nn.init.constant_(p, -1.0)  # and a v0 of 0.27
     one(noise(4, 3, 16, 16))
     other.load_state_dict(one.state_dict())
     logits = []
@@ -301,6 +302,17 @@ def test_the_activations_are_what_their_names_say():
     kinds = (nn.ReLU, IF, ATIFu, ATIFnu, ATIFu, QuantizedReLU, QuantizedReLU)
     assert [type(made[name]) for name in names] == list(kinds)
     assert (made["atif-u"].v0, made["atif-u-half"].v0) == (0.0, 0.5)
+    half, same = ACTIVATIONS["atif-u-half"](3), ("timesteps", "surrogate", "detach_reset", "step_mode")
+    for name in ("v0", "channels", "charge", "best"):
+        better = ACTIVATIONS[f"atif-u-{name}"](3)
+        assert [getattr(better, option) for option in same] == [getattr(half, option) for option in same]
+        assert better.v0 == 0.5
+        assert better.surrogate_function.alpha == half.surrogate_function.alpha == 8
+        assert (better.logit_v0 is not None) == (name in ("v0", "best"))
+        assert (better.thresholds.shape == (4, 3)) == (name in ("channels", "best"))
+        assert better.charge == (name == "charge")
+    absolute = ACTIVATIONS["atif-u-absolute"](3)
+    assert (absolute.surrogate, absolute.surrogate_function.alpha, absolute.v0) == ("absolute", 1.0, 0.0)
     assert all(m.timesteps == 4 and m.step_mode == "m" for name, m in made.items() if name not in WITHOUT_TIME)
 
 

@@ -112,15 +112,59 @@ def test_constant_currents_are_counted_as_in_exact_arithmetic(kind, steps, v0, p
         assert torch.equal(counts[:, channel], spike_counts(image[:, channel], thresholds, v0).double())
 
 
+# --- a learned start, and spikes that carry their charge ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", "sm")
+def test_a_learned_start_begins_at_v0_and_moves_the_transitions(kind, mode):
+    fixed, learned = (KINDS[kind](v0=0.25, learn_v0=learn, step_mode=mode) for learn in (False, True))
+    x_seq = noise((4, 50, 3), dtype=torch.float32)
+    assert torch.equal(run(fixed, x_seq), run(learned, x_seq))
+    assert learned.v0.item() == fixed.v0 == 0.25
+    nn.init.constant_(learned.logit_v0, 2.0)
+    moved = KINDS[kind](v0=learned.v0.item(), step_mode=mode)
+    assert_close(run(learned, x_seq), run(moved, x_seq))
+    assert run(learned, x_seq).sum() > run(fixed, x_seq).sum()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("channels", [0, 3])
+@pytest.mark.parametrize("mode", "sm")
+def test_a_spike_carries_the_charge_that_it_takes_from_the_membrane(kind, channels, mode):
+    plain, charged = (KINDS[kind](4, threshold_for(channels), v0=0.5, charge=c, step_mode=mode) for c in (False, True))
+    if kind in ("ATIFnu", "printed"):
+        for node in (plain, charged):
+            node.log_steps.data -= torch.arange(4.0).view(4, *[1] * (node.log_steps.dim() - 1)) / 8
+    x_seq = noise((4, 50, 3, 2)) + 0.2
+    z, charges = run(plain, x_seq), run(charged, x_seq)
+    thresholds = plain.thresholds.view(4, 1, -1, 1)
+    assert_close(charges, thresholds * z)
+    assert_close(plain.v, charged.v)
+    start = 0.5 * plain.thresholds[0].view(-1, 1)
+    assert_close(charges.sum(0), x_seq.sum(0) + start - charged.v)  # Eq. 5: what came in less what is left
+    assert_close(charged.decode(charges), charges.mean(0))
+    if kind in ("IF", "ATIFu"):
+        assert_close(charged.decode(charges), plain.decode(z))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("v0", [0.0, 1.0])
+def test_a_start_at_a_bound_cannot_be_learned(kind, v0):
+    with pytest.raises(ValueError, match=f"v0 must be between 0 and 1, both excluded, to be learned, got {v0}"):
+        KINDS[kind](v0=v0, learn_v0=True)
+
+
 # --- gradients ---
 
 
 @pytest.mark.parametrize("kind", LEARNED)
 @pytest.mark.parametrize("argument", ["relative", "absolute"])
 @pytest.mark.parametrize("channels", [0, 3])
-def test_gradients_are_the_finite_differences_of_the_smoothed_neuron(kind, argument, channels):
+@pytest.mark.parametrize("options", [{}, {"learn_v0": True}, {"charge": True}])
+def test_gradients_are_the_finite_differences_of_the_smoothed_neuron(kind, argument, channels, options):
     """With the sigmoid itself in place of the step there is a true gradient to compare with."""
-    node = KINDS[kind](4, threshold_for(channels), v0=0.5, surrogate=argument, slope=2.0, step_mode="m")
+    node = KINDS[kind](4, threshold_for(channels), v0=0.5, surrogate=argument, slope=2.0, step_mode="m", **options)
     node.surrogate_function.set_spiking_mode(False)
     parameters = {name: (p + 0.1 * noise(p.shape)).requires_grad_() for name, p in node.named_parameters()}
 
@@ -376,7 +420,7 @@ def compiles(backend):
 )
 def test_compiled_whole_it_is_the_same_neuron(kind, mode, backend):
     torch.compiler.reset()
-    eager = KINDS[kind](4, threshold_for(3), v0=0.5, step_mode=mode)
+    eager = KINDS[kind](4, threshold_for(3), v0=0.5, learn_v0=True, charge=True, step_mode=mode)
     compiled = copy.deepcopy(eager)
     compiled.compile(fullgraph=True, backend=compiles(backend))
     for seed in range(2):
@@ -387,7 +431,16 @@ def test_compiled_whole_it_is_the_same_neuron(kind, mode, backend):
 
 def test_print_shows_the_options():
     shown = repr(ATIFnu(3, v0=0.5, surrogate="absolute", slope=2.0, detach_reset=True, step_mode="m"))
-    for option in ("timesteps=3", "v0=0.5", "surrogate='absolute'", "alpha=2.0", "detach_reset=True", "step_mode='m'"):
+    for option in (
+        "timesteps=3",
+        "v0=0.5",
+        "learn_v0=False",
+        "charge=False",
+        "surrogate='absolute'",
+        "alpha=2.0",
+        "detach_reset=True",
+        "step_mode='m'",
+    ):
         assert option in shown
 
 

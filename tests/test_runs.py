@@ -115,21 +115,34 @@ def constant(record):
     return clean, {k: v for k, v in dataclasses.asdict(record).items() if k not in varies}
 
 
-def test_stopped_and_resumed_it_leaves_the_same_record(folders, monkeypatch):
+@pytest.mark.parametrize("name", [QUICK, "cifar10-small-atif-u-best"])
+def test_stopped_and_resumed_it_leaves_the_same_record(folders, monkeypatch, name):
     results, left = folders
-    whole = runs.run(QUICK, "smoke", seed=2)
+    whole = runs.run(name, "smoke", seed=2)
     weights = (left / whole.run_id / "weights.safetensors").read_bytes()
     (results / f"{whole.run_id}.json").unlink()
     (left / whole.run_id / "weights.safetensors").unlink()
     monkeypatch.setattr(training, "mixed_loss", training.mixed_loss)
     worker.signal_before(5, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        runs.run(QUICK, "smoke", seed=2)
+        runs.run(name, "smoke", seed=2)
     assert os.listdir(results) == [], "an interrupted run left a record"
-    resumed = runs.run(QUICK, "smoke", seed=2, resume=True)
+    resumed = runs.run(name, "smoke", seed=2, resume=True)
     assert constant(resumed) == constant(whole)
     assert (left / whole.run_id / "weights.safetensors").read_bytes() == weights
     assert resumed.wall_s >= resumed.epochs[-1]["seconds"], "the time before the interruption counts"
+
+
+def test_a_start_from_data_is_recorded_and_a_matter_of_the_seed(folders):
+    starts = []
+    for seed in (0, 1):
+        record = runs.run("cifar10-small-atif-u-data", "smoke", seed)
+        assert record.config["data_start"]
+        assert list(record.result["v0"].values()) == [0.5] * 4
+        starts.append([t[0] for t in record.result["thresholds_at_start"].values()])
+        ends = [t[0] for t in record.result["thresholds"].values()]
+        assert all(0 < abs(a - b) < 0.5 for a, b in zip(starts[-1], ends, strict=True)), (starts, ends)
+    assert all(a != b and abs(a - 1) > 0.01 for a, b in zip(*starts, strict=True))
 
 
 def test_validation_leaves_its_record_with_the_run(folders):

@@ -308,7 +308,7 @@ def test_weights_decay_and_thresholds_biases_and_norms_do_not(name, activation):
         == sum(len(g["params"]) for g in parameter_groups(network, recipe))
     )
     for parameter, p in network.named_parameters():
-        threshold = "log_" in parameter
+        threshold = "log_" in parameter or "logit_v0" in parameter
         weight = parameter.endswith("weight") and p.dim() > 1 and not threshold
         assert groups[id(p)]["weight_decay"] == (1e-3 if weight else 0.0), parameter
         assert groups[id(p)]["lr"] == (0.02 if threshold else 0.3), parameter
