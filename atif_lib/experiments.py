@@ -220,12 +220,12 @@ TITLES = {
 STAND_INS = {"cifar10": "digits", "cifar100": "digits", "gsc": "keywords", "gsc13": "keywords"}
 LARGE = (("cifar10", "vgg16"), ("cifar10", "resnet18"), ("cifar100", "vgg16"), ("cifar100", "resnet18"))
 LARGE += (("gsc", "resnet18"), ("gsc13", "resnet18"))
-# What each change of the neuron or its start does to atif-u-half, on the small networks alone.
+# What each change of the neuron or its start does to atif-u, on the small networks alone.
 BETTER = {
     name: {"activation": name}
-    for name in ("atif-u-absolute", "atif-u-v0", "atif-u-channels", "atif-u-charge", "atif-u-best")
+    for name in ("atif-u-absolute", "atif-u-v0", "atif-u-channels", "atif-u-charge", "atif-u-all")
 }
-BETTER["atif-u-best"] |= {"data_start": True}
+BETTER["atif-u-all"] |= {"data_start": True}
 BETTER["atif-u-data"] = {"data_start": True}
 
 
@@ -249,7 +249,7 @@ def _network_experiments() -> dict[str, NetworkExperiment]:
                 base, recipe=recipe, start=name.replace("atif-u", "quantized"), summary=f"{base.summary}, from {static}"
             )
     for dataset, (better, change) in product(("cifar10", "gsc13"), BETTER.items()):
-        base, summary = found[f"{dataset}-small-atif-u-half"], f"{TITLES[dataset]}, small, {better}"
+        base, summary = found[f"{dataset}-small-atif-u"], f"{TITLES[dataset]}, small, {better}"
         found[f"{dataset}-small-{better}"] = dataclasses.replace(base, summary=summary, **change)
     for join in ("add", "iand"):
         name, base = f"cifar10-resnet8-{join}-atif-u", found["cifar10-resnet8-atif-u"]

@@ -41,27 +41,25 @@ __all__ = [
 Activation = Callable[[int], nn.Module]
 Join = Literal["current", "add", "iand"]
 
-# An activation for a layer of so many channels: the rows of the paper's ablation (Table 3), then ours, then what each
-# change of the neuron does to atif-u-half; of them `absolute` is the paper's surrogate, in atif-u.
+# An activation for a layer of so many channels: the rows of the paper's ablation (Table 3), then ours, then atif-u with
+# one thing changed, of which `absolute` is the paper's surrogate.
 ACTIVATIONS: dict[str, Activation] = {
     "relu": lambda channels: nn.ReLU(),
     "if": lambda channels: IF(step_mode="m"),
     "atif-u": lambda channels: ATIFu(step_mode="m"),
     "atif-nu": lambda channels: ATIFnu(step_mode="m"),
-    "atif-u-half": lambda channels: _half(),
+    "atif-u-half": lambda channels: ATIFu(v0=0.5, step_mode="m"),
     "quantized": lambda channels: QuantizedReLU(),
     "quantized-half": lambda channels: QuantizedReLU(v0=0.5),
     "atif-u-absolute": lambda channels: ATIFu(surrogate="absolute", slope=1.0, step_mode="m"),
-    "atif-u-v0": lambda channels: _half(learn_v0=True),
-    "atif-u-channels": lambda channels: _half(torch.ones(channels)),
-    "atif-u-charge": lambda channels: _half(charge=True),
-    "atif-u-best": lambda channels: _half(torch.ones(channels), learn_v0=True),
+    "atif-u-v0": lambda channels: ATIFu(v0=0.25, learn_v0=True, step_mode="m"),
+    "atif-u-channels": lambda channels: ATIFu(threshold=torch.ones(channels), step_mode="m"),
+    "atif-u-charge": lambda channels: ATIFu(charge=True, step_mode="m"),
+    "atif-u-all": lambda channels: ATIFu(
+        threshold=torch.ones(channels), v0=0.25, learn_v0=True, charge=True, step_mode="m"
+    ),
 }
 WITHOUT_TIME = ("relu", "quantized", "quantized-half")  # T = 1
-
-
-def _half(threshold: float | Tensor = 1.0, **options) -> ATIFu:
-    return ATIFu(threshold=threshold, v0=0.5, slope=8.0, step_mode="m", **options)
 
 
 class Network(nn.Module):

@@ -302,15 +302,15 @@ def test_the_activations_are_what_their_names_say():
     kinds = (nn.ReLU, IF, ATIFu, ATIFnu, ATIFu, QuantizedReLU, QuantizedReLU)
     assert [type(made[name]) for name in names] == list(kinds)
     assert (made["atif-u"].v0, made["atif-u-half"].v0) == (0.0, 0.5)
-    half, same = ACTIVATIONS["atif-u-half"](3), ("timesteps", "surrogate", "detach_reset", "step_mode")
-    for name in ("v0", "channels", "charge", "best"):
+    base, same = ACTIVATIONS["atif-u"](3), ("timesteps", "surrogate", "detach_reset", "step_mode")
+    for name in ("half", "v0", "channels", "charge", "all"):
         better = ACTIVATIONS[f"atif-u-{name}"](3)
-        assert [getattr(better, option) for option in same] == [getattr(half, option) for option in same]
-        assert better.v0 == 0.5
-        assert better.surrogate_function.alpha == half.surrogate_function.alpha == 8
-        assert (better.logit_v0 is not None) == (name in ("v0", "best"))
-        assert (better.thresholds.shape == (4, 3)) == (name in ("channels", "best"))
-        assert better.charge == (name == "charge")
+        assert [getattr(better, option) for option in same] == [getattr(base, option) for option in same]
+        assert better.surrogate_function.alpha == base.surrogate_function.alpha == 4
+        assert torch.as_tensor(better.v0).item() == {"half": 0.5, "v0": 0.25, "all": 0.25}.get(name, 0.0)
+        assert (better.logit_v0 is not None) == (name in ("v0", "all"))
+        assert (better.thresholds.shape == (4, 3)) == (name in ("channels", "all"))
+        assert better.charge == (name in ("charge", "all"))
     absolute = ACTIVATIONS["atif-u-absolute"](3)
     assert (absolute.surrogate, absolute.surrogate_function.alpha, absolute.v0) == ("absolute", 1.0, 0.0)
     assert all(m.timesteps == 4 and m.step_mode == "m" for name, m in made.items() if name not in WITHOUT_TIME)

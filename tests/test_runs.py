@@ -115,7 +115,7 @@ def constant(record):
     return clean, {k: v for k, v in dataclasses.asdict(record).items() if k not in varies}
 
 
-@pytest.mark.parametrize("name", [QUICK, "cifar10-small-atif-u-best"])
+@pytest.mark.parametrize("name", [QUICK, "cifar10-small-atif-u-all"])
 def test_stopped_and_resumed_it_leaves_the_same_record(folders, monkeypatch, name):
     results, left = folders
     whole = runs.run(name, "smoke", seed=2)
