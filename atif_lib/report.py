@@ -3,6 +3,7 @@
 Everything here is a pure function of the two, but for `update_readme` and `update_verdicts`, which rewrite a file.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -228,8 +229,9 @@ def difference(experiment: str, twin: str, metric: str = "test_accuracy", profil
     if found is None:
         return {"difference": "not run", "seeds": "", "verdict": ""}
     higher, lower = (found.sd is not None and Check("", 0.0, "", r, 0, source).holds(found) for r in (">", "<"))
-    digits = 2 if abs(found.mean) >= 0.1 else 3
-    error = "" if found.sd is None else f" ± {found.sd / found.n**0.5:.{digits}f}"
+    error = found.sd and found.sd / found.n**0.5
+    digits = max(2, 1 - math.floor(math.log10(error))) if error else 2  # two of the error that say something
+    error = "" if error is None else f" ± {error:.{digits}f}"
     text = f"{found.mean:+.{digits}f}{error}".replace("-", "−")
     return {
         "difference": text,
