@@ -223,7 +223,7 @@ LARGE += (("gsc", "resnet18"), ("gsc13", "resnet18"))
 # What each change of the neuron or its start does to atif-u, on the small networks alone.
 BETTER = {
     name: {"activation": name}
-    for name in ("atif-u-absolute", "atif-u-v0", "atif-u-channels", "atif-u-charge", "atif-u-all")
+    for name in ("atif-u-absolute", "atif-u-rate", "atif-u-v0", "atif-u-channels", "atif-u-charge", "atif-u-all")
 }
 BETTER["atif-u-all"] |= {"data_start": True}
 BETTER["atif-u-data"] = {"data_start": True}

@@ -52,6 +52,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "quantized": lambda channels: QuantizedReLU(),
     "quantized-half": lambda channels: QuantizedReLU(v0=0.5),
     "atif-u-absolute": lambda channels: ATIFu(surrogate="absolute", slope=1.0, step_mode="m"),
+    "atif-u-rate": lambda channels: ATIFu(surrogate="rate", step_mode="m"),
     "atif-u-v0": lambda channels: ATIFu(v0=0.25, learn_v0=True, step_mode="m"),
     "atif-u-channels": lambda channels: ATIFu(threshold=torch.ones(channels), step_mode="m"),
     "atif-u-charge": lambda channels: ATIFu(charge=True, step_mode="m"),

@@ -28,7 +28,7 @@ class _SoftResetNode(base.MemoryModule):
         v0: float = 0.0,
         learn_v0: bool = False,
         charge: bool = False,
-        surrogate: Literal["relative", "absolute"] = "relative",
+        surrogate: Literal["relative", "absolute", "rate"] = "relative",
         slope: float = 4.0,
         detach_reset: bool = False,
         step_mode: Literal["s", "m"] = "s",
@@ -40,8 +40,8 @@ class _SoftResetNode(base.MemoryModule):
             raise ValueError(f"v0 must be a fraction of the threshold in [0, 1], got {v0}")
         if learn_v0 and not 0 < v0 < 1:
             raise ValueError(f"v0 must be between 0 and 1, both excluded, to be learned, got {v0}")
-        if surrogate not in ("relative", "absolute"):
-            raise ValueError(f"surrogate must be 'relative' or 'absolute', got {surrogate!r}")
+        if surrogate not in ("relative", "absolute", "rate"):
+            raise ValueError(f"surrogate must be 'relative', 'absolute' or 'rate', got {surrogate!r}")
         if not 0 < slope < math.inf:
             raise ValueError(f"slope must be positive and finite, got {slope}")
         self.timesteps, self.charge, self.surrogate, self.detach_reset = timesteps, charge, surrogate, detach_reset
@@ -74,6 +74,9 @@ class _SoftResetNode(base.MemoryModule):
         thresholds = self.thresholds
         x_seq, dtype = x_seq.to(torch.promote_types(x_seq.dtype, thresholds.dtype)), x_seq.dtype
         thresholds = _over_channels(thresholds, x_seq)
+        if self.surrogate == "rate":
+            rate = _straight_through_rate(x_seq.mean(0), thresholds[0], self.v0, self.timesteps)
+            x_seq, thresholds = x_seq.detach(), thresholds.detach()
         if v is None:
             v = self.v0 * thresholds[0]
         spikes = []
@@ -81,7 +84,7 @@ class _SoftResetNode(base.MemoryModule):
             h = v + x  # Eq. 2
             z = self._fire(h, threshold)  # Eq. 4
             v = h - threshold * (z.detach() if self.detach_reset else z)  # Eq. 5
-            spikes.append(z)
+            spikes.append(z if self.surrogate != "rate" else z.detach() + rate)
         if self.charge:
             spikes = [threshold * z for threshold, z in zip(thresholds[t:], spikes, strict=False)]
         return (torch.stack(spikes).to(dtype),), (v, t + len(spikes))
@@ -120,6 +123,8 @@ class _SoftResetNode(base.MemoryModule):
         if self.step_mode == "m" and x_seq.shape[:1] != (self.timesteps,):
             raise ValueError(f"input must have shape [T={self.timesteps}, N, *], got {tuple(x_seq.shape)}")
         steps = x_seq.shape[0]
+        if self.surrogate == "rate" and steps != self.timesteps:
+            raise ValueError("surrogate='rate' needs all timesteps in one call: step_mode must be 'm', got 's'")
         if t + steps > self.timesteps:
             raise ValueError(
                 f"timestep {t + steps} is past timesteps={self.timesteps}: call functional.reset_net between inputs"
@@ -164,7 +169,9 @@ class IF(_SoftResetNode):
             :func:`atif_lib.folding.fold` moves it into the next layer's weights, so that spikes stay binary.
         surrogate: argument of the surrogate derivative :math:`\alpha \sigma'(\alpha q)` of the step (Eq. 10):
             ``'absolute'`` is the paper's :math:`q = H - V_{th}`, ``'relative'`` is :math:`q = H / V_{th} - 1`.
-        slope: :math:`\alpha` of the surrogate; the paper's is 1.
+            ``'rate'`` takes instead, for every spike, the gradient of the rate under the mean current, its floor
+            passed as if it were not there; nothing flows back through time (Meng et al. 2022 do the like).
+        slope: :math:`\alpha` of the surrogate; the paper's is 1. ``'rate'`` has none.
         detach_reset: keep the reset out of the gradient.
         step_mode: SpikingJelly's ``'s'`` (one timestep a call) or ``'m'`` (all of them).
 
@@ -252,6 +259,8 @@ class ATIFnu(_SoftResetNode):
         **options,
     ) -> None:
         super().__init__(timesteps, **options)
+        if self.surrogate == "rate":
+            raise ValueError("surrogate='rate' is the gradient of one threshold; ATIFnu has T: 'relative', 'absolute'")
         if form not in ("telescoping", "printed"):
             raise ValueError(f"form must be 'telescoping' or 'printed', got {form!r}")
         if form == "printed" and timesteps != 4:
@@ -274,6 +283,12 @@ class ATIFnu(_SoftResetNode):
             second = torch.maximum(3 * p[1] - 4 * (p[2] - p[3]), p[0] / 100)  # Eq. 19
             thresholds = torch.cat([thresholds[:1], second.unsqueeze(0), thresholds[2:]])
         return thresholds
+
+
+def _straight_through_rate(x: Tensor, threshold: Tensor, v0: float | Tensor, timesteps: int) -> Tensor:
+    """Zeros, with the gradient of the unrounded rate (Eqs 6 and 7) by the mean current, the threshold and v(0)."""
+    rate = (timesteps * x / threshold + v0).clamp(0, timesteps) / timesteps
+    return rate - rate.detach()
 
 
 def _positive(name: str, value: float | Tensor) -> Tensor:

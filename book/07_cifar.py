@@ -270,42 +270,44 @@ gaps = {
 pd.DataFrame(gaps).rename_axis("points to ReLU")
 
 # %% [markdown]
-# ### Quantization, or time?
+# ### Quantization, time, or gradients?
 #
-# Two things part a spiking network from its ReLU twin: its activations have five values, and they are sent as spikes in
-# time. A network between the two tells them apart. Its activation is the neuron's staircase, computed in *one* step:
+# Three things part a spiking network from its ReLU twin: its activations have five values, they are sent as spikes in
+# time, and it learns by surrogate gradients. Two networks between the two tell them apart. The first one's activation is
+# the neuron's staircase, computed in *one* step:
 
 # %%
 figures.show_source(QuantizedReLU.forward)
 
 # %% [markdown]
 # It has the levels of its spiking twin and a learned threshold, but no uneven spike trains, and the floor is passed by
-# the gradient as if it were not there {cite:p}`esser2020lsq`. What separates it from ReLU is quantization; what separates
-# the spiking network from it is time. And since both have the same weights and thresholds, a spiking network can *start*
-# as a quantized one, and learn the rest in a third of the epochs.
+# the gradient as if it were not there {cite:p}`esser2020lsq`. What separates it from ReLU is quantization. The second one
+# spikes, but learns by the gradient of the first: every spike has the gradient of the rate under the mean current, and
+# nothing flows back through time, `ATIFu(surrogate="rate")`; {cite:t}`meng2022dsr` train whole networks in this way. What
+# separates it from the first is time, and what separates ATIF-u from it is the surrogate gradient.
 #
-# **Predict:** which of the two is dearer? And does a start from the quantized network help?
+# And since all have the same weights and thresholds, a spiking network can *start* as a quantized one, and learn the
+# rest in a third of the epochs.
+#
+# **Predict:** which of the three is dearest? And does a start from the quantized network help?
 
 # %%
 between = {
     "ReLU": "relu",
     "quantized": "quantized",
+    "ATIF-u, gradient of the rate": "atif-u-rate",
     "ATIF-u": "atif-u",
     "ATIF-u, from quantized": "atif-u-warm",
-    "quantized, to the nearest": "quantized-half",
-    "ATIF-u, half-step start": "atif-u-half",
-    "ATIF-u, half-step start, from quantized": "atif-u-half-warm",
 }
+tasks = {"pictures": "cifar10-small", "words": "gsc13-small"}
 columns = {
-    network: summary(
-        {label: f"cifar10-{network}-{a}" for label, a in between.items()}, {"accuracy, %": "test_accuracy"}
-    )
-    for network in ("small", "resnet8")
+    task: summary({label: f"{name}-{a}" for label, a in between.items()}, {"accuracy, %": "test_accuracy"})
+    for task, name in tasks.items()
 }
 pd.concat(columns, axis=1)
 
 # %% tags=["remove-input"]
-Markdown(provenance(f"cifar10-{network}-{a}" for network in ("small", "resnet8") for a in between.values()))
+Markdown(provenance(f"{name}-{a}" for name in tasks.values() for a in between.values()))
 
 # %% [markdown]
 # ## What can go wrong

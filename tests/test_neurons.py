@@ -16,6 +16,7 @@ from torch.testing import assert_close
 
 from atif_lib.neurons import IF, ATIFnu, ATIFu
 from atif_lib.quantization import spike_counts
+from atif_lib.quantized import QuantizedReLU
 
 KINDS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu, "printed": partial(ATIFnu, form="printed")}
 LEARNED = ["ATIFu", "ATIFnu", "printed"]
@@ -462,7 +463,11 @@ X = torch.zeros(4, 2, 3)
         (lambda kind: kind(threshold=torch.ones(0)), ValueError, r"threshold .* got \[\]"),
         (lambda kind: kind(v0=-0.1), ValueError, r"v0 must be a fraction of the threshold in \[0, 1\], got -0.1"),
         (lambda kind: kind(v0=math.nan), ValueError, "v0 .* got nan"),
-        (lambda kind: kind(surrogate="atan"), ValueError, "surrogate must be 'relative' or 'absolute', got 'atan'"),
+        (
+            lambda kind: kind(surrogate="atan"),
+            ValueError,
+            "surrogate must be 'relative', 'absolute' or 'rate', got 'atan'",
+        ),
         (lambda kind: kind(slope=0.0), ValueError, "slope must be positive and finite, got 0.0"),
         (lambda kind: kind(slope=math.nan), ValueError, "slope must be positive and finite, got nan"),
         (lambda kind: kind(slope=math.inf), ValueError, "slope must be positive and finite, got inf"),
@@ -518,3 +523,37 @@ def test_a_timestep_past_the_last_asks_for_a_reset(kind, mode):
     assert node.t == 4  # a refused call changes nothing
     functional.reset_net(node)
     node(X if mode == "m" else X[0])
+
+
+# --- the gradient of the rate ---
+
+
+@pytest.mark.parametrize("v0", [0.0, 0.5])
+def test_the_rate_s_gradient_is_the_quantized_twin_s_and_the_spikes_are_the_neuron_s(v0):
+    current = torch.randn(50, dtype=torch.double).mul(2).requires_grad_()
+    node, usual = (ATIFu(4, 1.5, v0=v0, surrogate=kind, step_mode="m").double() for kind in ("rate", "relative"))
+    twin = QuantizedReLU(4, 1.5, v0).double()
+    spikes = node(current.expand(4, 1, 50))
+    assert torch.equal(spikes, usual(current.expand(4, 1, 50)))
+    weights = torch.linspace(-1, 1, 50, dtype=torch.double)
+    parameters = [(node, spikes.mean(0)[0]), (twin, twin(current))]
+    found, expected = (
+        torch.autograd.grad((weights * rate).sum(), [current, m.log_threshold]) for m, rate in parameters
+    )
+    torch.testing.assert_close(found, expected)
+    assert (found[0] != 0).sum() > 10
+
+
+def test_the_rate_s_gradient_counts_each_spike_of_an_uneven_train():
+    x = torch.tensor([0.9, 0.0, 0.7, 0.0]).view(4, 1, 1).requires_grad_()
+    spikes = ATIFu(4, surrogate="rate", step_mode="m")(x)
+    assert spikes.flatten().tolist() == [0, 0, 1, 0]
+    (spikes.flatten() * torch.tensor([1.0, 2.0, 4.0, 8.0])).sum().backward()
+    assert x.grad.flatten().tolist() == [15 / 4] * 4  # each input is a quarter of the mean, which moves all spikes
+
+
+def test_the_rate_needs_all_timesteps_and_one_threshold():
+    with pytest.raises(ValueError, match="needs all timesteps in one call: step_mode must be 'm', got 's'"):
+        ATIFu(4, surrogate="rate")(torch.ones(1, 1))
+    with pytest.raises(ValueError, match="gradient of one threshold; ATIFnu has T"):
+        ATIFnu(4, surrogate="rate")
