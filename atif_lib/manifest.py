@@ -110,7 +110,7 @@ class Check:
         if self.relation in ("<", ">"):
             distance = (ours.mean - self.paper) * (1 if self.relation == ">" else -1)
             doubt = 2 * (ours.sd or 0.0) / ours.n**0.5
-            return None if 0 < distance <= doubt else distance > 0
+            return None if 0 < abs(distance) <= doubt else distance > 0
         low, high = self.paper if isinstance(self.paper, tuple) else (self.paper, self.paper)
         slack = self.tolerance + _ROUNDING
         return (self.relation == "<=" or ours.mean >= low - slack) and (
