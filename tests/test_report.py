@@ -53,6 +53,7 @@ def test_a_strict_relation_within_the_spread_of_the_seeds_is_open():
 
     assert held(1.0, 1.1, 0.9) is True
     assert held(3.0, -2.0, 0.5) is None
+    assert held(-3.0, 2.0, -0.5) is None
     assert held(-1.0, -1.1, -0.9) is False
 
 
