@@ -26,7 +26,7 @@ class SpeedExperiment:
     neuron: tuple[int, ...] = (4, 32, 64, 32, 32)  # [T, N, C, H, W]
     network: str = "resnet18"
     timesteps: int = 4
-    batch: int = 8
+    batch: int = 16
     repeats: int = 3  # of a training step; a lone neuron, which is quick, gets five times as many
     growing: str = "resnet8"  # the network of which T and batch grow
     growing_batch: int = 32

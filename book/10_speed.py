@@ -118,7 +118,7 @@ COLORS = dict(zip(NAMES, (figures.GREY, figures.VERMILION, figures.ORANGE, figur
                           figures.PURPLE), strict=True))  # fmt: skip
 STYLES = {"relu": "--", "spikingjelly": "-.", "ours": "-"}
 records = {r.profile: r for name in ("laptop", "full") for r in runs("speed", name)}
-PLACES = {"laptop": "two processor cores", "full": "a GPU"}
+PLACES = {"laptop": "a processor", "full": "a GPU"}
 for name, place in PLACES.items():
     found = records.get(name)
     print(f"{place}: {found.device if found else 'not run'}")
