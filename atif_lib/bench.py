@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
@@ -245,6 +244,8 @@ def work(network: str, timesteps: int, batch: int, device: torch.device) -> dict
 
 def device_rates(device: torch.device, size: int) -> dict[str, float]:
     """FLOP/s of a square matrix product, in bfloat16 on a GPU, and bytes/s of a copy, read and written; medians."""
+    from torch.utils.benchmark import Timer  # looks for a compiler as it is imported
+
     a = torch.randn(size, size, device=device, dtype=torch.bfloat16 if device.type == "cuda" else torch.float32)
     source = torch.zeros(32 * size * size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)

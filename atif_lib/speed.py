@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._dynamo import config as dynamo
 from tqdm import tqdm
 
 from atif_lib.bench import NeuronPass, TrainingStep, device_rates, interleaved, peak_memory, summary, work
@@ -56,14 +55,14 @@ class SpeedExperiment:
         growth = {"growing": "resnet18", "growing_batch": 128, "batches": (32, 64, 128, 256, 512)}
         return SpeedExperiment(self.summary, **large, **growth, device=device)
 
-    # A compiled neuron that met torch's limit would run uncompiled without a word: better to fail.
-    @dynamo.patch(recompile_limit=64, fail_on_recompile_limit_hit=True)
     def run(self, draft: Draft, seed: int) -> None:
         """Measure, and fill in the record; the seed is not used."""
         torch.compiler.reset()
         calls = (5 * self.repeats + 2) * len(NEURONS) + self.repeats * len(STEPS)
         calls += self.repeats * len(GROWING) * (len(self.growing_timesteps) + len(self.batches))
-        with tqdm(total=calls, unit="call", leave=False, disable=None) as bar:
+        bar = tqdm(total=calls, unit="call", leave=False, disable=None)
+        # A compiled neuron that met torch's limit would run uncompiled without a word: better to fail.
+        with bar, torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True):
             draft.result["neuron"] = self._neuron(bar)
             draft.result["step"] = self._step(bar)
             draft.result["timesteps"] = self._growth(bar, "timesteps", self.growing_timesteps)
