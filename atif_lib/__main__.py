@@ -1,4 +1,4 @@
-"""Command line: ``python -m atif_lib {list,train,evaluate,table,figure,report,data}``."""
+"""Command line: ``python -m atif_lib {list,train,bench,evaluate,table,figure,report,data}``."""
 
 import argparse
 import os
@@ -38,6 +38,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--validation", action="store_true", help="test on held-out training examples, to choose by")
     train.add_argument("--dry-run", action="store_true", help="only a few steps, to tell what the run would cost")
     train.set_defaults(command=_train)
+
+    bench = commands.add_parser("bench", help="measure time and memory of training, against SpikingJelly and ReLU")
+    bench.add_argument("--profile", choices=PROFILES, help="by default full with a GPU and laptop without one")
+    bench.set_defaults(command=_bench)
 
     evaluate = commands.add_parser("evaluate", help="test a trained network again, after each timestep too")
     evaluate.add_argument("run", help="a run's name, for example cifar10-small-atif-u-laptop-s0")
@@ -86,6 +90,21 @@ def _train(options: argparse.Namespace) -> None:
         record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
         print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s)", flush=True)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    import torch
+
+    from atif_lib import runs
+
+    record = runs.run("speed", options.profile or ("full" if torch.cuda.is_available() else "laptop"))
+    print(f"{record.run_id} on {record.device} ({record.wall_s:.0f} s)")
+    for what in ("neuron", "step"):
+        found = record.result[what]
+        print(f"{what:18}  median ms  / ours")
+        for case, median_s in found["median_s"].items():
+            peak = f"  {found['peak_mib'][case]:8.1f} MiB" if "peak_mib" in found else ""
+            print(f"{case:18} {1000 * median_s:10.2f} {found['over_ours'][case]:7.2f}{peak}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -23,6 +23,7 @@ from atif_lib.neurons import IF, ATIFnu, ATIFu
 from atif_lib.quantization import maximise_sqnr, uniform_staircase
 from atif_lib.realisable import realisable_facts
 from atif_lib.records import Draft
+from atif_lib.speed import SpeedExperiment
 from atif_lib.training import Batches, Recipe, train
 
 __all__ = ["EXPERIMENTS", "NetworkExperiment", "NeuronExperiment", "find"]
@@ -259,11 +260,14 @@ def _network_experiments() -> dict[str, NetworkExperiment]:
 
 LITERAL = {"surrogate": "absolute", "slope": 1.0}
 
-EXPERIMENTS: dict[str, NeuronExperiment | NetworkExperiment | ExactExperiment] = {
+Experiment = NeuronExperiment | NetworkExperiment | ExactExperiment | SpeedExperiment
+
+EXPERIMENTS: dict[str, Experiment] = {
     "toy-staircase": ExactExperiment("Figs 1, 2, 4 and Eqs 6, 7, 11, 19: what the staircases imply", "staircase"),
     "toy-analysis": ExactExperiment("the best staircases of each family, by exact integrals", "analysis"),
     "limits-ladder": ExactExperiment("the best of each family of staircases, T = 1 ... 16", "ladder"),
     "limits-realisable": ExactExperiment("the best that T thresholds realise, T = 1 ... 8", "realisable"),
+    "speed": SpeedExperiment("time and memory of a training step against SpikingJelly's and the ReLU network's"),
     "gsc-features": ExactExperiment("Section 4.1: frames of features in a second of sound", "features"),
     "toy-fixed": NeuronExperiment("Fig. 3A: fixed V_th = 1, T = 4", "IF", steps=0),
     "toy-fixed-t20": NeuronExperiment("Fig. 3A: fixed V_th = 1, T = 20", "IF", {"timesteps": 20}, steps=0),
@@ -278,7 +282,7 @@ EXPERIMENTS: dict[str, NeuronExperiment | NetworkExperiment | ExactExperiment] =
 }
 
 
-def find(name: str) -> NeuronExperiment | NetworkExperiment | ExactExperiment:
+def find(name: str) -> Experiment:
     """Look an experiment up; a ValueError for an unknown name lists the near ones."""
     if name not in EXPERIMENTS:
         near = difflib.get_close_matches(name, EXPERIMENTS, cutoff=0.4) or list(EXPERIMENTS)

@@ -92,7 +92,6 @@ def test_the_command_line_renders_and_checks():
 def test_every_experiment_of_the_chapters_written_exists(listed):
     from atif_lib.experiments import EXPERIMENTS
 
-    written = {e.chapter for e in listed.entries} - {"10_speed"}
-    sources = [p.source for e in listed.entries if e.chapter in written for p in e.checks if p.source]
+    sources = [p.source for e in listed.entries for p in e.checks if p.source]
     sources += [s.minus for s in sources if isinstance(s.minus, Source)]
     assert {s.experiment for s in sources} <= set(EXPERIMENTS)

@@ -1,0 +1,114 @@
+"""The experiment `speed`: times and memory of one device in one run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from atif_lib.bench import NeuronPass, TrainingStep, device_rates, interleaved, peak_memory, summary, work
+from atif_lib.environment import reset_peak_memory
+from atif_lib.records import Draft
+
+__all__ = ["SpeedExperiment"]
+
+NEURONS = ("spikingjelly", "spikingjelly-best", "ours-eager", "ours", "atif-u")
+STEPS = ("relu", "spikingjelly", "spikingjelly-best", "ours", "ours-compact", "atif-u")
+GROWING = ("relu", "spikingjelly", "ours")
+
+
+@dataclass(frozen=True)
+class SpeedExperiment:
+    """A neuron, a training step, its growth with T and with the batch, and the roofline of the device."""
+
+    summary: str
+    neuron: tuple[int, ...] = (4, 32, 64, 32, 32)  # [T, N, C, H, W]
+    network: str = "resnet18"
+    timesteps: int = 4
+    batch: int = 16
+    repeats: int = 3  # of a training step; a lone neuron, which is quick, gets five times as many
+    growing: str = "resnet8"  # the network of which T and batch grow
+    growing_batch: int = 32
+    growing_timesteps: tuple[int, ...] = (1, 2, 4, 8, 16)
+    batches: tuple[int, ...] = (16, 64, 256)
+    matrix: int = 2048
+    compiled: bool = True
+    device: str = "cpu"
+    profiles = ("smoke", "laptop", "full")
+
+    def at(self, profile: str) -> "SpeedExperiment":
+        """Return the experiment at the size of a profile; ``full`` needs a GPU, which the others use if there is one.
+
+        Raises:
+            ValueError: ``full`` without a GPU.
+        """
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if profile == "smoke":
+            small = {"neuron": (2, 2, 4, 8, 8), "network": "resnet8", "timesteps": 2, "batch": 4, "repeats": 2}
+            growth = {"growing_batch": 4, "growing_timesteps": (1, 2), "batches": (2, 4), "matrix": 256}
+            return SpeedExperiment(self.summary, **small, **growth, compiled=False, device=device)
+        if profile == "laptop":
+            return SpeedExperiment(self.summary, device=device)
+        if device == "cpu":
+            raise ValueError("profile 'full' of speed needs a GPU, and torch sees none; laptop measures the processor")
+        large = {"neuron": (4, 256, 64, 32, 32), "batch": 256, "repeats": 20, "matrix": 8192}
+        growth = {"growing": "resnet18", "growing_batch": 128, "batches": (32, 64, 128, 256, 512)}
+        return SpeedExperiment(self.summary, **large, **growth, device=device)
+
+    def run(self, draft: Draft, seed: int) -> None:
+        """Measure, and fill in the record; the seed is not used."""
+        torch.compiler.reset()
+        calls = (5 * self.repeats + 2) * len(NEURONS) + self.repeats * len(STEPS)
+        calls += self.repeats * len(GROWING) * (len(self.growing_timesteps) + len(self.batches))
+        bar = tqdm(total=calls, unit="call", leave=False, disable=None)
+        # A compiled neuron that met torch's limit would run uncompiled without a word: better to fail.
+        with bar, torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True):
+            draft.result["neuron"] = self._neuron(bar)
+            draft.result["step"] = self._step(bar)
+            draft.result["timesteps"] = self._growth(bar, "timesteps", self.growing_timesteps)
+            draft.result["batch"] = self._growth(bar, "batch", self.batches)
+        draft.result["roofline"] = self._roofline()
+        reset_peak_memory()
+
+    def _neuron(self, bar: tqdm) -> dict[str, Any]:
+        bar.set_description("neuron")
+        device = torch.device(self.device)
+        passes = {case: NeuronPass(case, self.neuron, device, compiled=self.compiled) for case in NEURONS}
+        return summary(interleaved(passes, 5 * self.repeats, device, bar))
+
+    def _step(self, bar: tqdm) -> dict[str, Any]:
+        bar.set_description("step")
+        found = self._measure(bar, STEPS, self.network, self.timesteps, self.batch)
+        times = found["median_s"]
+        found["over_t_relu"] = {case: times[case] / (self.timesteps * times["relu"]) for case in times}
+        return found
+
+    def _growth(self, bar: tqdm, what: str, values: tuple[int, ...]) -> dict[str, Any]:
+        """Return lists over the values of T or of the batch, for each case."""
+        found: dict[str, Any] = {"values": values, "median_s": {}, "peak_mib": {}}
+        for value in values:
+            bar.set_description(f"{what} {value}")
+            size = {"timesteps": self.timesteps, "batch": self.growing_batch} | {what: value}
+            measured = self._measure(bar, GROWING, self.growing, **size)
+            for key in ("median_s", "peak_mib"):
+                for case, number in measured[key].items():
+                    found[key].setdefault(case, []).append(number)
+        return found
+
+    def _measure(
+        self, bar: tqdm, cases: tuple[str, ...], network: str, timesteps: int, batch: int
+    ) -> dict[str, dict[str, float]]:
+        """Return times and peak memory of one training step; the steps that find the peak warm up."""
+        device = torch.device(self.device)
+        steps = {
+            case: TrainingStep(case, network, 1 if case == "relu" else timesteps, batch, device, compiled=self.compiled)
+            for case in cases
+        }
+        peaks = {case: peak_memory(step) for case, step in steps.items()}
+        return summary(interleaved(steps, self.repeats, device, bar, warm_up=0)) | {"peak_mib": peaks}
+
+    def _roofline(self) -> dict[str, float]:
+        device = torch.device(self.device)
+        found = work(self.network, self.timesteps, self.batch, device) | device_rates(device, self.matrix)
+        compute, traffic = found["flops"] / found["flops_per_s"], found["bytes"] / found["bytes_per_s"]
+        return found | {"compute_s": compute, "traffic_s": traffic}
