@@ -22,7 +22,7 @@ RELATIONS = ("=", ">=", "<=", ">", "<", "between")
 CHAPTERS = (
     *("01_if_neuron", "02_quantization_error", "03_surrogate_gradients", "04_uniform_threshold"),
     *("05_nonuniform_thresholds", "06_first_network", "07_cifar", "08_speech", "09_ablation", "10_speed"),
-    *("12_limits", "13_realisable_staircases", "14_errata"),
+    *("11_deeper_layers", "12_limits", "13_realisable_staircases", "14_better_neurons", "15_errata"),
 )
 _CHECK_KEYS = ("text", "paper", "unit", "relation", "tolerance", "ours")
 _REQUIRED = ("id", "kind", "where", "text", "chapter", "verdict", "note")

@@ -1,0 +1,367 @@
+# %% [markdown]
+# # Deeper layers: when the current is not constant
+#
+# :::{admonition} In this chapter
+# :class: tip
+# **You will learn** what a neuron does with a current that arrives unevenly, why all of that error is in the membrane at
+# the end, how large it is in each layer of a trained network beside overload and rounding, and what becomes of the
+# network's accuracy if the spikes are moved in time.
+#
+# **Time:** 25 minutes to read, about two minutes to run on a laptop: it loads networks that were trained before.
+#
+# **You need** [](02_quantization_error.py) and [](09_ablation.py).
+# :::
+#
+# Every staircase up to here had a constant current below it. In a network that holds for the first layer alone. Behind it
+# currents are sums of spikes, and spikes come when they come. {cite:t}`bu2022optimal` call what this adds the *unevenness
+# error*. The paper says that training in the spike domain takes care of it. Does it?
+
+# %%
+import pandas as pd
+import torch
+from IPython.display import Markdown
+from matplotlib import pyplot as plt
+
+from atif_lib import data, figures
+from atif_lib.evaluation import predictions
+from atif_lib.layer_errors import layer_errors
+from atif_lib.networks import neurons
+from atif_lib.neurons import IF
+from atif_lib.runs import trained
+
+figures.use_style()
+T = 4
+
+# %% tags=["parameters"]
+profile = "smoke"
+
+# %% [markdown]
+# ## One sum, four orders
+#
+# Four currents for a neuron with $V_{th} = 1$. All have the mean $\bar x = 0.5$; a constant current of 0.5 makes two
+# spikes.
+#
+# **Predict:** how many spikes does each make?
+
+# %%
+currents = {
+    "constant": [0.5, 0.5, 0.5, 0.5],
+    "early": [2.0, 0.0, 0.0, 0.0],
+    "late": [0.0, 0.0, 0.0, 2.0],
+    "up, then down": [2.0, 2.0, -1.0, -1.0],
+    "down, then up": [-1.0, -1.0, 2.0, 2.0],
+}
+rows = {}
+for name, current in currents.items():
+    neuron = IF(T, step_mode="m")
+    spikes = neuron(torch.tensor(current).view(T, 1, 1))
+    train = "".join(f"{z:.0f}" for z in spikes.flatten())
+    rows[name] = {"spikes": train, "count": int(spikes.sum()), "V(T)": neuron.v.item()}
+pd.DataFrame(rows).T
+
+# %% [markdown]
+# Charge that comes *late* is not spent when time is up: it is left in the membrane, and spikes are *missing*. Charge that is
+# taken back *after* it was spent leaves a debt: a spike cannot be called back, and there is a *surplus*. The last column
+# shows both. It shows more than that:
+#
+# :::{admonition} Theorem: what is left in the membrane
+# :class: important
+# Let a soft-reset neuron with one threshold $V_{th}$ receive any currents of mean $\bar x$, send $n$ spikes in $T$
+# timesteps and end at $V(T)$. Then
+#
+# $$ n = \left\lfloor \frac{T \bar x + V(0)}{V_{th}} \right\rfloor - \left\lfloor \frac{V(T)}{V_{th}} \right\rfloor . $$
+# :::
+#
+# *Proof.* Add up Eq. {eq}`eq-5` over time: $T\bar x + V(0) = n V_{th} + V(T)$. All that came in was either spent or is still
+# there. Divide by $V_{th}$ and take the floor; $n$ is a whole number. $\square$
+#
+# The first floor is the staircase of Eq. {eq}`eq-7` before it is clipped to $0 \dots T$. So where it is not clipped the
+# count is right **if and only if** $0 \le V(T) < V_{th}$, whatever the order of arrival; a debt of up to one threshold is one
+# spike too many, one to two thresholds left are one too few. At the clips the same sum holds, with $T$ or 0 for the
+# staircase. Missing spikes come with more timesteps. A surplus does not go away with time alone; this is why
+# others let neurons send *negative* spikes {cite:p}`li2022qffs`.
+#
+# ## Three errors in a layer
+#
+# So in each layer there are three errors between the neuron and the ReLU that it stands for:
+#
+# * **overload**: $\bar x$ above $V_{th}$ is clipped;
+# * **granular error**: what is left is rounded to one of $T + 1$ levels, as if the current were constant;
+# * **unevenness**: the count is not that of the constant current.
+#
+# `layer_errors` measures each on real currents, from test pictures, against the mean square of $\mathrm{ReLU}(\bar x)$.
+
+# %%
+figures.show_source(layer_errors)
+
+# %%
+names = {"IF, V_th = 1": "if", "ATIF-u": "atif-u", "ATIF-nu": "atif-nu"}
+networks = {}
+try:
+    for label, activation in names.items():
+        networks[label], pictures = trained(f"cifar10-small-{activation}-laptop-s0")
+    count = 1000 if profile == "smoke" else len(pictures.test_labels)
+    pictures = pictures._replace(test_inputs=pictures.test_inputs[:count], test_labels=pictures.test_labels[:count])
+    note = f"The small networks of seed 0, tested on {count:,} pictures of CIFAR-10, source: {pictures.source}."
+except (FileNotFoundError, data.DataUnavailable) as error:
+    networks = {}
+    note = f":::{{warning}}\nWhat needs the trained networks is *not run* here ({type(error).__name__}).\n:::"
+Markdown(note)
+
+# %%
+errors = {
+    (label, place): found._asdict()
+    for label, network in networks.items()
+    for place, found in enumerate(layer_errors(network, pictures).values(), 1)
+}
+table = pd.DataFrame(errors).T.rename_axis(["neuron", "layer"]) if errors else pd.DataFrame()
+(100 * table).round(1) if errors else Markdown("*Not run.*")
+
+# %% tags=["hide-input"]
+if errors:
+    fig, axes = plt.subplots(1, 3, figsize=(9, 3.8), sharey=True)
+    hatches = {"overload": "", "granular": "///", "unevenness": "..."}
+    for ax, label in zip(axes, networks, strict=True):
+        rows = 100 * table.loc[label]
+        bottom = 0 * rows.total
+        for (part, hatch), color in zip(
+            hatches.items(), (figures.BLUE, figures.ORANGE, figures.VERMILION), strict=True
+        ):
+            ax.bar(rows.index, rows[part], bottom=bottom, color=color, hatch=hatch, edgecolor="white", label=part)
+            bottom += rows[part]
+        ax.plot(rows.index, rows.total, "D", color=figures.BLACK, markersize=6, label="total")
+        ax.set(title=label, xlabel="layer", xticks=rows.index)
+    axes[0].set_ylabel("error in % of the signal")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figures.show(
+        fig,
+        "layer-errors",
+        alt="Stacked bars for each of four layers and three neurons: overload below, granular error in the middle, "
+        "unevenness on top, and a diamond for the whole.",
+        caption="Mean square errors in each layer of the small networks, in percent of the mean square of the ReLU of the "
+        "mean current. The bars are stacked; the diamond is the whole error, which differs by the cross terms.",
+        data=(100 * table).reset_index(),
+    )
+
+# %% [markdown]
+# In the first layer the unevenness is zero to the last digit: its current is constant. In the others it is there. Is it
+# anywhere the largest of the three?
+
+# %%
+if errors:
+    largest = table[["overload", "granular", "unevenness"]].idxmax(axis=1).unstack().add_prefix("layer ")
+largest.loc[list(networks)] if errors else Markdown("*Not run.*")
+
+# %% [markdown]
+# What a neuron of these networks loses it loses first by saturating, and by rounding down; unevenness takes a few percent
+# of the signal. That the first and the last layer saturate is a choice that training made where thresholds are learned, for
+# they were free to grow. A layer that is to say *whether* there is an edge needs no scale for *how much*.
+#
+# The three errors are not independent: the whole, `total`, is not their sum, and `cross` says by how much. In the last layer
+# it is large and positive: clipping, rounding down and missing spikes all err to the same side.
+#
+# ## Too many or too few
+#
+# The theorem tells for each neuron and picture whether spikes are missing or too many, from what is left in its membrane.
+
+# %%
+left = {}
+
+
+def look(name: str):
+    """Return a hook that compares the count of a layer with the staircase of its mean current."""
+
+    def compare(neuron, inputs, spikes):
+        count, steps = spikes.sum(0), (neuron.v / neuron.thresholds[0]).floor()
+        staircase = (count + steps).clamp(0, T)
+        left.setdefault(name, []).append(
+            torch.stack([(count > staircase), (count < staircase)]).double().flatten(1).mean(1)
+        )
+
+    return compare
+
+
+uniform = {label: network for label, network in networks.items() if label != "ATIF-nu"}
+rows = {}
+for label, network in uniform.items():
+    left.clear()
+    hooks = [m.register_forward_hook(look(name)) for name, m in neurons(network).items()]
+    for _ in predictions(network, pictures, 250):
+        pass
+    for hook in hooks:
+        hook.remove()
+    for place, shares in enumerate(left.values(), 1):
+        rows[label, place] = dict(zip(("surplus, %", "missing, %"), 100 * torch.stack(shares).mean(0), strict=True))
+pd.DataFrame(rows).T.rename_axis(["neuron", "layer"]).astype(float).round(2) if rows else Markdown("*Not run.*")
+
+# %% [markdown]
+# Both occur, the missing ones above all in the last layer. More time would bring them; for the surplus there is no remedy
+# but negative spikes, or inhibition that comes first.
+#
+# ## Moving spikes in time
+#
+# Is the order of spikes an accident, or does the network use it? We can move them. Behind every layer we take each neuron's
+# spikes and put as many back at other timesteps: spread evenly, shuffled, all first, all last. Counts stay, so that *in
+# the layer behind* the mean current stays, and with it overload and granular error at that place: only the unevenness
+# changes. The extreme is to hand on the *rate* at every timestep, which is not a spike any more, but then no current is uneven.
+#
+# **Predict:** which of them is best for the accuracy? And does the error say so?
+
+
+# %%
+def arrange(z: torch.Tensor, order: str) -> torch.Tensor:
+    """Put the spikes of each neuron, [T, ...], at other timesteps."""
+    if order == "first":
+        return z.sort(0, descending=True).values
+    if order == "last":
+        return z.sort(0).values
+    if order == "shuffled":
+        return z.gather(0, torch.rand(z.shape, generator=torch.Generator().manual_seed(0)).argsort(0))
+    if order == "evenly":
+        t = torch.arange(T + 1).view(-1, *[1] * (z.dim() - 1))
+        return (t * z.mean(0) + 0.5).floor().diff(dim=0)
+    return z.mean(0).expand_as(z) if order == "rates" else z
+
+
+for train in ("0011", "1000", "0111"):
+    z = torch.tensor([float(c) for c in train]).view(T, 1)
+    shown = ["".join(f"{v:.0f}" for v in arrange(z, order).flatten()) for order in ("first", "last", "evenly")]
+    print(train, "→ first {}, last {}, evenly {}".format(*shown))
+
+
+# %%
+def correct(network) -> torch.Tensor:
+    """Return 1 for each test picture that the network names, else 0."""
+    return torch.cat([(logits.argmax(1) == y).double() for logits, y in predictions(network, pictures, 250)])
+
+
+def changed(network, change) -> tuple[torch.Tensor, list[float]]:
+    """Return `correct` and the unevenness of each layer, the outputs of every neuron changed."""
+    hooks = [m.register_forward_hook(change) for m in neurons(network).values()]
+    result = correct(network), [100 * found.unevenness for found in layer_errors(network, few).values()]
+    for hook in hooks:
+        hook.remove()
+    return result
+
+
+def compared(right: torch.Tensor, base: torch.Tensor) -> dict[str, str]:
+    """Write the accuracy, its difference to another on the same pictures, and whether that exceeds two of its errors."""
+    step, found = 100 * (right - base), {"accuracy, %": f"{100 * right.mean():.1f}", "difference": "", "verdict": ""}
+    mean, error = step.mean().item(), step.std().item() / len(step) ** 0.5
+    if error:
+        found["difference"] = f"{mean:+.1f} ± {error:.1f}".replace("-", "−")
+        found["verdict"] = "open" if abs(mean) <= 2 * error else "higher" if mean > 0 else "lower"
+    return found
+
+
+if networks:
+    few = pictures._replace(test_inputs=pictures.test_inputs[:250], test_labels=pictures.test_labels[:250])
+orders = ("as they come", "evenly", "shuffled", "first", "last", "rates")
+rows = {}
+for label, network in uniform.items():
+    base = correct(network)
+    for order in orders:
+        right, unevenness = changed(network, lambda m, inputs, z, order=order: arrange(z, order))
+        by_layer = {f"layer {place}": f"{value:.2f}" for place, value in enumerate(unevenness, 1)}
+        rows[label, order] = compared(right, base) | by_layer
+moved = pd.DataFrame(rows).T.rename_axis(["neuron", "spikes"]) if rows else None
+moved if rows else Markdown("*Not run.*")
+
+# %% [markdown]
+# The columns of layers are the unevenness error in percent, as above, on 250 of the pictures; a difference counts where it
+# is more than twice its standard error.
+#
+# * *Spread evenly* or *shuffled*, spikes make smaller errors in the deepest layer than as they come. The accuracy does not
+#   rise with it: it stays or **falls**. The network was trained with its own spike times, and its weights fit them.
+# * *All first* and *all last* make much larger errors. The network with learned thresholds bears them better.
+# * With *rates* there is no unevenness at all. This is the price of uneven arrival, as far as there is one: compare the
+#   verdicts of the two neurons.
+#
+# So the size of an error is not its price. An error that was there in training is a part of what was learned; a smaller
+# one that is new can cost more. For the learned threshold the paper is right in this sense: training in the spike domain
+# takes care of uneven arrival, without negative spikes. It does not remove it.
+#
+# ## Taking the other errors away
+#
+# The same knife cuts the other way. Hand on, in place of spikes, what a neuron *without* an error would: the rate of its
+# spikes; the clipped mean current, not rounded; the mean current not even clipped, which is the ReLU network with these
+# weights.
+#
+# **Predict:** the granular error is the larger one. How much accuracy comes back without it?
+
+
+# %%
+def cleaned(m, inputs, z, without: str) -> torch.Tensor:
+    """Return what the neuron would hand on without some of its errors."""
+    rate = inputs[0].mean(0) / m.thresholds[0]
+    answers = {"unevenness": z.mean(0), "and rounding": rate.clamp(0, 1), "and clipping": rate.relu()}
+    return answers[without].expand_as(z)
+
+
+rows = {}
+for label, network in networks.items():
+    base = correct(network)
+    rows[label, "nothing"] = compared(base, base)
+    for without in ("unevenness", "and rounding", "and clipping"):
+        hooks = [
+            m.register_forward_hook(lambda m, i, z, without=without: cleaned(m, i, z, without))
+            for m in neurons(network).values()
+        ]
+        rows[label, without] = compared(correct(network), base)
+        for hook in hooks:
+            hook.remove()
+pd.DataFrame(rows).T.rename_axis(["neuron", "taken away"]) if rows else Markdown("*Not run.*")
+
+# %% [markdown]
+# None: it **costs** accuracy. Rounding down makes every output smaller, by half a step on average, and the batch norms behind
+# have learned that mean. Take the rounding away, and every current is off. Without clipping little is left to speak of.
+#
+# This is the other side of conversion, where a trained ReLU network is made to spike
+# {cite:p}`rueckauer2017conversion,bu2022optimal`: there errors are new to the weights, and each of them has to be fought. Here they are
+# old, and each of them is needed.
+#
+# ## What can go wrong
+#
+# **Adding up errors.** Three mean squares and a cross term that may have either sign: a layer can have a small whole of large
+# parts. Shares of the whole mean nothing then.
+#
+# **Blaming the largest error.** The tables above are about *these* weights. Whether a network *trained* without rounding,
+# or with even spikes, is better is another question, and needs another training: [](09_ablation.py) and
+# [](14_better_neurons.py).
+#
+# **Measuring at the wrong current.** Each layer is judged by the currents that reach it, errors of the earlier layers
+# included. How far the last layer is from that of a ReLU network is a different number, and not the sum of these.
+#
+# ## Exercises
+#
+# ```{exercise} The worst order
+# :label: ex-worst-order
+# Currents of $+1$ and $-1$ in equal number, $V_{th} = 1$, $V(0) = 0$, $T = 4$. Which order makes the most spikes, which the
+# fewest? What does the constant current make?
+# ```
+#
+# ```{solution} ex-worst-order
+# :class: dropdown
+# $+1, +1, -1, -1$ makes two spikes and ends at $V(T) = -2$; $+1, -1, +1, -1$ makes one and ends at $-1$, for the second
+# $+1$ only pays the debt; $-1, -1, +1, +1$ makes none and ends at 0. The constant current is 0: no spike. By the theorem
+# $n = 0 - \lfloor V(T) \rfloor$: the surplus is the debt.
+# ```
+#
+# ```{exercise} More time
+# :label: ex-more-time
+# Let no current come after timestep $T$, and let the neuron go on. Which errors go away, and after how many timesteps
+# at most?
+# ```
+#
+# ```{solution} ex-more-time
+# :class: dropdown
+# Missing spikes: from $V(T) \ge V_{th}$ it fires once a timestep until less than a threshold is left, after
+# $\lfloor V(T) / V_{th} \rfloor$ of them. A surplus stays, for $V(T) < 0$ makes no spike, now or later.
+# ```
+#
+# ## Recap
+#
+# * Whatever the order of arrival, the count is that of the constant current if and only if what is left in the membrane lies
+#   between 0 and $V_{th}$ (and the staircase is not at its ends).
+# * In the small trained networks saturation and rounding make larger errors than uneven arrival.
+# * Errors that were there in training are part of what was learned. Take one away, and accuracy falls.

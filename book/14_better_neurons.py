@@ -1,0 +1,351 @@
+# %% [markdown]
+# # Better neurons?
+#
+# :::{admonition} In this chapter
+# :class: tip
+# **You will learn** eight changes to the paper's neuron, why a network with batch norms can already do what most of them do, and which of them help when they are tried, each alone, with several seeds.
+#
+# **Time:** 25 minutes to read, under a minute to run: the networks were trained before.
+#
+# **You need** [](09_ablation.py), [](11_deeper_layers.py) and [](12_limits.py).
+# :::
+
+# %%
+import pandas as pd
+import torch
+from IPython.display import Markdown
+from matplotlib import pyplot as plt
+from scipy import stats
+from spikingjelly.activation_based import functional
+from torch import nn
+
+from atif_lib import data, figures
+from atif_lib.experiments import BETTER, EXPERIMENTS
+from atif_lib.folding import fold
+from atif_lib.initialisation import start_from_data
+from atif_lib.limits import GAUSSIAN, LAPLACE, best_uniform
+from atif_lib.networks import ACTIVATIONS, neurons, vgg_small
+from atif_lib.records import runs
+from atif_lib.report import difference, provenance, summary
+
+figures.use_style()
+T = 4
+
+# %% tags=["parameters"]
+profile = "smoke"
+
+# %% [markdown]
+# ## Eight changes
+#
+# The base is ATIF-u, from an empty membrane, with the relative surrogate. Each row but the last changes one thing of it.
+#
+# | | what changes | why one might try it |
+# |:--|:--|:--|
+# | half-step start | $v(0) = \frac12 V_{th}$ | [](12_limits.py): 4 dB |
+# | learned start | $v(0)$ is learned, one number a layer, from a quarter | one half is a guess |
+# | threshold per channel | $V_{th}$ is learned for each channel | channels have densities of their own |
+# | charge | a spike is worth $V_{th}$ to the next layer | decoding as in Eq. {eq}`eq-6`, with its scale |
+# | start from data | $V_{th}$ starts at the optimum of its measured currents, not at 1 | no layer begins in overload |
+# | absolute surrogate | the paper's $\alpha\,\sigma'(\alpha (H - V_{th}))$, $\alpha = 1$ | [](03_surrogate_gradients.py): it decides where learning ends |
+# | gradient of the rate | no surrogate: a spike has the gradient of the rate | [](07_cifar.py): it tells time from gradients |
+# | all | learned start, per channel, charge, from data | |
+#
+# ### The best start
+#
+# **Predict:** one half was the best $v(0)$ of a grid for a Gaussian. For a Laplace density, more or less than one half?
+
+# %%
+starts = [0.0, 0.25, 0.4, 0.5, 0.6, 0.75]
+pd.DataFrame(
+    {
+        f"{name}, T = {t}": {v0: best_uniform(density, t, v0).sqnr_db for v0 in starts}
+        for name, density in (("Gaussian", GAUSSIAN), ("Laplace", LAPLACE))
+        for t in (1, 4, 16)
+    }
+).rename_axis("v(0) / V_th").round(2)
+
+# %% [markdown]
+# :::{admonition} Theorem 1: the best start
+# :class: important
+# For a constant current of *any* density, and for any $V_{th}$ and $T$, no start of a uniform neuron has a smaller mean square
+# error than $v(0) = \frac12 V_{th}$.
+# :::
+#
+# *Proof.* The levels $k V_{th} / T$ do not depend on the start. With levels given, an error is least where each input goes to
+# its nearest level: the transitions are the middles, $(k - \frac12) V_{th} / T$, and these are the transitions of the half-step
+# start. $\square$
+#
+# So a lone neuron has nothing to learn here. In a network the loss is not this error, and currents are not constant.
+#
+# ### Spikes worth their charge
+#
+# The networks of this book send binary spikes, and the next layer's weights learn what a spike is worth. With `charge=True`
+# the output is $V_{th} z(t)$. That sounds like the end of binary spikes. It is not: a weight $w$ that always meets the same
+# charge is the weight $w V_{th}$.
+
+# %%
+torch.manual_seed(0)
+network = vgg_small(ACTIVATIONS["atif-u-charge"]).eval()
+for neuron in neurons(network).values():
+    nn.init.constant_(neuron.log_threshold, -1.0)
+folded = fold(network)
+x = torch.randn(8, 3, 32, 32)
+
+
+def entering(made: nn.Module) -> set[float]:
+    """Return the values that enter the convolutions behind the stem."""
+    seen: set[float] = set()
+    for module in made.blocks.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda m, i, o: seen.update(i[0].unique().tolist()))
+    functional.reset_net(made)
+    made(x)
+    return seen
+
+
+print("values that meet a weight, before:", sorted(round(v, 4) for v in entering(network)))
+print("values that meet a weight, folded:", sorted(entering(folded)))
+for made in (network, folded):
+    functional.reset_net(made)
+print(f"largest difference of two logits: {(network(x) - folded(x)).abs().max().item():.1e}")
+
+# %%
+figures.show_source(fold)
+
+# %% [markdown]
+# For ATIF-nu, whose thresholds change with time, the folded layer has a set of weights for each timestep.
+#
+# ### A start from data
+#
+# `start_from_data` lets one batch through, layer by layer, and sets each threshold to the best uniform staircase of the
+# currents that it sees. This is one half of an idea for weights, to begin with layers of unit variance
+# {cite:p}`mishkin2016all`.
+
+# %%
+try:
+    pictures = data.load("cifar10")
+except data.DataUnavailable:
+    pictures = data.load("digits")
+torch.manual_seed(0)
+network = vgg_small(ACTIVATIONS["atif-u"], in_channels=pictures.train_inputs.shape[1])
+start_from_data(network, data.normalizer(pictures)(pictures.train_inputs[:64]))
+print(f"{pictures.name}; by the Gaussian rule V_th = 1.73 for a current of unit variance")
+pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons(network).items()}, name="V_th").round(2)
+
+# %% [markdown]
+# Not all layers want what the rule says. Behind a batch norm all currents have unit variance, but sums of spikes have another
+# shape than a Gaussian.
+#
+# ## What a batch norm makes of a threshold
+#
+# Before any training, here is a sobering thought, seen on a trained network in [](09_ablation.py). In front of every neuron of
+# the small network stands a batch norm. Its output for channel $c$ is $x_c = \gamma_c u_c + \beta_c$, both learned.
+#
+# :::{admonition} Theorem 2: a threshold behind a norm adds no function
+# :class: important
+# A soft-reset neuron with threshold $V_c$ and start $v_0 V_c$ behind a norm with $(\gamma_c, \beta_c)$ sends exactly the spikes of
+# a neuron with threshold 1 and start $v_0$ behind a norm with $(\gamma_c / V_c,\; \beta_c / V_c)$.
+# :::
+#
+# *Proof.* Divide Eqs {eq}`eq-2` to {eq}`eq-5` by $V_c$. $\square$
+#
+# It follows for networks like this one, in which each neuron has a norm of its own:
+#
+# * **A learned threshold**, one a layer or one a channel, adds nothing that IF neurons with $V_{th} = 1$ and other norms
+#   could not do.
+# * **Charge** adds nothing: weights take it in, as shown above.
+# * **The start** adds nothing to the counts of the first layer: with a constant current, $v(0)$ is worth a shift of $\beta_c$ by
+#   $v(0) / T$. Deeper it brings the same charge, only earlier.
+#
+# (Where currents join behind the norms, as at an identity shortcut, the theorem does not apply. Nor does it to ATIF-nu: T
+# thresholds have $T - 1$ ratios that no norm can take in.)
+#
+# With the relative surrogate, even the *gradients* agree. A spike depends on $\gamma / V$ and $\beta / V$ alone, so
+#
+# $$ \frac{\partial L}{\partial \log V_c} = -\gamma_c \frac{\partial L}{\partial \gamma_c} - \beta_c \frac{\partial L}{\partial
+# \beta_c}. $$
+
+# %%
+torch.manual_seed(0)
+learned = vgg_small(ACTIVATIONS["atif-u-channels"]).double()
+for neuron in neurons(learned).values():
+    nn.init.uniform_(neuron.log_threshold, -1.5, 0.5)
+spikes = learned.spikes(x.double())
+(spikes * torch.randn_like(spikes)).sum().backward()
+norms = [module for module in learned.modules() if isinstance(module, nn.BatchNorm2d)]
+for place, (norm, neuron) in enumerate(zip(norms, neurons(learned).values(), strict=True), 1):
+    by_norm = -(norm.weight * norm.weight.grad + norm.bias * norm.bias.grad)
+    apart = (neuron.log_threshold.grad - by_norm).abs().max().item()
+    size = neuron.log_threshold.grad.abs().max().item()
+    print(f"layer {place}: largest gradient {size:.2g}, largest difference of the two sides {apart:.0e}")
+
+# %% [markdown]
+# So a learned threshold is a second hand on a wheel that had one already. What it *can* change is how training goes: where
+# it starts, how fast a layer's scale moves, and what does not decay. That the paper gains 4 points from it, and we gain some
+# ([](09_ablation.py)), is a gain of training.
+#
+# With the absolute surrogate the gradients do *not* agree: its width stays while the threshold moves.
+#
+# **Predict:** given all this, which of the changes will matter?
+#
+# ## The ablation
+
+# %%
+base = "atif-u"
+labels = {
+    "ATIF-u (base)": base,
+    "half-step start": "atif-u-half",
+    "learned start": "atif-u-v0",
+    "threshold per channel": "atif-u-channels",
+    "charge": "atif-u-charge",
+    "start from data": "atif-u-data",
+    "absolute surrogate": "atif-u-absolute",
+    "gradient of the rate": "atif-u-rate",
+    "all": "atif-u-all",
+}
+assert set(BETTER) <= set(labels.values())
+tasks = {"CIFAR-10": "cifar10-small", "Speech Commands, 13 words": "gsc13-small"}
+experiments = {(task, label): f"{stem}-{a}" for task, stem in tasks.items() for label, a in labels.items()}
+assert set(experiments.values()) <= set(EXPERIMENTS)
+summary(
+    {f"{task}: {label}": name for (task, label), name in experiments.items()},
+    {"test accuracy, %": "test_accuracy", "θ": "theta"},
+)
+
+# %% tags=["remove-input"]
+Markdown(provenance(experiments.values()))
+
+# %% [markdown]
+# Seeds are paired: two networks of one seed see the same pictures in the same order, and start from the same weights. So the
+# difference of each pair is what to look at, and whether its mean is more than twice its standard error.
+
+# %%
+rows = {
+    (task, label): difference(f"{stem}-{activation}", f"{stem}-{base}")
+    for task, stem in tasks.items()
+    for label, activation in labels.items()
+    if activation != base
+}
+table = pd.DataFrame(rows).T.rename_axis(["task", "change"])
+table
+
+# %%
+words = {"higher": "more accurate", "lower": "less accurate", "open": "not told from the base by these seeds"}
+for task in tasks:
+    changes = table.loc[task]
+    for verdict, meaning in words.items():
+        found = ", ".join(changes.index[changes.verdict == verdict])
+        print(f"{task}, {meaning}: {found or 'none'}")
+    print(f"{task}, not run: {', '.join(changes.index[changes.difference == 'not run']) or 'none'}\n")
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(1, 2, figsize=(9, 4.6), sharey=True)
+dots = []
+for ax, (task, stem) in zip(axes, tasks.items(), strict=True):
+    reference = {record.seed: record.metric("test_accuracy") for record in runs(f"{stem}-{base}", "laptop")}
+    for place, (_, activation) in enumerate(reversed(labels.items())):
+        found = runs(f"{stem}-{activation}", "laptop")
+        steps = [r.metric("test_accuracy") - reference[r.seed] for r in found if r.seed in reference]
+        seeds = [r.seed for r in found if r.seed in reference]
+        if steps:
+            mean, spread = pd.Series(steps).mean(), pd.Series(steps).sem() if len(steps) > 1 else 0.0
+            ax.plot(steps, [place] * len(steps), "o", color=figures.BLUE, markersize=6, alpha=0.7)
+            ax.errorbar(mean, place - 0.25, xerr=2 * spread, fmt="D", color=figures.VERMILION, markersize=5, capsize=3)
+        else:
+            ax.text(
+                0.97, place, "not run", transform=ax.get_yaxis_transform(), ha="right", va="center", color=figures.GREY
+            )
+        dots += [
+            {"task": task, "activation": activation, "seed": s, "difference": d}
+            for s, d in zip(seeds, steps, strict=True)
+        ]
+    ax.axvline(0, color=figures.GREY, linewidth=1)
+    ax.set(title=task, xlabel="points of accuracy over the base", ylim=(-0.6, len(labels) - 0.5))
+    ax.set_yticks(range(len(labels)), reversed(labels), fontsize=11)
+figures.show(
+    fig,
+    "better-neurons",
+    alt="For each change of the neuron a row with a dot for each seed: its accuracy less that of the base of the "
+    "same seed; below the dots their mean with an interval of two standard errors. A row without runs says so.",
+    caption="Accuracy of each change less that of the base of the same seed (dots), and the mean with two standard errors "
+    "(diamonds). An interval that holds zero decides nothing.",
+    data=pd.DataFrame(dots or [{"task": "", "activation": "", "seed": "", "difference": "not run"}]),
+)
+
+# %% [markdown]
+# Read the verdicts with Theorem 2 in mind. Where nothing is told from the base, that is what the theorem leads one to expect;
+# where something is, it is the way of training that changed, not what the network can do.
+#
+# ## Where they go
+#
+# What becomes of starts and thresholds that may move? Means over each layer, seed 0.
+
+
+# %%
+def layer_means(values: list) -> float:
+    return torch.tensor(values).mean().item()
+
+
+rows = {}
+for (task, label), name in experiments.items():
+    for record in runs(name, "laptop")[:1]:
+        found = {f"V_th, layer {n}": layer_means(v) for n, v in enumerate(record.result["thresholds"].values(), 1)}
+        found |= {f"v(0), layer {n}": v for n, v in enumerate(record.result.get("v0", {}).values(), 1)}
+        rows[task, label] = found
+pd.DataFrame(rows).T.rename_axis(["task", "change"]).round(2).fillna("") if rows else Markdown("*Not run.*")
+
+# %% [markdown]
+# ## What can go wrong
+#
+# **Trying eight things and keeping the best.** A mean of few seeds is off by more than two of its standard errors more often than
+# one time in twenty, for the error is itself an estimate (Student's t). And of several changes without any effect, one is
+# then likely to look as if it had one. The second row is for eight changes that were independent:
+
+# %%
+chances = {n: 2 * stats.t.sf(2, n - 1) for n in (3, 5, 10, 30)}
+pd.DataFrame(
+    {n: {"one change": f"{p:.0%}", "at least one of eight": f"{1 - (1 - p) ** 8:.0%}"} for n, p in chances.items()}
+).rename_axis("beyond two errors by luck", axis=0).rename_axis("seeds", axis=1)
+
+# %% [markdown]
+# A change that is to be *used* should be tried again with new seeds.
+#
+# **Comparing in one step.** "All" differs from the base in four things. What each of them does in the company of the others is
+# not seen here.
+#
+# **A change that changes the learning rate.** By Theorem 2 a threshold is a second parameter for the same scale. Two
+# parameters of one scale learn it faster. A higher rate for the norms alone might do the same.
+#
+# ## Exercises
+#
+# ```{exercise} Where the theorem ends
+# :label: ex-norm-threshold
+# In `resnet8` a block with an identity shortcut joins $x = \gamma u + \beta + z'$ before its last neuron, $z'$ being the incoming
+# spikes. What does Theorem 2 say of its threshold? And with `charge=True`?
+# ```
+#
+# ```{solution} ex-norm-threshold
+# :class: dropdown
+# Divided by $V$ the current is $\frac{\gamma}{V} u + \frac{\beta}{V} + \frac{1}{V} z'$: the shortcut's weight would have to become
+# $1/V$, and it has none. So here the threshold sets how much the shortcut counts, which no norm can. With charge the
+# shortcut brings $V' z'$, and its weight is $V'/V$: the ratio of two thresholds.
+# ```
+#
+# ```{exercise} A start as a shift
+# :label: ex-start-shift
+# Show that with a constant current the count from $v(0)$ is that from an empty start with the current $i + v(0)/T$. Why does
+# this fail for the spike *times*?
+# ```
+#
+# ```{solution} ex-start-shift
+# :class: dropdown
+# By Eq. {eq}`eq-7` both counts are $\lfloor (T i + v(0)) / V_{th} \rfloor$, clipped. But after $t$ timesteps the one neuron has
+# received $t i + v(0)$, the other $t i + v(0)\,t/T$: the first fires earlier, or at the same time.
+# ```
+#
+# ## Recap
+#
+# * The half-step start is the best for every density: its transitions are the middles between its levels.
+# * Charges fold into weights: spikes that are worth something stay binary.
+# * Behind a batch norm a threshold adds no function, only a way to learn. Its gradient is a combination of the norm's.
+# * Whether a change helps is a difference with an error, and of many changes one helps by luck.
