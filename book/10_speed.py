@@ -197,9 +197,10 @@ for name, place in PLACES.items():
 pd.DataFrame(table)
 
 # %% [markdown]
-# Two things are worth reading off. The neuron alone gains most from being compiled, and it is *compilation* that gains:
-# SpikingJelly's neuron compiles too. And a step gains less than a neuron, since most of it is convolutions, which are
-# the same for all.
+# Three things are worth reading off. The neuron alone gains most from being compiled, and it is *compilation* that gains:
+# SpikingJelly's neuron compiles too. A step gains less than a neuron, since most of it is convolutions, which are the
+# same for all. And a step on a processor stays below $T$ times the ReLU network's. The update of the weights does not grow
+# with $T$, and one pass over $T \cdot N$ maps fills a processor better than a pass over $N$: compare the batches below.
 #
 # ## Keeping less
 #
@@ -350,6 +351,7 @@ for name, record in records.items():
 #
 # ## Recap
 #
-# * A spiking step costs about $T$ ReLU steps, because its convolutions do. The neuron need not add to that.
+# * A spiking step has $T$ times the convolutions of a ReLU step, and $T$ times the time at most. The neuron need not add
+#   to that.
 # * Fused, a neuron is one sweep over memory, and keeps only its input.
 # * What can be made again cheaply need not be kept: the gradients stay the same to the last bit.
