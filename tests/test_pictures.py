@@ -120,7 +120,7 @@ def check_no_leftovers(fake):
 def check_refused(fake):
     assert not (fake.root / "cifar10.bin").exists()
     check_no_leftovers(fake)
-    with pytest.raises(data.DataUnavailable, match=r"fetch\('cifar10'\)"):
+    with pytest.raises(data.DataUnavailable, match="run: python -m atif_lib data cifar10"):
         data.load("cifar10")
 
 
