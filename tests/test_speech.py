@@ -206,7 +206,7 @@ def test_error_says_what_was_tried_and_what_to_do(root, name):
     message = fetch_error(name)
     for part in ("official: URLError", "refused", "folder: FileNotFoundError", ".tar.gz", "ATIF_DATA", str(root)):
         assert part in message
-    with pytest.raises(data.DataUnavailable, match=rf"fetch\('{name}'\)"):
+    with pytest.raises(data.DataUnavailable, match=f"run: python -m atif_lib data {name}"):
         data.load(name)
 
 
