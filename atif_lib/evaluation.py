@@ -8,7 +8,7 @@ from spikingjelly.activation_based import base, functional, monitor
 from torch import Tensor, nn
 
 from atif_lib import data
-from atif_lib.networks import Network
+from atif_lib.networks import Network, layer_name
 
 Normalizer = Callable[[Tensor], Tensor]
 
@@ -39,7 +39,7 @@ def evaluate(
     with spikes:
         for logits, labels in predictions(network, examples, batch_size, normalize=normalize):
             correct += (logits.argmax(1) == labels).sum().cpu()
-        layers = {name: torch.stack(spikes[name]).sum(0) for name in spikes.monitored_layers}
+        layers = {layer_name(name): torch.stack(spikes[name]).sum(0) for name in spikes.monitored_layers}
     metrics = {"test_accuracy": 100 * correct.item() / len(examples.test_labels)}
     if layers:
         theta = {name: (fired / places).item() for name, (fired, places) in layers.items()}

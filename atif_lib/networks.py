@@ -29,6 +29,7 @@ __all__ = [
     "Residual",
     "compile_neurons",
     "cost",
+    "layer_name",
     "neurons",
     "resnet8",
     "resnet18",
@@ -282,7 +283,12 @@ def cost(network: Network, shape: Sequence[int]) -> Cost:
 
 def neurons(network: nn.Module) -> dict[str, nn.Module]:
     """Spiking neurons of a network by name, ours and SpikingJelly's."""
-    return {name: m for name, m in network.named_modules() if isinstance(m, base.MemoryModule)}
+    return {layer_name(name): m for name, m in network.named_modules() if isinstance(m, base.MemoryModule)}
+
+
+def layer_name(name: str) -> str:
+    """Name of a layer without what :func:`atif_lib.memory.save_memory` wraps it in, as in ``state_dict``."""
+    return name.replace("_checkpoint_wrapped_module.", "")
 
 
 def compile_neurons(network: nn.Module) -> None:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from atif_lib import augment, data
 from atif_lib.checkpoints import Checkpoint, Progress, stop_requests
 from atif_lib.evaluation import evaluate
+from atif_lib.memory import save_memory
 from atif_lib.networks import Network, compile_neurons, sync_norms
 from atif_lib.quantized import QuantizedReLU
 
@@ -32,7 +33,8 @@ Schedule = Literal["cosine", "step"]
 class Recipe:
     """Hyperparameters. Augmentations and mixes are those of :mod:`atif_lib.augment`.
 
-    ``warmup`` is a share of all updates; ``precision`` is Lightning Fabric's; ``clip`` bounds the norm of the gradient.
+    ``warmup`` is a share of all updates; ``precision`` is Lightning Fabric's; ``clip`` bounds the norm of the gradient;
+    ``save_memory`` is :func:`atif_lib.memory.save_memory`, for residual networks.
     Weights decay; thresholds, biases and norms do not, and thresholds have a learning rate of their own. A value that
     makes no sense is a ValueError.
     """
@@ -55,6 +57,7 @@ class Recipe:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     channels_last: bool = False
     compile: bool = False
+    save_memory: bool = False
 
     def __post_init__(self) -> None:
         if self.schedule not in get_args(Schedule):
@@ -116,6 +119,8 @@ def train(
     yield from progress.history
     if recipe.compile:
         compile_neurons(network)
+    if recipe.save_memory:
+        save_memory(network)
     model, optimizer = fabric.setup(network, optimizer)
 
     first, total = scheduler.last_epoch, recipe.epochs * steps

@@ -214,7 +214,8 @@ pd.DataFrame(table)
 figures.show_source(save_memory)
 
 # %% [markdown]
-# Outputs, gradients and running means are equal *to the last bit*, which a test checks. Memory is measured by torch's own
+# In training it is a field of the recipe, `Recipe(save_memory=True)`. Outputs, gradients and running means are equal *to the
+# last bit*, which a test checks. Memory is measured by torch's own
 # allocator, all that a step holds at its peak, weights and the optimizer's state included:
 
 # %%

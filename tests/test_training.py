@@ -236,6 +236,17 @@ def test_compiled_neurons_train_the_same_network(few, monkeypatch):
 # --- the parts ---
 
 
+def test_saving_memory_trains_the_same_network(few):
+    histories, states = [], []
+    for save_memory in (False, True):
+        torch.manual_seed(0)
+        network = NETWORKS["resnet8"](ACTIVATIONS["atif-u"])
+        histories.append(without_seconds(train(network, few, dataclasses.replace(FAST, save_memory=save_memory))))
+        states.append(network.state_dict())
+    assert histories[0] == histories[1], "layers are named alike too"
+    assert_same(*states)
+
+
 def test_neurons_of_several_slopes_are_compiled_in_one_process(monkeypatch):
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
     for slope in (4.0, 2.0, 8.0):
