@@ -140,7 +140,9 @@ for name, record in records.items():
     fig, axes = plt.subplots(3, 1, figsize=(7.2, 8.6), height_ratios=(5, 6, 6))
     bars(axes[0], record.result["neuron"]["median_s"], 1e3, "a lone neuron, forward and backward, in ms")
     bars(axes[1], step["median_s"], 1e3, f"a step of {config['network']}, T = {config['timesteps']}, in ms")
-    axes[1].axvline(1e3 * config["timesteps"] * step["median_s"]["relu"], color=figures.BLACK, linestyle="--")
+    t_relu = 1e3 * config["timesteps"] * step["median_s"]["relu"]
+    axes[1].axvline(t_relu, color=figures.BLACK, linestyle="--")
+    axes[1].set_xlim(0, max(axes[1].get_xlim()[1], 1.1 * t_relu))
     bars(axes[2], step["peak_mib"], 1, "peak memory of that step in MiB")
     rows = [
         {"what": what, "case": case, "value": value}
@@ -295,6 +297,10 @@ for name, record in records.items():
         ax.plot([intensity], [reached], marker, color=COLORS[case], linestyle="", markersize=8, label=NAMES[case])
         rows.append({"case": case, "flops_per_byte": intensity, "gflops_per_s": reached})
     ax.set(xscale="log", yscale="log", xlabel="FLOPs for each byte moved", ylabel="GFLOP/s")
+    ax.set_ylim(top=2 * roof["flops_per_s"] / 1e9)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:,g}")
+        axis.set_minor_formatter("")
     fig.legend(loc="outside lower center", ncols=3, fontsize=10.5)
     figures.show(
         fig,
