@@ -56,8 +56,8 @@ class Source:
     def measure(self, runs: Sequence[Record]) -> Measured | None:
         """Return the value over the seeds, None where there are no records; RecordError for a metric they lack.
 
-        Two experiments of the same seeds are subtracted seed by seed; else means, the spreads added in quadrature and
-        n the smaller number of seeds, so that the standard error is not too small.
+        Two experiments are subtracted seed by seed, for the seeds that both have. With less than two of these means
+        are, the spreads added in quadrature and n the smaller number, so that the standard error is not too small.
         """
         own = [r for r in runs if (r.experiment, r.profile) == (self.experiment, self.profile)]
         ours = _measured([_number(r, self.metric) for r in own], [r.run_id for r in own])
@@ -68,10 +68,10 @@ class Source:
         if theirs is None:
             return None
         run_ids = tuple(dict.fromkeys((*ours.run_ids, *theirs.run_ids)))
-        if [r.seed for r in own] == [r.seed for r in other]:
-            metric = self.minus.metric
-            pairs = zip(own, other, strict=True)
-            return _measured([_number(a, self.metric) - _number(b, metric) for a, b in pairs], run_ids)
+        pairs = [(a, b) for a in own for b in other if a.seed == b.seed]
+        if len(pairs) > 1 or len(own) == len(other) == len(pairs):
+            run_ids = tuple(dict.fromkeys(r.run_id for side in zip(*pairs, strict=True) for r in side))
+            return _measured([_number(a, self.metric) - _number(b, self.minus.metric) for a, b in pairs], run_ids)
         spreads = [m.sd for m in (ours, theirs) if m.sd is not None]
         sd = sum(s**2 for s in spreads) ** 0.5 if spreads else None
         return Measured(ours.mean - theirs.mean, sd, min(ours.n, theirs.n), run_ids)

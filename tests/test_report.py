@@ -76,6 +76,8 @@ def test_a_difference_of_two_experiments_is_paired_by_seed():
     unpaired = part(minus=minus).measure(runs[:3])
     assert (unpaired.mean, unpaired.n) == (6.0, 1), "the smaller number of seeds"
     assert unpaired.sd == pytest.approx(50**0.5)
+    third = [record(seed=2, x=99.0)]
+    assert part(minus=minus).measure(runs + third) == paired, "seeds that one lacks do not count"
     assert part(minus=minus).measure(runs[:2]) is None
 
 
