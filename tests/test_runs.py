@@ -138,7 +138,7 @@ def test_a_start_from_data_is_recorded_and_a_matter_of_the_seed(folders):
     for seed in (0, 1):
         record = runs.run("cifar10-small-atif-u-data", "smoke", seed)
         assert record.config["data_start"]
-        assert list(record.result["v0"].values()) == [0.5] * 4
+        assert list(record.result["v0"].values()) == [0.0] * 4
         starts.append([t[0] for t in record.result["thresholds_at_start"].values()])
         ends = [t[0] for t in record.result["thresholds"].values()]
         assert all(0 < abs(a - b) < 0.5 for a, b in zip(starts[-1], ends, strict=True)), (starts, ends)
