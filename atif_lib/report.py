@@ -229,7 +229,7 @@ def difference(experiment: str, twin: str, metric: str = "test_accuracy", profil
     if found is None:
         return {"difference": "not run", "seeds": "", "verdict": ""}
     higher, lower = (found.n > 1 and Check("", 0.0, "", r, 0, source).holds(found) for r in (">", "<"))
-    error = found.sd and found.sd / found.n**0.5
+    error = found.sd / found.n**0.5 if found.n > 1 else None
     digits = max(2, 1 - math.floor(math.log10(error))) if error else 2  # two of the error that say something
     error = "" if error is None else f" ± {error:.{digits}f}"
     text = f"{found.mean:+.{digits}f}{error}".replace("-", "−")
