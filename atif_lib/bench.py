@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from atif_lib.memory import save_memory
-from atif_lib.networks import NETWORKS, compile_neurons
+from atif_lib.execution import compile_neurons, save_memory
+from atif_lib.networks import NETWORKS
 from atif_lib.neurons import IF, ATIFu
 
 __all__ = [

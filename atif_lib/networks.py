@@ -6,7 +6,6 @@ sees it once, and its output is their constant current at every timestep (Ruecka
 {0, 1} for a spiking neuron, so that a weight is added or it is not.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, get_args
@@ -14,7 +13,6 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from spikingjelly.activation_based import base, functional, layer
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.utils.flop_counter import FlopCounterMode
 
 from atif_lib.neurons import IF, ATIFnu, ATIFu
@@ -27,14 +25,12 @@ __all__ = [
     "Cost",
     "Network",
     "Residual",
-    "compile_neurons",
     "cost",
     "layer_name",
     "neurons",
     "resnet8",
     "resnet18",
     "set_timesteps",
-    "sync_norms",
     "vgg16",
     "vgg_small",
 ]
@@ -287,49 +283,8 @@ def neurons(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def layer_name(name: str) -> str:
-    """Name of a layer without what :func:`atif_lib.memory.save_memory` wraps it in, as in ``state_dict``."""
+    """Name of a layer without what :func:`atif_lib.execution.save_memory` wraps it in, as in ``state_dict``."""
     return name.replace("_checkpoint_wrapped_module.", "")
-
-
-def compile_neurons(network: nn.Module) -> None:
-    """Fuse the timesteps of each neuron into one kernel; where torch cannot compile, leave them as they are."""
-    if not neurons(network):
-        return
-    try:
-        torch.compile(lambda x: x + 1)(torch.ones(1))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        warnings.warn(f"the neurons run uncompiled, and slower: torch.compile fails here ({reason})", stacklevel=2)
-        return
-    for module in neurons(network).values():
-        module.compile(dynamic=False)  # else a second neuron with another slope makes it a variable, and dynamo fails
-
-
-def sync_norms(network: nn.Module) -> nn.Module:
-    """Let every batch norm take its mean and variance over all processes; returns the network, changed in place."""
-    for module in network.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = _SyncedBatchNorm2d
-    return network
-
-
-class _SyncedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over all processes, for equal shares of a batch. torch's own, SyncBatchNorm, refuses the CPU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        moments = torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
-        mean, square = all_reduce(moments) / torch.distributed.get_world_size()
-        var = square - mean.square()
-        n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * n / (n - 1), self.momentum)
-        scale = self.weight * (var + self.eps).rsqrt()
-        return (x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
 
 
 def _check_timesteps(timesteps: int) -> None:

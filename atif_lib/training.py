@@ -20,8 +20,8 @@ from tqdm import tqdm
 from atif_lib import augment, data
 from atif_lib.checkpoints import Checkpoint, Progress, stop_requests
 from atif_lib.evaluation import evaluate
-from atif_lib.memory import save_memory
-from atif_lib.networks import Network, compile_neurons, sync_norms
+from atif_lib.execution import any_process, compile_neurons, save_memory, sync_norms
+from atif_lib.networks import Network
 from atif_lib.quantized import QuantizedReLU
 
 __all__ = ["Recipe", "schedule", "train"]
@@ -34,7 +34,7 @@ class Recipe:
     """Hyperparameters. Augmentations and mixes are those of :mod:`atif_lib.augment`.
 
     ``warmup`` is a share of all updates; ``precision`` is Lightning Fabric's; ``clip`` bounds the norm of the gradient;
-    ``save_memory`` is :func:`atif_lib.memory.save_memory`, for residual networks.
+    ``save_memory`` is :func:`atif_lib.execution.save_memory`, for residual networks.
     Weights decay; thresholds, biases and norms do not, and thresholds have a learning rate of their own. A value that
     makes no sense is a ValueError.
     """
@@ -176,13 +176,6 @@ class Batches:
     @lru_cache(maxsize=1)  # noqa: B019
     def _order(self, epoch: int) -> Tensor:
         return torch.randperm(len(self.examples.train_labels), generator=draws(self.seed, epoch))
-
-
-def any_process(fabric: Fabric, flag: bool) -> bool:
-    """Tell whether the flag is set in any process, so that all of them stop after the same update or none does."""
-    if fabric.world_size == 1:
-        return flag
-    return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="max"))
 
 
 def mixed_loss(logits: Tensor, one: Tensor, other: Tensor, weight: Tensor, label_smoothing: float = 0.0) -> Tensor:

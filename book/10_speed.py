@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from atif_lib import figures
 from atif_lib.bench import CASES, NeuronPass, interleaved, peak_memory, summary
-from atif_lib.memory import save_memory
+from atif_lib.execution import save_memory
 from atif_lib.neurons import IF
 from atif_lib.records import runs
 from atif_lib.report import provenance

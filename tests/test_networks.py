@@ -317,17 +317,6 @@ def test_the_activations_are_what_their_names_say():
     assert all(m.timesteps == 4 and m.step_mode == "m" for name, m in made.items() if name not in WITHOUT_TIME)
 
 
-def test_without_a_compiler_the_neurons_run_as_they_are(monkeypatch):
-    def fail(*arguments, **options):
-        raise RuntimeError("no compiler is here\nand more")
-
-    monkeypatch.setattr(torch, "compile", fail)
-    network = build("small", "atif-u")
-    with pytest.warns(UserWarning, match=r"torch.compile fails here \(no compiler is here\)"):
-        networks.compile_neurons(network)
-    assert network(noise(2, 3, 16, 16)).isfinite().all()
-
-
 @pytest.mark.parametrize("make", [vgg16, resnet18])
 def test_the_paper_s_networks_take_pictures_of_32_pixels(make):
     assert make(ACTIVATIONS["atif-u"], classes=100)(noise(1, 3, 32, 32).expand(2, -1, -1, -1)).shape == (2, 100)

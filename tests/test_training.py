@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from functools import partialmethod
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from atif_lib import data, training
-from atif_lib.networks import ACTIVATIONS, NETWORKS, WITHOUT_TIME, compile_neurons, neurons, vgg_small
+from atif_lib.networks import ACTIVATIONS, NETWORKS, WITHOUT_TIME, neurons, vgg_small
 from atif_lib.neurons import ATIFu
 from atif_lib.training import Batches, Recipe, mixed_loss, parameter_groups, schedule, train
 
@@ -245,18 +244,6 @@ def test_saving_memory_trains_the_same_network(few):
         states.append(network.state_dict())
     assert histories[0] == histories[1], "layers are named alike too"
     assert_same(*states)
-
-
-def test_neurons_of_several_slopes_are_compiled_in_one_process(monkeypatch):
-    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
-    for slope in (4.0, 2.0, 8.0):
-        x = torch.randn(4, 5, 3, requires_grad=True)
-        plain, fused = (ATIFu(slope=slope, step_mode="m") for _ in range(2))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # where there is no compiler
-            compile_neurons(fused)
-        gradients = [torch.autograd.grad(net(x).sum(), x)[0] for net in (plain, fused)]
-        assert_close(*gradients)
 
 
 def test_mixed_loss_by_hand():

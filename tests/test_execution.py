@@ -1,16 +1,19 @@
-"""Saving memory changes neither the outputs nor the gradients of a network, nor what it remembers."""
+"""However a network is executed, outputs, gradients and what it remembers are the same."""
 
 import copy
-from functools import partial
+import warnings
+from functools import partial, partialmethod
 
 import pytest
 import torch
 from spikingjelly.activation_based import functional
 from torch import nn
+from torch.testing import assert_close
 
 from atif_lib.bench import TrainingStep, peak_memory
-from atif_lib.memory import save_memory
+from atif_lib.execution import compile_neurons, save_memory
 from atif_lib.networks import ACTIVATIONS, NETWORKS, neurons, resnet
+from atif_lib.neurons import ATIFu
 
 X = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -84,3 +87,29 @@ def test_a_network_without_blocks_and_one_that_saves_already_are_refused():
     _, kept = pair()
     with pytest.raises(ValueError, match=r"residual blocks, got .*CheckpointWrapper"):
         save_memory(kept)
+
+
+# --- fused ---
+
+
+def test_neurons_of_several_slopes_are_compiled_in_one_process(monkeypatch):
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
+    for slope in (4.0, 2.0, 8.0):
+        x = torch.randn(4, 5, 3, requires_grad=True)
+        plain, fused = (ATIFu(slope=slope, step_mode="m") for _ in range(2))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # where there is no compiler
+            compile_neurons(fused)
+        gradients = [torch.autograd.grad(net(x).sum(), x)[0] for net in (plain, fused)]
+        assert_close(*gradients)
+
+
+def test_without_a_compiler_the_neurons_run_as_they_are(monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("no compiler is here\nand more")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    network = NETWORKS["small"](ACTIVATIONS["atif-u"])
+    with pytest.warns(UserWarning, match=r"torch.compile fails here \(no compiler is here\)"):
+        compile_neurons(network)
+    assert network(X).isfinite().all()

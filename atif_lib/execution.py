@@ -1,0 +1,93 @@
+"""How a network is executed: fused, with less memory, by several processes. What it computes stays the same."""
+
+import warnings
+from functools import partial
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from spikingjelly.activation_based.memopt import BooleanSpikeCompressor, checkpoint_module
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.utils.checkpoint import create_selective_checkpoint_contexts
+
+from atif_lib.networks import Network, Residual, neurons
+
+__all__ = ["any_process", "compile_neurons", "save_memory", "sync_norms"]
+
+
+def compile_neurons(network: nn.Module) -> None:
+    """Fuse the timesteps of each neuron into one kernel; where torch cannot compile, leave them as they are."""
+    if not neurons(network):
+        return
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(1))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        warnings.warn(f"the neurons run uncompiled, and slower: torch.compile fails here ({reason})", stacklevel=2)
+        return
+    for module in neurons(network).values():
+        module.compile(dynamic=False)  # else a second neuron with another slope makes it a variable, and dynamo fails
+
+
+def save_memory(network: Network) -> None:
+    """Let each residual block keep only its input, spikes as bytes, and the outputs of its convolutions.
+
+    Batch norms, membranes and inner spikes are computed again in the backward pass; convolutions, which are dear, are
+    not. Outputs, gradients and the weights' names stay as they are. Call it after `compile_neurons`.
+
+    Args:
+        network: changed in place.
+
+    Raises:
+        ValueError: a network without residual blocks, or one that saves memory already.
+
+    Source: checkpoints by Chen et al. 2016; SpikingJelly's keep running means and membranes from counting twice.
+    """
+    blocks = {name: m for name, m in network.blocks.named_children() if isinstance(m, Residual)}
+    if not blocks:
+        raise ValueError(f"network must have residual blocks, got {[type(m).__name__ for m in network.blocks]}")
+    for name, block in blocks.items():
+        binary = bool(neurons(block)) and block.join != "add"  # else numbers travel, which no byte holds
+        kept = checkpoint_module(block, compressor=BooleanSpikeCompressor() if binary else None)
+        kept.register_forward_pre_hook(_keep_convolutions, with_kwargs=True)
+        network.blocks.register_module(name, kept)
+
+
+def _keep_convolutions(block: nn.Module, inputs: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    keep = partial(create_selective_checkpoint_contexts, [torch.ops.aten.convolution.default])
+    return inputs, options | {"context_fn": keep}
+
+
+def sync_norms(network: nn.Module) -> nn.Module:
+    """Let every batch norm take its mean and variance over all processes; returns the network, changed in place."""
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = _SyncedBatchNorm2d
+    return network
+
+
+class _SyncedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over all processes, for equal shares of a batch. torch's own, SyncBatchNorm, refuses the CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        moments = torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
+        mean, square = all_reduce(moments) / torch.distributed.get_world_size()
+        var = square - mean.square()
+        n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * n / (n - 1), self.momentum)
+        scale = self.weight * (var + self.eps).rsqrt()
+        return (x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+
+
+def any_process(fabric: Fabric, flag: bool) -> bool:
+    """Tell whether the flag is set in any process, so that all of them stop after the same update or none does."""
+    if fabric.world_size == 1:
+        return flag
+    return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="max"))
