@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
     train.add_argument("--validation", action="store_true", help="test on held-out training examples, to choose by")
+    train.add_argument("--deterministic", action="store_true", help="the same bits in every run on a GPU too, slower")
     train.add_argument("--dry-run", action="store_true", help="only a few steps, to tell what the run would cost")
     train.set_defaults(command=_train)
 
@@ -82,6 +83,8 @@ def _list(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     from atif_lib import runs
 
+    if options.deterministic:
+        _be_deterministic()
     if options.dry_run:
         for label, value in runs.estimate(options.name, options.profile).items():
             print(f"{label:20} {value}")
@@ -90,6 +93,15 @@ def _train(options: argparse.Namespace) -> None:
         record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
         print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s)", flush=True)
+
+
+def _be_deterministic() -> None:
+    """Take algorithms that give the same bits in every run; torch warns of an operator that has none."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it, before its first call
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import training_worker as worker
 
 from atif_lib import __main__ as command_line
@@ -93,6 +94,23 @@ def test_interrupted_it_says_how_to_go_on(run, monkeypatch, folders):
     assert (folders[1] / f"{QUICK}-smoke-s0" / "checkpoint.pt").is_file()
     assert run("train", QUICK, "--profile", "smoke", "--resume")[0] == 0
     assert os.listdir(folders[0]) == [f"{QUICK}-smoke-s0.json"]
+
+
+def test_deterministic_algorithms_are_taken_when_asked_for(run, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    seen = []
+    monkeypatch.setattr(runs, "run", lambda *a: seen.append(torch.are_deterministic_algorithms_enabled()) or 1 / 0)
+    try:
+        for flag in ([], ["--deterministic"]):
+            with pytest.raises(ZeroDivisionError):
+                run("train", QUICK, *flag)
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert seen == [False, True]
+    assert not torch.backends.cudnn.benchmark
+    assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"
 
 
 def test_resume_and_validation_reach_the_run(run, monkeypatch):
