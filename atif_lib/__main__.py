@@ -18,7 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"atif_lib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("atif_lib: interrupted; a network's training goes on with --resume", file=sys.stderr)
+        resumable = options.command is _train and not options.dry_run
+        print("atif_lib: interrupted" + "; --resume goes on from here" * resumable, file=sys.stderr)
         return 130
 
 

@@ -172,12 +172,12 @@ def interleaved(
 
 
 def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Median and least seconds, and the median over the turns of the ratio to ``ours``."""
-    ratios = {name: [a / b for a, b in zip(ts, times["ours"], strict=True)] for name, ts in times.items()}
+    """Median and least seconds, and the ratio of each median to that of ``ours``."""
+    medians = {name: median(ts) for name, ts in times.items()}
     return {
-        "median_s": {name: median(ts) for name, ts in times.items()},
+        "median_s": medians,
         "min_s": {name: min(ts) for name, ts in times.items()},
-        "over_ours": {name: median(rs) for name, rs in ratios.items()},
+        "over_ours": {name: m / medians["ours"] for name, m in medians.items()},
     }
 
 

@@ -56,7 +56,7 @@ class Source:
     def measure(self, runs: Sequence[Record]) -> Measured | None:
         """Return the value over the seeds, None where there are no records; RecordError for a metric they lack.
 
-        Two experiments are subtracted seed by seed, for the seeds that both have. With less than two of these means
+        Two experiments are subtracted seed by seed, for the seeds that both have. Where they have none in common means
         are, the spreads added in quadrature and n the smaller number, so that the standard error is not too small.
         """
         own = [r for r in runs if (r.experiment, r.profile) == (self.experiment, self.profile)]
@@ -69,7 +69,7 @@ class Source:
             return None
         run_ids = tuple(dict.fromkeys((*ours.run_ids, *theirs.run_ids)))
         pairs = [(a, b) for a in own for b in other if a.seed == b.seed]
-        if len(pairs) > 1 or len(own) == len(other) == len(pairs):
+        if pairs:
             run_ids = tuple(dict.fromkeys(r.run_id for side in zip(*pairs, strict=True) for r in side))
             return _measured([_number(a, self.metric) - _number(b, self.minus.metric) for a, b in pairs], run_ids)
         spreads = [m.sd for m in (ours, theirs) if m.sd is not None]

@@ -248,9 +248,8 @@ def provenance(experiments: Iterable[str], profile: str = "laptop") -> str:
     commits = sorted({r.commit[:7] + (" and changes" if r.dirty else "") for r in found if r.commit})
     devices = sorted({r.device.replace(" 1 threads", " 1 thread") for r in found})  # as records of before had it
     hours = sum(r.wall_s for r in found) / 3600
-    return (
-        f"*{len(found)} runs, {hours:.2g} hours in all; code {', '.join(commits) or 'unknown'}; {'; '.join(devices)}.*"
-    )
+    count = f"{len(found)} run{'s' * (len(found) > 1)}"
+    return f"*{count}, {hours:.2g} hours in all; code {', '.join(commits) or 'unknown'}; {'; '.join(devices)}.*"
 
 
 def _has(record: Record, path: str) -> bool:

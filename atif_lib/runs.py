@@ -3,12 +3,14 @@
 import dataclasses
 import os
 import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 from atif_lib import data
 from atif_lib.environment import CHECKOUT, peak_memory_mib
@@ -77,6 +79,7 @@ def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str,
     examples, recipe = experiment.examples(), experiment.recipe
     network = experiment.build(examples)
     parameters, macs = cost(network, examples.test_inputs.shape[1:])
+    tqdm.write(f"taking {count} steps of {recipe.batch_size} examples, to tell what all would cost", file=sys.stderr)
     # One batch an epoch, so that train() itself tells the time of each update.
     few = examples.thinned(recipe.batch_size)._replace(
         test_inputs=examples.test_inputs[:1], test_labels=examples.test_labels[:1]

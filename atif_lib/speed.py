@@ -26,7 +26,7 @@ class SpeedExperiment:
     network: str = "resnet18"
     timesteps: int = 4
     batch: int = 16
-    repeats: int = 3  # of a training step; a lone neuron, which is quick, gets five times as many
+    repeats: int = 9  # of a training step; a lone neuron, which is quick, gets twice as many
     growing: str = "resnet8"  # the network of which T and batch grow
     growing_batch: int = 32
     growing_timesteps: tuple[int, ...] = (1, 2, 4, 8, 16)
@@ -58,7 +58,7 @@ class SpeedExperiment:
     def run(self, draft: Draft, seed: int) -> None:
         """Measure, and fill in the record; the seed is not used."""
         torch.compiler.reset()
-        calls = (5 * self.repeats + 2) * len(NEURONS) + self.repeats * len(STEPS)
+        calls = (2 * self.repeats + 2) * len(NEURONS) + self.repeats * len(STEPS)
         calls += self.repeats * len(GROWING) * (len(self.growing_timesteps) + len(self.batches))
         bar = tqdm(total=calls, unit="call", leave=False, disable=None)
         # A compiled neuron that met torch's limit would run uncompiled without a word: better to fail.
@@ -74,7 +74,7 @@ class SpeedExperiment:
         bar.set_description("neuron")
         device = torch.device(self.device)
         passes = {case: NeuronPass(case, self.neuron, device, compiled=self.compiled) for case in NEURONS}
-        return summary(interleaved(passes, 5 * self.repeats, device, bar))
+        return summary(interleaved(passes, 2 * self.repeats, device, bar))
 
     def _step(self, bar: tqdm) -> dict[str, Any]:
         bar.set_description("step")

@@ -200,8 +200,8 @@ summary(protocols, {"test accuracy, %": "test_accuracy", "θ": "theta"}, "full")
 # ## The field
 #
 # The paper compares itself with conversion methods of 2020 to 2022. How do others do that train spiking networks
-# directly? Only numbers that we could read at their source are listed; where a paper has a value for exactly our case
-# ($T = 4$, ResNet-18) that we could not open, it is left out rather than copied from a third place.
+# directly? The last column says where we read a number. Where a paper has a value for exactly our case ($T = 4$, ResNet-18)
+# that we could not open, it is left out.
 #
 # | network | T | CIFAR-10 | CIFAR-100 | read in |
 # |:--|--:|--:|--:|:--|
@@ -312,8 +312,9 @@ Markdown(provenance(f"{name}-{a}" for name in tasks.values() for a in between.va
 # %%
 steps = {
     "quantization: quantized − ReLU": ("quantized", "relu"),
-    "time: gradient of the rate − quantized": ("atif-u-rate", "quantized"),
-    "gradients: ATIF-u − gradient of the rate": ("atif-u", "atif-u-rate"),
+    "time and gradients: ATIF-u − quantized": ("atif-u", "quantized"),
+    "of these, time: gradient of the rate − quantized": ("atif-u-rate", "quantized"),
+    "of these, gradients: ATIF-u − gradient of the rate": ("atif-u", "atif-u-rate"),
     "a start: from quantized − ATIF-u": ("atif-u-warm", "atif-u"),
 }
 rows = {
@@ -324,10 +325,10 @@ rows = {
 pd.DataFrame(rows).T.rename_axis(["task", "step"])
 
 # %% [markdown]
-# On pictures the first step is the dearest by far: five levels cost more than the whole gap between ReLU and ATIF-u. Time
-# adds to it, as it should. And the surrogate gradient, which is often blamed, gives back more than time took: it sees the
-# membrane at each timestep, where the gradient of the rate sees a sum. So what these small networks lose to ReLU they lose
-# to the coarseness of their activations, and the way to a smaller gap is more levels, or better ones.
+# On pictures five levels cost *more* than the whole gap between ReLU and ATIF-u. The network that spikes is above the one
+# that is only quantized: spikes and surrogate gradients, which are often blamed, together give points back. (Which of the
+# two gives and which takes, the rows below it say as far as their seeds go.) So what these small networks lose to ReLU
+# they lose to the coarseness of their activations, and the way to a smaller gap is more levels, or better ones.
 
 # %% [markdown]
 # ## What can go wrong

@@ -281,7 +281,7 @@ pd.DataFrame(gaps).rename_axis("points to ReLU")
 
 # %% [markdown]
 # On pictures and on words the gap is more than its error, and on words it is about half of that on pictures.
-# [](07_cifar.py) takes both apart. The order of the neurons, which Table 2 leaves open, stays open here: between the fixed,
+# [](07_cifar.py) takes it apart. The order of the neurons, which Table 2 leaves open, stays open here: between the fixed,
 # the learned and the non-uniform threshold these seeds do not decide.
 #
 # ## What can go wrong

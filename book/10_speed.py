@@ -46,7 +46,7 @@ profile = "smoke"
 # | neuron | a dozen operations a timestep | its input, or its membranes |
 #
 # So $T$ times the ReLU network is what one should expect, and the neuron decides whether it becomes more. It multiplies
-# nothing large, but written plainly it sweeps over memory again and again: each line below is a sweep, at each timestep.
+# nothing large, but written plainly it sweeps over memory again and again: each line of the loop is a sweep, at each timestep.
 
 # %%
 figures.show_source(IF.multi_step_functional_forward)
@@ -54,12 +54,13 @@ figures.show_source(IF.multi_step_functional_forward)
 # %% [markdown]
 # `torch.compile` turns the loop into one sweep for all $T$ timesteps: a number is fetched, its membrane is carried along
 # in a register, and $T$ spikes are written. The backward pass fetches the input again and *computes the membranes again*,
-# since arithmetic is cheaper than memory. Nothing but the input is kept.
+# since arithmetic is cheaper than memory. Nothing but the input is kept. (The branches for `rate` and `charge` are options
+# of [](07_cifar.py) and [](14_better_neurons.py).)
 #
 # ## On your machine
 #
 # Here is a lone neuron, small, forward and backward, live. Calls are made in turn, so that a busy moment of the machine
-# strikes all alike, and the ratio is the median of the turns.
+# strikes all alike. The median of each is what counts.
 #
 # **Predict:** how much faster is the compiled neuron than the same neuron uncompiled?
 
@@ -273,13 +274,14 @@ for name, record in records.items():
 # ## The roofline
 #
 # How much faster could it be at all? A device multiplies at some rate and moves bytes at some rate. A step that needs
-# $F$ operations and moves $B$ bytes takes at least
+# $F$ operations and moves $B$ bytes takes at least about
 #
 # $$ \max\left(\frac{F}{\text{rate of a matrix product}},\; \frac{B}{\text{bandwidth of a copy}}\right), $$
 #
 # the *roofline* {cite:p}`williams2009roofline`. Both rates were measured in the same run. $F$ is counted by torch, for
 # forward and backward pass; $B$ is what the operators read and write, a fused neuron counted as a ReLU on $T$ times the
-# maps. A cache may spare some of those bytes, so the second bound is not strict.
+# maps. Neither bound is strict: a cache may spare some of those bytes, and a convolution may run faster than the matrix
+# product that was timed.
 
 # %% tags=["hide-input"]
 for name, record in records.items():
@@ -358,7 +360,7 @@ for name, record in records.items():
 #
 # ## Recap
 #
-# * A spiking step has $T$ times the convolutions of a ReLU step, and $T$ times the time at most. The neuron need not add
-#   to that.
+# * A spiking step has $T$ times the convolutions of a ReLU step, and takes about $T$ times the time or less. A fused neuron
+#   adds little to that.
 # * Fused, a neuron is one sweep over memory, and keeps only its input.
 # * What can be made again cheaply need not be kept: the gradients stay the same to the last bit.

@@ -77,8 +77,8 @@ pd.DataFrame(rows).T
 #
 # The first floor is the staircase of Eq. {eq}`eq-7` before it is clipped to $0 \dots T$. So where it is not clipped the
 # count is right **if and only if** $0 \le V(T) < V_{th}$, whatever the order of arrival; a debt of up to one threshold is one
-# spike too many, one to two thresholds left are one too few. At the clips the same sum holds, with $T$ or 0 for the
-# staircase. Missing spikes come with more timesteps. A surplus does not go away with time alone; this is why
+# spike too many, one to two thresholds left are one too few. Where the staircase is clipped, to 0 or to $T$, charge is left
+# or owed without any fault of the order. Missing spikes come with more timesteps. A surplus does not go away with time alone; this is why
 # others let neurons send *negative* spikes {cite:p}`li2022qffs`.
 #
 # ## Three errors in a layer
@@ -153,8 +153,8 @@ if errors:
 largest.loc[list(networks)] if errors else Markdown("*Not run.*")
 
 # %% [markdown]
-# What a neuron of these networks loses it loses first by saturating, and by rounding down; unevenness takes a few percent
-# of the signal. That the first and the last layer saturate is a choice that training made where thresholds are learned, for
+# What a neuron of these networks loses most by is saturating or rounding down; unevenness takes a few percent of the signal
+# and is nowhere the largest part. That the first and the last layer saturate is a choice that training made where thresholds are learned, for
 # they were free to grow. A layer that is to say *whether* there is an edge needs no scale for *how much*.
 #
 # The three errors are not independent: the whole, `total`, is not their sum, and `cross` says by how much. In the last layer
@@ -273,13 +273,14 @@ moved if rows else Markdown("*Not run.*")
 #
 # * *Spread evenly* or *shuffled*, spikes make smaller errors in the deepest layer than as they come. The accuracy does not
 #   rise with it: it stays or **falls**. The network was trained with its own spike times, and its weights fit them.
-# * *All first* and *all last* make much larger errors. The network with learned thresholds bears them better.
+# * *All first* and *all last* make larger errors in almost every layer, and cost accuracy where a verdict says so.
 # * With *rates* there is no unevenness at all. This is the price of uneven arrival, as far as there is one: compare the
 #   verdicts of the two neurons.
 #
 # So the size of an error is not its price. An error that was there in training is a part of what was learned; a smaller
-# one that is new can cost more. For the learned threshold the paper is right in this sense: training in the spike domain
-# takes care of uneven arrival, without negative spikes. It does not remove it.
+# one that is new can cost more. What the paper says of training in the spike domain, that it takes care of uneven arrival
+# without negative spikes, agrees with this for the learned threshold: it does not remove the error, but the accuracy has
+# adapted to it. One network and a thousand pictures do not prove it.
 #
 # ## Taking the other errors away
 #
@@ -287,7 +288,7 @@ moved if rows else Markdown("*Not run.*")
 # spikes; the clipped mean current, not rounded; the mean current not even clipped, which is the ReLU network with these
 # weights.
 #
-# **Predict:** the granular error is the larger one. How much accuracy comes back without it?
+# **Predict:** rounding makes a larger error than uneven arrival in most layers. How much accuracy comes back without it?
 
 
 # %%
@@ -313,12 +314,12 @@ for label, network in networks.items():
 pd.DataFrame(rows).T.rename_axis(["neuron", "taken away"]) if rows else Markdown("*Not run.*")
 
 # %% [markdown]
-# None: it **costs** accuracy. Rounding down makes every output smaller, by half a step on average, and the batch norms behind
+# None: to take the rounding away **costs** accuracy. Rounding down makes every output smaller, by half a step on average, and the batch norms behind
 # have learned that mean. Take the rounding away, and every current is off. Without clipping little is left to speak of.
 #
 # This is the other side of conversion, where a trained ReLU network is made to spike
 # {cite:p}`rueckauer2017conversion,bu2022optimal`: there errors are new to the weights, and each of them has to be fought. Here they are
-# old, and each of them is needed.
+# old, and those of rounding and clipping are needed.
 #
 # ## What can go wrong
 #
@@ -363,5 +364,5 @@ pd.DataFrame(rows).T.rename_axis(["neuron", "taken away"]) if rows else Markdown
 #
 # * Whatever the order of arrival, the count is that of the constant current if and only if what is left in the membrane lies
 #   between 0 and $V_{th}$ (and the staircase is not at its ends).
-# * In the small trained networks saturation and rounding make larger errors than uneven arrival.
-# * Errors that were there in training are part of what was learned. Take one away, and accuracy falls.
+# * In each layer of the small trained networks saturation or rounding makes a larger error than uneven arrival.
+# * Errors that were there in training are part of what was learned. Take rounding or clipping away, and accuracy falls.

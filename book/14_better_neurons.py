@@ -3,7 +3,8 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will learn** eight changes to the paper's neuron, why a network with batch norms can already do what most of them do, and which of them help when they are tried, each alone, with several seeds.
+# **You will learn** eight changes to the paper's neuron, why a network with batch norms can already do what most of them
+# do, and what trials of each alone say so far: where a table says "not run", or has one seed, nothing is decided.
 #
 # **Time:** 25 minutes to read, under a minute to run: the networks were trained before.
 #
@@ -217,7 +218,8 @@ Markdown(provenance(experiments.values()))
 
 # %% [markdown]
 # Seeds are paired: two networks of one seed see the same pictures in the same order, and start from the same weights. So the
-# difference of each pair is what to look at, and whether its mean is more than twice its standard error.
+# difference of each pair is what to look at, and whether its mean is more than twice its standard error. One seed decides
+# nothing.
 
 # %%
 rows = {
@@ -253,7 +255,7 @@ for ax, (task, stem) in zip(axes, tasks.items(), strict=True):
             ax.errorbar(mean, place - 0.25, xerr=2 * spread, fmt="D", color=figures.VERMILION, markersize=5, capsize=3)
         else:
             ax.text(
-                0.97, place, "not run", transform=ax.get_yaxis_transform(), ha="right", va="center", color=figures.GREY
+                0.03, place, "not run", transform=ax.get_yaxis_transform(), ha="left", va="center", color=figures.GREY
             )
         dots += [
             {"task": task, "activation": activation, "seed": s, "difference": d}

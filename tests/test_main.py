@@ -90,7 +90,7 @@ def test_interrupted_it_says_how_to_go_on(run, monkeypatch, folders):
     worker.signal_before(3, signal.SIGINT)
     status, output, errors = run("train", QUICK, "--profile", "smoke")
     assert (status, output) == (130, "")
-    assert errors.splitlines()[-1] == "atif_lib: interrupted; a network's training goes on with --resume"
+    assert errors.splitlines()[-1] == "atif_lib: interrupted; --resume goes on from here"
     assert (folders[1] / f"{QUICK}-smoke-s0" / "checkpoint.pt").is_file()
     assert run("train", QUICK, "--profile", "smoke", "--resume")[0] == 0
     assert os.listdir(folders[0]) == [f"{QUICK}-smoke-s0.json"]

@@ -73,7 +73,9 @@ def test_a_difference_of_two_experiments_is_paired_by_seed():
     runs = [record(seed=s, x=10.0 * s + 1) for s in (0, 1)] + [record("other", seed=s, x=10.0 * s) for s in (0, 1)]
     paired = part(minus=minus).measure(runs)
     assert (paired.mean, paired.sd, paired.n) == (1.0, 0.0, 2)
-    unpaired = part(minus=minus).measure(runs[:3])
+    one = part(minus=minus).measure(runs[:3])
+    assert (one.mean, one.sd, one.n, one.run_ids) == (1.0, None, 1, ("net-full-s0", "other-full-s0"))
+    unpaired = part(minus=minus).measure([*runs[:2], record("other", seed=7, x=0.0)])
     assert (unpaired.mean, unpaired.n) == (6.0, 1), "the smaller number of seeds"
     assert unpaired.sd == pytest.approx(50**0.5)
     third = [record(seed=2, x=99.0)]
