@@ -176,7 +176,7 @@ for label, a in ABLATION.items():
     try:
         networks_of_seed_0[label], pictures = trained(f"cifar10-small-{a}-laptop-s0")
     except (FileNotFoundError, data.DataUnavailable) as error:
-        print(f"{label}: not run, for {type(error).__name__}")
+        print(f"{label}: not run here; {error}")
 if networks_of_seed_0:
     count = 1000 if profile == "smoke" else len(pictures.test_labels)
     pictures = pictures._replace(
@@ -189,7 +189,7 @@ rows = {
     label: [values.get(key) for key in ("test_accuracy", "theta", "theta_neurons")] for label, values in tested.items()
 }
 columns = ["test accuracy, %", "θ, over layers", "θ, over neurons"]
-pd.DataFrame(rows, columns).T.astype(float).round(3) if rows else Markdown("*Not run yet.*")
+pd.DataFrame(rows, columns).T.map(lambda v: "–" if pd.isna(v) else f"{v:.3g}") if rows else Markdown("*Not run yet.*")
 
 # %% [markdown]
 # There are two θ here. The paper's is the mean over *layers*: a layer of few neurons counts as much as one of many. The

@@ -294,7 +294,8 @@ for (task, label), name in experiments.items():
         found = {f"V_th, layer {n}": layer_means(v) for n, v in enumerate(record.result["thresholds"].values(), 1)}
         found |= {f"v(0), layer {n}": v for n, v in enumerate(record.result.get("v0", {}).values(), 1)}
         rows[task, label] = found
-pd.DataFrame(rows).T.rename_axis(["task", "change"]).round(2).fillna("") if rows else Markdown("*Not run.*")
+means = pd.DataFrame(rows).T.rename_axis(["task", "change"]).map(lambda v: "" if pd.isna(v) else f"{v:.2f}")
+means if rows else Markdown("*Not run.*")
 
 # %% [markdown]
 # ## What can go wrong
