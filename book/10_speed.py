@@ -202,8 +202,10 @@ pd.DataFrame(table)
 # %% [markdown]
 # Three things are worth reading off. The neuron alone gains most from being compiled, and it is *compilation* that gains:
 # SpikingJelly's neuron compiles too. A step gains less than a neuron, since most of it is convolutions, which are the
-# same for all. And a step on a processor stays below $T$ times the ReLU network's. The update of the weights does not grow
-# with $T$, and one pass over $T \cdot N$ maps fills a processor better than a pass over $N$: compare the batches below.
+# same for all. And on a processor a step is about $T$ steps of the ReLU network, as the paper says: what neurons add, the
+# update of the weights, which does not grow with $T$, takes back.
+#
+# An aim that a row misses is missed. A compiled neuron of SpikingJelly is faster than ours: there is something left to find.
 #
 # ## Keeping less
 #
@@ -360,7 +362,7 @@ for name, record in records.items():
 #
 # ## Recap
 #
-# * A spiking step has $T$ times the convolutions of a ReLU step, and takes about $T$ times the time or less. A fused neuron
-#   adds little to that.
+# * A spiking step has $T$ times the convolutions of a ReLU step, and takes about $T$ times the time. A fused neuron adds
+#   little to that.
 # * Fused, a neuron is one sweep over memory, and keeps only its input.
 # * What can be made again cheaply need not be kept: the gradients stay the same to the last bit.
