@@ -326,9 +326,10 @@ pd.DataFrame(rows).T.rename_axis(["task", "step"])
 
 # %% [markdown]
 # On pictures five levels cost *more* than the whole gap between ReLU and ATIF-u. The network that spikes is above the one
-# that is only quantized: spikes and surrogate gradients, which are often blamed, together give points back. (Which of the
-# two gives and which takes, the rows below it say as far as their seeds go.) So what these small networks lose to ReLU
-# they lose to the coarseness of their activations, and the way to a smaller gap is more levels, or better ones.
+# that is only quantized. Time takes some points more; but the surrogate gradient, which is often blamed, gives back more
+# than time took: it sees the membrane at each timestep, where the gradient of the rate sees a sum. So what these small
+# networks lose to ReLU they lose to the coarseness of their activations, and the way to a smaller gap is more levels, or
+# better ones. On words the rows have one seed or none, and say the same as far as they go.
 
 # %% [markdown]
 # ## What can go wrong
