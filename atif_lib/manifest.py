@@ -67,13 +67,13 @@ class Source:
         theirs = self.minus.measure(runs)
         if theirs is None:
             return None
-        run_ids = tuple(dict.fromkeys((*ours.run_ids, *theirs.run_ids)))
         pairs = [(a, b) for a in own for b in other if a.seed == b.seed]
         if pairs:
             run_ids = tuple(dict.fromkeys(r.run_id for side in zip(*pairs, strict=True) for r in side))
             return _measured([_number(a, self.metric) - _number(b, self.minus.metric) for a, b in pairs], run_ids)
         spreads = [m.sd for m in (ours, theirs) if m.sd is not None]
         sd = sum(s**2 for s in spreads) ** 0.5 if spreads else None
+        run_ids = tuple(dict.fromkeys((*ours.run_ids, *theirs.run_ids)))
         return Measured(ours.mean - theirs.mean, sd, min(ours.n, theirs.n), run_ids)
 
 

@@ -18,9 +18,8 @@ _INTRO = """\
 Each figure, table cell and checkable claim of {cite:t}`castagnetti2023trainable`, with a verdict, the paper's value and
 ours. **Reproduced** means that ours stands to the paper's as the row says, within the tolerance named below it;
 **not**, that nothing of it does; **partly**, that some does or that the seeds leave it open; **not run**, that it was
-not measured yet. Ours is the
-mean ± standard deviation over n seeds of run records committed with the book. A network of another size or another
-schedule than the paper's never stands in a row of its tables.
+not measured yet. Ours is the mean ± standard deviation over n seeds of run records committed with the book. A network
+of another size or another schedule than the paper's never stands in a row of its tables.
 
 This page is rendered from `data/manifest.yml` and `data/results/` by `python -m atif_lib report --format md`.
 """
