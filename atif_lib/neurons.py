@@ -80,7 +80,8 @@ class _SoftResetNode(base.MemoryModule):
         if v is None:
             v = self.v0 * thresholds[0]
         spikes = []
-        for x, threshold in zip(x_seq, thresholds[t:], strict=False):
+        # Unbound, for a compiled slice has a gradient as large as the whole.
+        for x, threshold in zip(x_seq.unbind(), thresholds[t:].unbind(), strict=False):
             h = v + x  # Eq. 2
             z = self._fire(h, threshold)  # Eq. 4
             v = h - threshold * (z.detach() if self.detach_reset else z)  # Eq. 5

@@ -22,7 +22,7 @@ class SpeedExperiment:
     """A neuron, a training step, its growth with T and with the batch, and the roofline of the device."""
 
     summary: str
-    neuron: tuple[int, ...] = (4, 32, 64, 32, 32)  # [T, N, C, H, W]
+    neuron: tuple[int, ...] = (4, 16, 64, 32, 32)  # [T, N, C, H, W], as the first of the network below
     network: str = "resnet18"
     timesteps: int = 4
     batch: int = 16

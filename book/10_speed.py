@@ -66,7 +66,7 @@ figures.show_source(IF.multi_step_functional_forward)
 
 # %%
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-shape = (4, 8, 32, 16, 16) if profile == "smoke" else (4, 32, 64, 32, 32)  # [T, N, C, H, W]
+shape = (4, 8, 32, 16, 16) if profile == "smoke" else (4, 16, 64, 32, 32)  # [T, N, C, H, W]
 live = {case: NeuronPass(case, shape, device) for case in ("spikingjelly", "ours-eager", "ours")}
 with tqdm(disable=True) as bar:
     times = summary(interleaved(live, 10, device, bar))
