@@ -167,14 +167,19 @@ class NetworkExperiment:
             "source": examples.source,
             "thresholds_at_start": first,
             "thresholds": _thresholds(network),
-            "v0": {n: torch.as_tensor(m.v0).item() for n, m in neurons(network).items()},
+            "v0": {n: torch.as_tensor(m.v0).item() for n, m in _own_neurons(network).items()},
         }
         draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
         save_weights(network, folder / "weights.safetensors")
 
 
 def _thresholds(network: Network) -> dict[str, list]:
-    return {name: neuron.thresholds.tolist() for name, neuron in neurons(network).items()}
+    return {name: neuron.thresholds.tolist() for name, neuron in _own_neurons(network).items()}
+
+
+def _own_neurons(network: Network) -> dict[str, torch.nn.Module]:
+    """Neurons of this library: SpikingJelly's own have neither `thresholds` nor `v0`."""
+    return {name: m for name, m in neurons(network).items() if isinstance(m, tuple(NEURONS.values()))}
 
 
 # The paper's protocol (Section 4.1). It does not give batch size, momentum, weight decay, the learning rate of the

@@ -1,14 +1,16 @@
 """Every experiment has a name, a network that takes its data, and a recipe whose words mean something."""
 
+import copy
 import dataclasses
 
 import pytest
 import torch
+from spikingjelly.activation_based import neuron
 from torch import nn
 
 from atif_lib import augment, data, experiments, manifest
 from atif_lib.experiments import EXPERIMENTS, ExactExperiment, NetworkExperiment, NeuronExperiment, find
-from atif_lib.networks import NETWORKS
+from atif_lib.networks import ACTIVATIONS, NETWORKS
 from atif_lib.records import PROFILES, Draft
 
 TRAINED = {name: e for name, e in EXPERIMENTS.items() if isinstance(e, NetworkExperiment)}
@@ -119,6 +121,17 @@ def test_learning_a_toy_fills_the_record():
     assert [e["step"] for e in draft.epochs] == [0, 100, 200]
     assert draft.result["sqnr_db"] == draft.epochs[-1]["sqnr_db"] > draft.epochs[0]["sqnr_db"]
     assert draft.result["gain_db"] == pytest.approx(draft.result["sqnr_db"] - draft.epochs[0]["sqnr_db"])
+
+
+def test_a_line_of_activations_trains_any_spikingjelly_node(digits, monkeypatch, tmp_path):
+    node = neuron.LIFNode(detach_reset=True, step_mode="m")
+    monkeypatch.setitem(ACTIVATIONS, "mine", lambda channels: copy.deepcopy(node))
+    draft = Draft()
+    experiment = dataclasses.replace(EXPERIMENTS["cifar10-small-if"], dataset="digits", activation="mine")
+    experiment.at("smoke").run(draft, 0, tmp_path)
+    assert 0 < draft.result["theta"] < 1
+    assert draft.result["thresholds"] == {}
+    assert (tmp_path / "weights.safetensors").exists()
 
 
 def test_exact_experiments_have_one_profile():
