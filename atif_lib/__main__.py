@@ -1,4 +1,4 @@
-"""Command line: ``python -m atif_lib {list,train,bench,evaluate,table,figure,report,data}``."""
+"""Command line: ``python -m atif_lib {list,train,bench,evaluate,export,table,figure,report,data}``."""
 
 import argparse
 import os
@@ -48,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="test a trained network again, after each timestep too")
     evaluate.add_argument("run", help="a run's name, for example cifar10-small-atif-u-laptop-s0")
     evaluate.set_defaults(command=_evaluate)
+
+    export = commands.add_parser("export", help="write a trained network's weights in half precision, and test them")
+    export.add_argument("run", help="a run's name, for example cifar10-resnet18-atif-nu-full-s0")
+    export.add_argument("--out", type=Path, help="folder to write to, by default data/weights, where `evaluate` looks")
+    export.set_defaults(command=_export)
 
     table = commands.add_parser("table", help="a table of the paper beside our records")
     table.add_argument("number", type=int, choices=(1, 2, 3))
@@ -132,6 +137,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"{'theta of ' + layer:30} {theta:.4f}")
     for t, accuracy in enumerate(accuracy_over_time(network, examples), 1):
         print(f"after {t} timesteps   {accuracy:.2f} %")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from atif_lib.runs import WEIGHTS, export
+
+    path, before, after = export(options.run, options.out or WEIGHTS)
+    print(f"{path} ({path.stat().st_size / 2**20:.2f} MiB): test accuracy {after:.2f} %, before {before:.2f} %")
 
 
 def _table(options: argparse.Namespace) -> None:

@@ -114,9 +114,24 @@ def write(path: Path, write_to: Any) -> None:
         raise OSError(f"cannot write {path} ({kept}; {free:.1f} MiB free on its disk): {error}") from error
 
 
-def save_weights(network: nn.Module, path: Path) -> None:
-    """Write the weights of a network as safetensors, whole or not at all."""
-    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+def save_weights(network: nn.Module, path: Path, dtype: torch.dtype | None = None) -> None:
+    """Write the weights of a network as safetensors, whole or not at all.
+
+    Args:
+        network: its `state_dict` is written.
+        path: the file.
+        dtype: of all floating-point values in the file, by default their own.
+
+    Raises:
+        ValueError: ``dtype`` cannot hold a value.
+        OSError: the file cannot be written; the one before is kept.
+    """
+    weights = {}
+    for name, value in network.state_dict().items():
+        kept = (value.to(dtype) if dtype and value.is_floating_point() else value).contiguous()
+        if not torch.equal(kept.isfinite(), value.isfinite()):
+            raise ValueError(f"dtype must hold every value, got {dtype}, which is too small for {name}")
+        weights[name] = kept
     write(path, lambda new: new.write_bytes(save(weights)))
 
 

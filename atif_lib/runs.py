@@ -9,17 +9,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
 from atif_lib import data
+from atif_lib.checkpoints import save_weights
 from atif_lib.environment import CHECKOUT, peak_memory_mib
+from atif_lib.evaluation import evaluate
 from atif_lib.experiments import NetworkExperiment, find
 from atif_lib.networks import Network, cost
 from atif_lib.records import PROFILES, Record, load, recording
 from atif_lib.training import train
 
-__all__ = ["WEIGHTS", "estimate", "run", "run_folder", "trained"]
+__all__ = ["WEIGHTS", "estimate", "export", "run", "run_folder", "trained"]
 
 WEIGHTS = CHECKOUT / "data" / "weights"  # of the small networks, committed
 
@@ -122,6 +125,29 @@ def trained(run_id: str) -> tuple[Network, data.Examples]:
     network = experiment.build(examples)
     network.load_state_dict(load_file(path))
     return network.eval(), examples
+
+
+def export(run_id: str, folder: Path = WEIGHTS) -> tuple[Path, float, float]:
+    """Write a trained network's weights in half precision, which `trained` reads as it reads the others.
+
+    Args:
+        run_id: as for :func:`trained`.
+        folder: gets ``<run_id>.safetensors``.
+
+    Returns:
+        The file, and the test accuracy in percent before and with the weights of the file.
+
+    Raises:
+        ValueError, FileNotFoundError, data.DataUnavailable: as for :func:`trained`; a weight beyond half precision.
+        OSError: the file cannot be written.
+    """
+    network, examples = trained(run_id)
+    before = evaluate(network, examples)["test_accuracy"]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{run_id}.safetensors"
+    save_weights(network, path, torch.float16)
+    network.load_state_dict(load_file(path))
+    return path, before, evaluate(network, examples)["test_accuracy"]
 
 
 def _at(name: str, profile: str | None) -> tuple[Any, str]:

@@ -115,6 +115,14 @@ def test_weights_come_back_whatever_their_memory_format(tmp_path):
     assert all(torch.equal(weights[k], v) for k, v in network.state_dict().items())
 
 
+def test_weights_too_large_for_a_dtype_are_not_written(tmp_path):
+    network = nn.BatchNorm2d(2)
+    network.running_var.fill_(1e6)
+    with pytest.raises(ValueError, match=r"got torch.float16, which is too small for running_var"):
+        save_weights(network, tmp_path / "weights.safetensors", torch.float16)
+    assert os.listdir(tmp_path) == []
+
+
 def test_until_the_new_file_is_whole_the_old_one_stands(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")

@@ -74,6 +74,20 @@ def test_committed_weights_serve_where_nothing_was_run(finished, folders, monkey
     assert evaluate(network, examples)["test_accuracy"] == record.result["test_accuracy"]
 
 
+def test_exported_weights_are_half_as_large_and_as_good(finished, folders, monkeypatch):
+    record, folder = finished
+    monkeypatch.setenv("ATIF_RUNS", str(folder / "runs"))
+    out = folders[1] / "weights"
+    path, before, after = runs.export(record.run_id, out)
+    assert os.listdir(out) == [f"{record.run_id}.safetensors"]
+    assert path.stat().st_size < 0.55 * (folder / "runs" / record.run_id / "weights.safetensors").stat().st_size
+    assert before == record.result["test_accuracy"]
+    assert after == pytest.approx(before, abs=5)  # of 64 pictures
+    monkeypatch.setenv("ATIF_RUNS", str(folders[1]))
+    monkeypatch.setattr(runs, "WEIGHTS", out)
+    assert evaluate(*runs.trained(record.run_id))["test_accuracy"] == after
+
+
 @pytest.mark.parametrize(
     ("run_id", "error", "message"),
     [
