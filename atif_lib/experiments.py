@@ -233,6 +233,8 @@ BETTER = {
 }
 BETTER["atif-u-all"] |= {"data_start": True}
 BETTER["atif-u-data"] = {"data_start": True}
+# How far the number of levels goes, on the small networks too.
+FINER = {name: {"activation": name} for name in ("quantized-8", "quantized-16")}
 
 
 def _network_experiments() -> dict[str, NetworkExperiment]:
@@ -243,7 +245,7 @@ def _network_experiments() -> dict[str, NetworkExperiment]:
         sound = dataset.startswith("gsc")
         fast, paper = (FAST_SPEECH, PAPER_SPEECH) if sound else (FAST, PAPER)
         recipes = {"": fast, "-paper": paper} if size == "full" else {"": SMALL_SPEECH if sound else SMALL}
-        for activation, (suffix, recipe) in product([a for a in ACTIVATIONS if a not in BETTER], recipes.items()):
+        for activation, (suffix, recipe) in product([a for a in ACTIVATIONS if a not in BETTER | FINER], recipes.items()):
             summary = f"{TITLES[dataset]}, {network}, {activation}" + (", the paper's protocol" if suffix else "")
             name = f"{dataset}-{network}-{activation}{suffix}"
             found[name] = NetworkExperiment(summary, dataset, network, activation, recipe, size)
@@ -254,9 +256,9 @@ def _network_experiments() -> dict[str, NetworkExperiment]:
             found[f"{name}-warm"] = dataclasses.replace(
                 base, recipe=recipe, start=name.replace("atif-u", "quantized"), summary=f"{base.summary}, from {static}"
             )
-    for dataset, (better, change) in product(("cifar10", "gsc13"), BETTER.items()):
-        base, summary = found[f"{dataset}-small-atif-u"], f"{TITLES[dataset]}, small, {better}"
-        found[f"{dataset}-small-{better}"] = dataclasses.replace(base, summary=summary, **change)
+    for dataset, (other, change) in product(("cifar10", "gsc13"), (BETTER | FINER).items()):
+        base, summary = found[f"{dataset}-small-atif-u"], f"{TITLES[dataset]}, small, {other}"
+        found[f"{dataset}-small-{other}"] = dataclasses.replace(base, summary=summary, **change)
     for join in ("add", "iand"):
         name, base = f"cifar10-resnet8-{join}-atif-u", found["cifar10-resnet8-atif-u"]
         found[name] = dataclasses.replace(base, network=f"resnet8-{join}", summary=f"{base.summary}, SEW {join}")

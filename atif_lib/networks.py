@@ -48,6 +48,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "atif-u-half": lambda channels: ATIFu(v0=0.5, step_mode="m"),
     "quantized": lambda channels: QuantizedReLU(),
     "quantized-half": lambda channels: QuantizedReLU(v0=0.5),
+    "quantized-8": lambda channels: QuantizedReLU(8),
+    "quantized-16": lambda channels: QuantizedReLU(16),
     "atif-u-absolute": lambda channels: ATIFu(surrogate="absolute", slope=1.0, step_mode="m"),
     "atif-u-rate": lambda channels: ATIFu(surrogate="rate", step_mode="m"),
     "atif-u-v0": lambda channels: ATIFu(v0=0.25, learn_v0=True, step_mode="m"),
@@ -57,7 +59,7 @@ ACTIVATIONS: dict[str, Activation] = {
         threshold=torch.ones(channels), v0=0.25, learn_v0=True, charge=True, step_mode="m"
     ),
 }
-WITHOUT_TIME = ("relu", "quantized", "quantized-half")  # T = 1
+WITHOUT_TIME = ("relu", "quantized", "quantized-half", "quantized-8", "quantized-16")  # T = 1
 
 
 class Network(nn.Module):

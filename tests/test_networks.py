@@ -313,6 +313,12 @@ def test_the_activations_are_what_their_names_say():
         assert better.charge == (name in ("charge", "all"))
     absolute = ACTIVATIONS["atif-u-absolute"](3)
     assert (absolute.surrogate, absolute.surrogate_function.alpha, absolute.v0) == ("absolute", 1.0, 0.0)
+    assert {n: made[n].levels for n in WITHOUT_TIME[1:]} == {
+        "quantized": 4,
+        "quantized-half": 4,
+        "quantized-8": 8,
+        "quantized-16": 16,
+    }
     assert ACTIVATIONS["atif-u-rate"](3).surrogate == "rate"
     assert all(m.timesteps == 4 and m.step_mode == "m" for name, m in made.items() if name not in WITHOUT_TIME)
 
