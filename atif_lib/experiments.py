@@ -245,7 +245,9 @@ def _network_experiments() -> dict[str, NetworkExperiment]:
         sound = dataset.startswith("gsc")
         fast, paper = (FAST_SPEECH, PAPER_SPEECH) if sound else (FAST, PAPER)
         recipes = {"": fast, "-paper": paper} if size == "full" else {"": SMALL_SPEECH if sound else SMALL}
-        for activation, (suffix, recipe) in product([a for a in ACTIVATIONS if a not in BETTER | FINER], recipes.items()):
+        for activation, (suffix, recipe) in product(
+            [a for a in ACTIVATIONS if a not in BETTER | FINER], recipes.items()
+        ):
             summary = f"{TITLES[dataset]}, {network}, {activation}" + (", the paper's protocol" if suffix else "")
             name = f"{dataset}-{network}-{activation}{suffix}"
             found[name] = NetworkExperiment(summary, dataset, network, activation, recipe, size)
