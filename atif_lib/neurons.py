@@ -11,6 +11,7 @@ import torch
 from spikingjelly.activation_based import base
 from spikingjelly.activation_based import surrogate as surrogates
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 __all__ = ["IF", "ATIFnu", "ATIFu"]
 
@@ -79,16 +80,26 @@ class _SoftResetNode(base.MemoryModule):
             x_seq, thresholds = x_seq.detach(), thresholds.detach()
         if v is None:
             v = self.v0 * thresholds[0]
-        spikes = []
-        # Unbound, for a compiled slice has a gradient as large as the whole.
-        for x, threshold in zip(x_seq.unbind(), thresholds[t:].unbind(), strict=False):
-            h = v + x  # Eq. 2
-            z = self._fire(h, threshold)  # Eq. 4
-            v = h - threshold * (z.detach() if self.detach_reset else z)  # Eq. 5
-            spikes.append(z if self.surrogate != "rate" else z.detach() + rate)
+        if torch.compiler.is_compiling():  # a kernel that keeps its input alone for the backward pass
+            spikes, v = checkpoint(self.integrate_and_fire, x_seq, thresholds[t:], v, use_reentrant=False)
+        else:
+            spikes, v = self.integrate_and_fire(x_seq, thresholds[t:], v)
+        if self.surrogate == "rate":
+            spikes = [z.detach() + rate for z in spikes]
         if self.charge:
             spikes = [threshold * z for threshold, z in zip(thresholds[t:], spikes, strict=False)]
         return (torch.stack(spikes).to(dtype),), (v, t + len(spikes))
+
+    def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Spikes [N, *] of each timestep and the last membrane, from currents [T, N, *] and the membrane before."""
+        spikes = []
+        # Unbound, for the gradient of a compiled slice is as large as that of the whole.
+        for x, threshold in zip(x_seq.unbind(), thresholds.unbind(), strict=False):
+            h = v + x  # Eq. 2
+            z = self._fire(h, threshold)  # Eq. 4
+            v = h - threshold * (z.detach() if self.detach_reset else z)  # Eq. 5
+            spikes.append(z)
+        return spikes, v
 
     def _fire(self, h: Tensor, threshold: Tensor) -> Tensor:
         q = h - threshold

@@ -45,7 +45,7 @@ figures.show_source(ATIFu)
 # the library:
 
 # %%
-figures.show_source(ATIFu.multi_step_functional_forward)
+figures.show_source(ATIFu.integrate_and_fire)
 
 # %% [markdown]
 # ## The task

@@ -49,13 +49,12 @@ profile = "smoke"
 # nothing large, but written plainly it sweeps over memory again and again: each line of the loop is a sweep, at each timestep.
 
 # %%
-figures.show_source(IF.multi_step_functional_forward)
+figures.show_source(IF.integrate_and_fire)
 
 # %% [markdown]
 # `torch.compile` turns the loop into one sweep for all $T$ timesteps: a number is fetched, its membrane is carried along
 # in a register, and $T$ spikes are written. The backward pass fetches the input again and *computes the membranes again*,
-# since arithmetic is cheaper than memory. Nothing but the input is kept. (The branches for `rate` and `charge` are options
-# of [](07_cifar.py) and [](14_better_neurons.py).)
+# since arithmetic is cheaper than memory. Nothing but the input is kept.
 #
 # ## On your machine
 #
