@@ -204,7 +204,8 @@ pd.DataFrame(table)
 # same for all. And on a processor a step is about $T$ steps of the ReLU network, as the paper says: what neurons add, the
 # update of the weights, which does not grow with $T$, takes back.
 #
-# An aim that a row misses is missed. A compiled neuron of SpikingJelly is faster than ours: there is something left to find.
+# An aim that a row misses is missed. Compiled, the two libraries' neurons are alike, as two kernels that sweep over the same
+# memory should be. The compact step pays for its memory with some time.
 #
 # ## Keeping less
 #
@@ -329,6 +330,10 @@ for name, record in records.items():
 #
 # **Timing the compiler.** The first calls compile. They belong to a warm-up, and a neuron that meets torch's limit of
 # compilations then runs uncompiled without a word; the benchmark makes that an error.
+#
+# **Slicing in a compiled loop.** `for x in x_seq` is a slice at each timestep once it is compiled, and the gradient of a slice
+# is as large as the whole, zeros but for one part. Our neuron's backward pass swept over four such tensors before we looked
+# at the generated code. `x_seq.unbind()` has one gradient, stacked.
 #
 # **Taking the memory of the process.** It holds libraries, the compiler and what was freed and not given back. Two
 # networks measured in one process then look alike.
