@@ -184,7 +184,7 @@ def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Re
     for entry in cells:
         part = entry.checks[0]
         row = rows.setdefault(entry.text.rsplit(":", 1)[0], {"experiment": part.source.experiment})
-        metric = entry.text.rsplit(":", 1)[1].strip(" .")
+        metric = entry.text.rsplit(":", 1)[1].strip(" .") + f", {part.unit}" * (part.unit == "%")
         ours = entry.verdict if entry.verdict == "not run" else f"{our_value(part, runs)}: {entry.verdict}"
         row |= {metric: f"{part.paper:g}", f"{metric}, ours": ours}
     return pd.DataFrame(rows).T.fillna("")

@@ -281,7 +281,8 @@ figures.show_source(QuantizedReLU.forward)
 
 # %% [markdown]
 # It has the levels of its spiking twin and a learned threshold, but no uneven spike trains, and the floor is passed by
-# the gradient as if it were not there {cite:p}`esser2020lsq`. What separates it from ReLU is quantization. The second one
+# the gradient as if it were not there {cite:p}`esser2020lsq`. What separates it from ReLU is quantization: the levels of
+# $T = 4$ here, and for comparison those of $T = 8$ and $16$. The second one
 # spikes, but learns by the gradient of the first: every spike has the gradient of the rate under the mean current, and
 # nothing flows back through time, `ATIFu(surrogate="rate")`; {cite:t}`meng2022dsr` train whole networks in this way. What
 # separates it from the first is time, and what separates ATIF-u from it is the surrogate gradient.
@@ -294,7 +295,9 @@ figures.show_source(QuantizedReLU.forward)
 # %%
 between = {
     "ReLU": "relu",
-    "quantized": "quantized",
+    "quantized, 5 levels": "quantized",
+    "quantized, 9 levels": "quantized-8",
+    "quantized, 17 levels": "quantized-16",
     "ATIF-u, gradient of the rate": "atif-u-rate",
     "ATIF-u": "atif-u",
     "ATIF-u, from quantized": "atif-u-warm",
@@ -312,6 +315,7 @@ Markdown(provenance(f"{name}-{a}" for name in tasks.values() for a in between.va
 # %%
 steps = {
     "quantization: quantized − ReLU": ("quantized", "relu"),
+    "of this, levels: 9 levels − 5": ("quantized-8", "quantized"),
     "time and gradients: ATIF-u − quantized": ("atif-u", "quantized"),
     "of these, time: gradient of the rate − quantized": ("atif-u-rate", "quantized"),
     "of these, gradients: ATIF-u − gradient of the rate": ("atif-u", "atif-u-rate"),
