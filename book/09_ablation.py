@@ -153,7 +153,7 @@ for column, network in zip(axes.T, networks, strict=True):
         if not ax.lines:
             ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", color=figures.GREY)
 axes[0, 0].set_ylabel("threshold")
-axes[0, 0].legend(fontsize=10)
+fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
 axes[1, 0].set_ylabel("θ")
 figures.show(
     fig,

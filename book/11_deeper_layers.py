@@ -119,7 +119,7 @@ table = pd.DataFrame(errors).T.rename_axis(["neuron", "layer"]) if errors else p
 
 # %% tags=["hide-input"]
 if errors:
-    fig, axes = plt.subplots(1, 3, figsize=(9, 3.8), sharey=True)
+    fig, axes = plt.subplots(3, 1, figsize=(6.4, 8.6), sharex=True, sharey=True)
     hatches = {"overload": "", "granular": "///", "unevenness": "..."}
     for ax, label in zip(axes, networks, strict=True):
         rows = 100 * table.loc[label]
@@ -130,8 +130,8 @@ if errors:
             ax.bar(rows.index, rows[part], bottom=bottom, color=color, hatch=hatch, edgecolor="white", label=part)
             bottom += rows[part]
         ax.plot(rows.index, rows.total, "D", color=figures.BLACK, markersize=6, label="total")
-        ax.set(title=label, xlabel="layer", xticks=rows.index)
-    axes[0].set_ylabel("error in % of the signal")
+        ax.set(title=label, ylabel="error in % of the signal", xticks=rows.index)
+    axes[-1].set_xlabel("layer")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figures.show(
         fig,

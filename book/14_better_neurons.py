@@ -241,7 +241,7 @@ for task in tasks:
     print(f"{task}, not run: {', '.join(changes.index[changes.difference == 'not run']) or 'none'}\n")
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(1, 2, figsize=(9, 4.6), sharey=True)
+fig, axes = plt.subplots(2, 1, figsize=(6.8, 9.2), sharex=True)
 dots = []
 for ax, (task, stem) in zip(axes, tasks.items(), strict=True):
     reference = {record.seed: record.metric("test_accuracy") for record in runs(f"{stem}-{base}", "laptop")}
@@ -262,8 +262,9 @@ for ax, (task, stem) in zip(axes, tasks.items(), strict=True):
             for s, d in zip(seeds, steps, strict=True)
         ]
     ax.axvline(0, color=figures.GREY, linewidth=1)
-    ax.set(title=task, xlabel="points of accuracy over the base", ylim=(-0.6, len(labels) - 0.5))
+    ax.set(title=task, ylim=(-0.6, len(labels) - 0.5))
     ax.set_yticks(range(len(labels)), reversed(labels), fontsize=11)
+axes[-1].set_xlabel("points of accuracy over the base")
 figures.show(
     fig,
     "better-neurons",
