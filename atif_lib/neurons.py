@@ -8,10 +8,9 @@ import math
 from typing import Literal
 
 import torch
-from spikingjelly.activation_based import base
-from spikingjelly.activation_based import surrogate as surrogates
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from atif_lib.soft_reset import SoftResetNode
 
 __all__ = ["IF", "ATIFnu", "ATIFu"]
 
@@ -19,151 +18,7 @@ __all__ = ["IF", "ATIFnu", "ATIFu"]
 _SMALLEST, _LARGEST = 1e-6, 1e6
 
 
-class _SoftResetNode(base.MemoryModule):
-    """Eqs 2-5 for thresholds that a subclass gives; the arguments are described in :class:`IF`."""
-
-    def __init__(
-        self,
-        timesteps: int = 4,
-        *,
-        v0: float = 0.0,
-        learn_v0: bool = False,
-        charge: bool = False,
-        surrogate: Literal["relative", "absolute", "rate"] = "relative",
-        slope: float = 4.0,
-        detach_reset: bool = False,
-        step_mode: Literal["s", "m"] = "s",
-    ) -> None:
-        super().__init__()
-        if not isinstance(timesteps, int) or timesteps < 1:
-            raise ValueError(f"timesteps must be an integer of at least 1, got {timesteps!r}")
-        if not 0 <= v0 <= 1:
-            raise ValueError(f"v0 must be a fraction of the threshold in [0, 1], got {v0}")
-        if learn_v0 and not 0 < v0 < 1:
-            raise ValueError(f"v0 must be between 0 and 1, both excluded, to be learned, got {v0}")
-        if surrogate not in ("relative", "absolute", "rate"):
-            raise ValueError(f"surrogate must be 'relative', 'absolute' or 'rate', got {surrogate!r}")
-        if not 0 < slope < math.inf:
-            raise ValueError(f"slope must be positive and finite, got {slope}")
-        self.timesteps, self.charge, self.surrogate, self.detach_reset = timesteps, charge, surrogate, detach_reset
-        self._v0 = v0
-        self.logit_v0 = nn.Parameter(torch.tensor(v0).logit()) if learn_v0 else None
-        self.surrogate_function = surrogates.Sigmoid(alpha=slope)
-        self.step_mode = step_mode
-        self.register_memory("v", None)  # membrane potential, [N, *]
-        self.register_memory("t", 0)  # timesteps since the last reset
-
-    @property
-    def v0(self) -> float | Tensor:
-        """Membrane potential before the first timestep, as a fraction of the first threshold; a tensor if learned."""
-        return self._v0 if self.logit_v0 is None else self.logit_v0.sigmoid()
-
-    @property
-    def thresholds(self) -> Tensor:
-        """Thresholds :math:`V_{th}(t)`, shape [T], or [T, C] where each channel has its own."""
-        raise NotImplementedError
-
-    def single_step_functional_forward(self, inputs: tuple[Tensor], states: tuple) -> tuple[tuple[Tensor], tuple]:
-        """One timestep: input [N, *], spikes [N, *]."""
-        (z,), states = self.multi_step_functional_forward((inputs[0].unsqueeze(0),), states)
-        return (z[0],), states
-
-    def multi_step_functional_forward(self, inputs: tuple[Tensor], states: tuple) -> tuple[tuple[Tensor], tuple]:
-        """All timesteps: input [T, N, *], spikes [T, N, *], each worth its charge if that is asked for."""
-        (x_seq,), (v, t) = inputs, states
-        self._check_input(x_seq, t)
-        thresholds = self.thresholds
-        x_seq, dtype = x_seq.to(torch.promote_types(x_seq.dtype, thresholds.dtype)), x_seq.dtype
-        thresholds = _over_channels(thresholds, x_seq)
-        if self.surrogate == "rate":
-            rate = _straight_through_rate(x_seq.mean(0), thresholds[0], self.v0, self.timesteps)
-            x_seq, thresholds = x_seq.detach(), thresholds.detach()
-        if v is None:
-            v = self.v0 * thresholds[0]
-        if torch.compiler.is_compiling():  # a kernel that keeps its input alone for the backward pass
-            spikes, v = checkpoint(self.integrate_and_fire, x_seq, thresholds[t:], v, use_reentrant=False)
-        else:
-            spikes, v = self.integrate_and_fire(x_seq, thresholds[t:], v)
-        if self.surrogate == "rate":
-            spikes = [z.detach() + rate for z in spikes]
-        if self.charge:
-            spikes = [threshold * z for threshold, z in zip(thresholds[t:], spikes, strict=False)]
-        return (torch.stack(spikes).to(dtype),), (v, t + len(spikes))
-
-    def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Spikes [N, *] of each timestep and the last membrane, from currents [T, N, *] and the membrane before."""
-        spikes = []
-        # Unbound, for the gradient of a compiled slice is as large as that of the whole.
-        for x, threshold in zip(x_seq.unbind(), thresholds.unbind(), strict=False):
-            h = v + x  # Eq. 2
-            z = self._fire(h, threshold)  # Eq. 4
-            v = h - threshold * (z.detach() if self.detach_reset else z)  # Eq. 5
-            spikes.append(z)
-        return spikes, v
-
-    def _fire(self, h: Tensor, threshold: Tensor) -> Tensor:
-        q = h - threshold
-        # q / V_th = h / V_th - 1, with the sign of q to the last bit.
-        return self.surrogate_function(q / threshold if self.surrogate == "relative" else q)
-
-    def decode(self, spikes: Tensor) -> Tensor:
-        r"""Estimate the input from the spikes: the firing rate scaled by the saturation point.
-
-        .. math:: \hat x = \frac{V_{th}(1)}{T} \sum_{t=1}^{T} z(t)
-
-        Eq. 6 with the scale that makes :math:`\hat x` an estimate of the input current. For :class:`ATIFnu` the
-        scale is :math:`p_1 = V_{th}(1)`. With ``charge`` the spikes have their scale already, and it is their mean,
-        :math:`\frac{1}{T} \sum_t V_{th}(t)\, z(t)`.
-
-        Args:
-            spikes: output of this neuron, shape [T, N, *].
-
-        Returns:
-            The estimate, shape [N, *], in the unit of the thresholds and the wider of the two dtypes.
-
-        Raises:
-            ValueError: the first dimension of ``spikes`` is not T, or there are not as many channels as thresholds.
-        """
-        if spikes.dim() < 2 or spikes.shape[0] != self.timesteps:
-            raise ValueError(f"spikes must have shape [T={self.timesteps}, N, *], got {tuple(spikes.shape)}")
-        thresholds = self.thresholds
-        rate = spikes.mean(0, dtype=torch.promote_types(spikes.dtype, thresholds.dtype))
-        scale = _over_channels(thresholds, spikes, "spikes")[0]
-        return rate if self.charge else scale * rate
-
-    def _check_input(self, x_seq: Tensor, t: int) -> None:
-        if self.step_mode == "m" and x_seq.shape[:1] != (self.timesteps,):
-            raise ValueError(f"input must have shape [T={self.timesteps}, N, *], got {tuple(x_seq.shape)}")
-        steps = x_seq.shape[0]
-        if self.surrogate == "rate" and steps != self.timesteps:
-            raise ValueError("surrogate='rate' needs all timesteps in one call: step_mode must be 'm', got 's'")
-        if t + steps > self.timesteps:
-            raise ValueError(
-                f"timestep {t + steps} is past timesteps={self.timesteps}: call functional.reset_net between inputs"
-            )
-        if not x_seq.is_floating_point():
-            raise TypeError(f"input must be floating point, got {x_seq.dtype}")
-        if x_seq.numel() == 0:
-            raise ValueError(f"input must not be empty, got shape {tuple(x_seq.shape)}")
-        # On an accelerator the check would stall every layer; the training loop looks at the loss there.
-        if not torch.compiler.is_compiling() and x_seq.device.type == "cpu" and x_seq.isnan().any():
-            raise ValueError(f"input must not hold NaN, got {int(x_seq.isnan().sum())} of them")
-
-    def __getstate__(self) -> dict:
-        # A membrane with autograd history can be neither copied nor pickled: its value can.
-        memories = {k: v.detach() if isinstance(v, Tensor) else v for k, v in self._memories.items()}
-        return self.__dict__ | {"_memories": memories}
-
-    def extra_repr(self) -> str:
-        """Options, as they show in ``print(network)``."""
-        return (
-            f"timesteps={self.timesteps}, v0={torch.as_tensor(self.v0).item():.4g}, "
-            f"learn_v0={self.logit_v0 is not None}, charge={self.charge}, surrogate={self.surrogate!r}, "
-            f"detach_reset={self.detach_reset}, step_mode={self.step_mode!r}"
-        )
-
-
-class IF(_SoftResetNode):
+class IF(SoftResetNode):
     r"""Integrate-and-fire neuron with soft reset and a fixed threshold.
 
     .. math:: H(t) = V(t-1) + i(t), \quad z(t) = \Theta(H(t) - V_{th}), \quad V(t) = H(t) - V_{th}\, z(t)
@@ -204,7 +59,7 @@ class IF(_SoftResetNode):
         return self.threshold.expand(self.timesteps, *self.threshold.shape)
 
 
-class ATIFu(_SoftResetNode):
+class ATIFu(SoftResetNode):
     r"""Adaptive-threshold integrate-and-fire neuron, uniform: the threshold is learned.
 
     .. math:: V_{th} = e^{w}, \qquad \frac{\partial L}{\partial V_{th}} = \sum_t \frac{\partial L}{\partial z(t)}
@@ -234,7 +89,7 @@ class ATIFu(_SoftResetNode):
         return _bounded_exp(self.log_threshold).expand(self.timesteps, *self.log_threshold.shape)
 
 
-class ATIFnu(_SoftResetNode):
+class ATIFnu(SoftResetNode):
     r"""Adaptive-threshold integrate-and-fire neuron, non-uniform: one learned threshold for each timestep.
 
     The parameters are the inputs :math:`p_1 > p_2 > \dots > p_T > 0` at which the count is meant to step up. They
@@ -297,12 +152,6 @@ class ATIFnu(_SoftResetNode):
         return thresholds
 
 
-def _straight_through_rate(x: Tensor, threshold: Tensor, v0: float | Tensor, timesteps: int) -> Tensor:
-    """Zeros, with the gradient of the unrounded rate (Eqs 6 and 7) by the mean current, the threshold and v(0)."""
-    rate = (timesteps * x / threshold + v0).clamp(0, timesteps) / timesteps
-    return rate - rate.detach()
-
-
 def _positive(name: str, value: float | Tensor) -> Tensor:
     tensor = torch.as_tensor(value).detach().clone()
     tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
@@ -321,14 +170,3 @@ def _learned_log(threshold: float | Tensor, steps: int = 1) -> Tensor:
 
 def _bounded_exp(w: Tensor) -> Tensor:
     return w.clamp(math.log(_SMALLEST), math.log(_LARGEST)).exp()
-
-
-def _over_channels(thresholds: Tensor, x_seq: Tensor, name: str = "input") -> Tensor:
-    """Shape thresholds [T] or [T, C] so that they broadcast over x_seq [T, N, C, *]."""
-    if thresholds.dim() == 1:
-        return thresholds
-    if x_seq.dim() < 3 or x_seq.shape[2] != thresholds.shape[1]:
-        raise ValueError(
-            f"{name} must have C={thresholds.shape[1]} channels, one for each threshold, got {tuple(x_seq.shape)}"
-        )
-    return thresholds.view(*thresholds.shape, *[1] * (x_seq.dim() - 3))
