@@ -104,9 +104,9 @@ class SoftResetNode(base.MemoryModule):
 
         .. math:: \hat x = \frac{V_{th}(1)}{T} \sum_{t=1}^{T} z(t)
 
-        Eq. 6 with the scale that makes :math:`\hat x` an estimate of the input current. For :class:`~atif_lib.neurons.ATIFnu` the
-        scale is :math:`p_1 = V_{th}(1)`. With ``charge`` the spikes have their scale already, and it is their mean,
-        :math:`\frac{1}{T} \sum_t V_{th}(t)\, z(t)`.
+        Eq. 6 with the scale that makes :math:`\hat x` an estimate of the input current. For
+        :class:`atif_lib.neurons.ATIFnu` the scale is :math:`p_1 = V_{th}(1)`. With ``charge`` the spikes have their
+        scale already, and it is their mean, :math:`\frac{1}{T} \sum_t V_{th}(t)\, z(t)`.
 
         Args:
             spikes: output of this neuron, shape [T, N, *].
