@@ -3,103 +3,24 @@
 import dataclasses
 import difflib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch.distributions import Distribution, Laplace, Normal
 
-from atif_lib import data, speech
+from atif_lib import data
 from atif_lib.checkpoints import save_weights
-from atif_lib.facts import analysis_facts, staircase_facts
-from atif_lib.fitting import expected_sqnr_db, fit_neuron
 from atif_lib.initialisation import start_from_data
-from atif_lib.limits import ladder_facts
 from atif_lib.networks import ACTIVATIONS, NETWORKS, WITHOUT_TIME, Network, cost, neurons
-from atif_lib.neurons import IF, ATIFnu, ATIFu
-from atif_lib.quantization import maximise_sqnr, uniform_staircase
-from atif_lib.realisable import realisable_facts
+from atif_lib.neuron_experiments import ExactExperiment, NeuronExperiment
 from atif_lib.records import Draft
+from atif_lib.soft_reset import SoftResetNode
 from atif_lib.speed import SpeedExperiment
 from atif_lib.training import Batches, Recipe, train
 
 __all__ = ["EXPERIMENTS", "NetworkExperiment", "NeuronExperiment", "find"]
-
-NEURONS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu}
-DENSITIES = {"gaussian": lambda sigma: Normal(0.0, sigma), "laplace": lambda sigma: Laplace(0.0, sigma / 2**0.5)}
-
-
-@dataclass(frozen=True)
-class NeuronExperiment:
-    """One neuron learns its threshold from random currents (Sections 3.3 and 3.4); V_th starts at 1."""
-
-    summary: str
-    neuron: str = "ATIFu"
-    options: dict[str, Any] = field(default_factory=dict)
-    density: str = "gaussian"
-    sigma: float = 0.1
-    target: str = "relu"
-    steps: int = 5000
-    profiles = ("smoke", "laptop")
-
-    def at(self, profile: str) -> "NeuronExperiment":
-        """Return the experiment at the size of a profile."""
-        return dataclasses.replace(self, steps=200) if profile == "smoke" else self
-
-    def source(self) -> Distribution:
-        """Density of the input current."""
-        return DENSITIES[self.density](self.sigma)
-
-    def build(self) -> torch.nn.Module:
-        """Make the neuron, before learning."""
-        return NEURONS[self.neuron](step_mode="m", **self.options)
-
-    def run(self, draft: Draft, seed: int) -> None:
-        """Fit, and fill in the record."""
-        neuron, source = self.build(), self.source()
-        start = expected_sqnr_db(IF(neuron.timesteps, step_mode="m"), source)
-        draft.epochs = list(fit_neuron(neuron, source, target=self.target, steps=self.steps, seed=seed))
-        last = draft.epochs[-1]
-        threshold = last["thresholds"][0]
-        draft.result = {
-            "sqnr_db": last["sqnr_db"],
-            "gain_db": last["sqnr_db"] - start,
-            "threshold": threshold,
-            "threshold_over_sigma": threshold / self.sigma,
-            "thresholds": last["thresholds"],
-        }
-        if isinstance(neuron, ATIFnu):
-            best = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), neuron.timesteps), [0.0])
-            draft.result |= {"p": neuron.p.tolist(), "gain_over_uniform_db": last["sqnr_db"] - best.sqnr_db}
-
-
-FACTS = {
-    "staircase": staircase_facts,
-    "analysis": analysis_facts,
-    "ladder": ladder_facts,
-    "realisable": realisable_facts,
-    "features": lambda: {"frames": speech.mfcc(torch.zeros(1, speech.SAMPLE_RATE)).shape[1]},
-}
-
-
-@dataclass(frozen=True)
-class ExactExperiment:
-    """Numbers that need no training and no seed."""
-
-    summary: str
-    measures: str
-    profiles = ("laptop",)
-
-    def at(self, profile: str) -> "ExactExperiment":
-        """Return the same at every profile."""
-        return self
-
-    def run(self, draft: Draft, seed: int) -> None:
-        """Compute them; the seed is not used."""
-        draft.result = FACTS[self.measures]()
 
 
 @dataclass(frozen=True)
@@ -179,7 +100,7 @@ def _thresholds(network: Network) -> dict[str, list]:
 
 def _own_neurons(network: Network) -> dict[str, torch.nn.Module]:
     """Neurons of this library: SpikingJelly's own have neither `thresholds` nor `v0`."""
-    return {name: m for name, m in neurons(network).items() if isinstance(m, tuple(NEURONS.values()))}
+    return {name: m for name, m in neurons(network).items() if isinstance(m, SoftResetNode)}
 
 
 # The paper's protocol (Section 4.1). It does not give batch size, momentum, weight decay, the learning rate of the
