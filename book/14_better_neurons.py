@@ -222,23 +222,30 @@ Markdown(provenance(experiments.values()))
 # nothing.
 
 # %%
-rows = {
-    (task, label): difference(f"{stem}-{activation}", f"{stem}-{base}")
-    for task, stem in tasks.items()
-    for label, activation in labels.items()
-    if activation != base
-}
+rows = {}
+for (task, label), name in experiments.items():
+    if label != next(iter(labels)):
+        accuracy, theta = (difference(name, f"{tasks[task]}-{base}", m) for m in ("test_accuracy", "theta"))
+        rows[task, label] = {"seeds": accuracy["seeds"]}
+        rows[task, label] |= {"accuracy": accuracy["difference"], "accuracy is": accuracy["verdict"]}
+        rows[task, label] |= {"θ": theta["difference"], "θ is": theta["verdict"]}
 table = pd.DataFrame(rows).T.rename_axis(["task", "change"])
 table
 
 # %%
-words = {"higher": "more accurate", "lower": "less accurate", "open": "not told from the base by these seeds"}
+words = {
+    "more accurate": ("accuracy is", "higher"),
+    "less accurate": ("accuracy is", "lower"),
+    "fewer spikes": ("θ is", "lower"),
+    "more spikes": ("θ is", "higher"),
+    "accuracy not told from the base by these seeds": ("accuracy is", "open"),
+    "not run": ("accuracy", "not run"),
+}
 for task in tasks:
-    changes = table.loc[task]
-    for verdict, meaning in words.items():
-        found = ", ".join(changes.index[changes.verdict == verdict])
-        print(f"{task}, {meaning}: {found or 'none'}")
-    print(f"{task}, not run: {', '.join(changes.index[changes.difference == 'not run']) or 'none'}\n")
+    for meaning, (column, verdict) in words.items():
+        found = table.loc[task]
+        print(f"{task}, {meaning}: {', '.join(found.index[found[column] == verdict]) or 'none'}")
+    print()
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(2, 1, figsize=(6.8, 9.2), sharex=True)
