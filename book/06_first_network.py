@@ -8,7 +8,7 @@
 # with each kind of neuron does on real pictures, next to the same network with ReLUs.
 #
 # **Time:** 25 minutes to read. To run: under a minute as published, which trains on a few hundred pictures; about
-# half an hour with `profile = "laptop"`.
+# a quarter of an hour with `profile = "laptop"`.
 #
 # **You need** [](05_nonuniform_thresholds.py) and to have seen a convolutional network.
 # :::
@@ -155,7 +155,7 @@ pd.DataFrame(rows).T.rename_axis(["activation", "epoch"]).astype(float).round(3)
 # %% [markdown]
 # ## Results
 #
-# The records of complete runs: all 50,000 pictures, three epochs, on one core of a laptop-class CPU. Hyperparameters
+# The records of complete runs: all 50,000 pictures, three epochs, on one core of a processor. Hyperparameters
 # were set once and shared by all; none was tuned for a neuron. **Predict** the order before you look.
 
 # %%
@@ -221,9 +221,9 @@ pd.DataFrame(
 # Read the table with its spread. These are small networks trained for three epochs, an experiment of ours; the paper's
 # ResNet-18 and VGG-16, trained for 900, are other rows of [](report.md). Two things can be said already.
 #
-# * The spiking networks trail their ReLU twin by a few points. That is what spikes cost *here*: five values for every
-#   activation, errors that pile up from layer to layer, and surrogate gradients instead of true ones. [](07_cifar.py)
-#   takes the three apart.
+# * The spiking networks trail their ReLU twin by a few points. Three things could be to blame: five values for every
+#   activation, spikes that arrive unevenly in time, and surrogate gradients instead of true ones. [](07_cifar.py) tells
+#   them apart.
 # * After a normalisation the fixed threshold is not the disaster that it was for the lone neuron. There
 #   $V_{th} = 1$ was $10\,\sigma$. Here it is about $1\,\sigma$ to begin with, and the weights of the normalisation
 #   can scale the current as well as a threshold can: $V_{th}$ and the scale of the norm before it do the same thing.

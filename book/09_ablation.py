@@ -44,7 +44,7 @@ paper_table(3).drop(columns="experiment")
 
 # %% [markdown]
 # The paper draws two conclusions: learning the threshold is worth 4.16 points of accuracy, and it makes the network
-# *quieter*. There is one run of each.
+# *quieter*. It prints one number for each, without a spread.
 #
 # **Predict:** in [](04_uniform_threshold.py) a learned threshold was worth more than 10 dB to a lone neuron. In a network
 # there is a batch normalisation before each neuron. Is the gain still there?
@@ -64,7 +64,8 @@ Markdown(provenance(names.values()))
 
 # %% [markdown]
 # Is the order of Table 3 there, fixed < ATIF-u < ATIF-nu? Means alone do not answer that. The difference of two networks,
-# seed by seed, has a standard error, and only a difference of more than two of them counts here:
+# seed by seed, has a standard error, and only a difference of more than two of them counts here (a mark that chance alone
+# passes about once in six with three seeds; [](14_better_neurons.py) says why):
 
 # %%
 figures.show_source(Check.holds)
@@ -126,7 +127,8 @@ figures.show(
 # ## What they learned
 #
 # Every layer has one threshold, ATIF-nu one for each timestep. They all start at 1. By
-# [](02_quantization_error.py) a lone neuron with unit Gaussian currents wants 1.73, and 2.14 if it starts half full.
+# [](02_quantization_error.py) a lone neuron with unit Gaussian currents wants 1.73, and by [](12_limits.py) 2.14 if it starts
+# half full.
 #
 # **Predict:** do the layers agree? And does the first layer, which sees a constant current, differ from the rest?
 
@@ -166,6 +168,9 @@ figures.show(
 )
 
 # %% [markdown]
+# They do not agree. The first threshold moves little, and a later one grows most. In `small` the first layer fires about
+# three times as often as the others.
+#
 # ## One trained network
 #
 # The weights of the small networks come with the book. Each row below is a network of seed 0, loaded and tested again,
@@ -224,7 +229,7 @@ if "ATIF-u" in networks_of_seed_0:
 # %% [markdown]
 # ## Two networks that are one
 #
-# Why is the step from the fixed to the learned threshold, the largest of Table 3, so small here? Look at what comes
+# Why is the step from the fixed to the learned threshold, the largest of Table 3, so small in `small`? Look at what comes
 # before each neuron: a batch normalisation with a scale $\gamma$ and a shift $\beta$ of its own, both learned. A soft-reset
 # neuron does not change if its current and its threshold are divided by the same number:
 #
@@ -250,11 +255,16 @@ if "ATIF-u" in networks_of_seed_0:
     print(f"the same answer to {same:,} of {len(pictures.test_labels):,} pictures")
 
 # %% [markdown]
-# Where an answer differs, a membrane came within a rounding error of its threshold. Behind a normalisation a learned
-# threshold adds no network that a fixed one could not be. What it changes is the way there: where training starts, and
-# how fast the scale moves. The paper's text does not mention normalisation. If its networks have it, as ResNet-18 does in
-# every library, then its 4.16 points measure how the fixed network was *trained*, not what it can do. ATIF-nu is another
-# matter: only the common scale of its four thresholds can be divided out, and their ratios are its own.
+# Where an answer differs, a membrane came within a rounding error of its threshold. Where every neuron has a normalisation
+# directly before it, as in `small` and in VGG-16, a learned threshold adds no network that a fixed one could not be. What it
+# changes is the way there: where training starts, and how fast the scale moves.
+#
+# In a ResNet this holds but for the last neuron of a block with an identity shortcut: spikes join there behind the
+# normalisation, and the threshold sets how much they count ([](14_better_neurons.py)). `resnet8` has one such neuron of seven, and
+# a larger step; the one need not be for the other. The paper's text does not mention normalisation. If its ResNet-18 has
+# it, as in every library, then a part of its 4.16 points, perhaps most, measures how the fixed network was *trained*, not what it
+# can do. ATIF-nu is another matter: only the common scale of its four thresholds can be divided out, and their ratios are
+# its own.
 #
 # ## Another number of timesteps
 #
@@ -263,7 +273,7 @@ if "ATIF-u" in networks_of_seed_0:
 # same: a spike at timestep 2 does not know whether there will be a timestep 3. Only beyond 4 is there anything new.
 #
 # **Predict:** which neuron suffers most from stopping after one timestep? (Chapter 1: how much current does it take to
-# spike at once?) And does the accuracy rise further at $T = 8$, with eight levels where four were trained?
+# spike at once?) And does the accuracy rise further at $T = 8$, with nine levels where five were trained?
 
 # %%
 over_time = {}
@@ -299,6 +309,9 @@ if over_time:
     )
 
 # %% [markdown]
+# On these pictures ATIF-u suffers most from a single timestep and the half-step start least: half of the current that a first
+# spike takes is there already. Eight timesteps bring nothing that these pictures show: the network has learned to live with five levels.
+#
 # That stopping early and running shorter are the same thing can be tested rather than believed:
 
 # %%
@@ -345,6 +358,7 @@ for label, network in networks_of_seed_0.items():
 # ## Recap
 #
 # * An ablation is a difference, and a difference has a standard error.
-# * Behind a batch normalisation a learned threshold is a scale that the network had already.
+# * Directly behind a batch normalisation, with no shortcut joining between, a learned threshold is a scale that the network
+#   had already.
 # * The paper averages θ over layers; hardware pays for neurons.
 # * A uniform network trained for $T$ timesteps can be run for any number; one with a threshold for each timestep cannot.

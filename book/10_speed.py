@@ -98,7 +98,8 @@ for case, one in live.items():
 # | SpikingJelly, plain | `IFNode` as its documentation uses it {cite:p}`fang2023spikingjelly` |
 # | SpikingJelly, best | the same, compiled; on a GPU its Triton kernels with bfloat16 and channels-last |
 # | ours | `IF`, compiled |
-# | ours, compact | the same with `save_memory`, see below |
+# | ours, uncompiled | `IF` as it is, the lone neuron only |
+# | ours, compact | ours with `save_memory`, see below |
 # | ours, learned threshold | `ATIFu`, compiled |
 #
 # The dashed line is $T$ times the step of the ReLU network.
@@ -204,8 +205,9 @@ pd.DataFrame(table)
 # same for all. And on a processor a step is about $T$ steps of the ReLU network, as the paper says: what neurons add, the
 # update of the weights, which does not grow with $T$, takes back.
 #
-# An aim that a row misses is missed. Compiled, the two libraries' neurons are alike, as two kernels that sweep over the same
-# memory should be. The compact step pays for its memory with some time.
+# An aim that a row misses is missed: on the processor the compact step, which is to take no longer than $T$ steps of the ReLU
+# network, takes a little longer. Compiled, the two libraries' neurons are alike, as two kernels that sweep over the same
+# memory should be.
 #
 # ## Keeping less
 #
@@ -309,9 +311,9 @@ for name, record in records.items():
     figures.show(
         fig,
         f"speed-roofline-{name}",
-        alt="Rate of arithmetic against arithmetic for each byte moved: a roof that rises and then is flat, and below it "
+        alt="Rate of arithmetic against arithmetic for each byte moved: a roof that rises and then is flat, and near it "
         "the steps with SpikingJelly's neuron and ours.",
-        caption=f"Roofline of {PLACES[name]}, and the step of {record.config['network']} below it. All points have the same work; "
+        caption=f"Roofline of {PLACES[name]}, and the step of {record.config['network']} beside it. All points have the same work; "
         "the higher, the faster.",
         data=pd.DataFrame(rows),
     )
@@ -321,7 +323,9 @@ for name, record in records.items():
 
 # %% [markdown]
 # A point below the slope would have to move fewer bytes to become faster, one below the flat part would have to
-# multiply better. What a perfect neuron could still gain is no more than the distance to the roof.
+# multiply better. What a perfect neuron could still gain is no more than the distance to the roof. On the processor all
+# points lie at the roof, some even above it, for its convolutions run faster than the matrix product that was timed: there a
+# better neuron has next to nothing left to gain.
 #
 # ## What can go wrong
 #

@@ -154,8 +154,8 @@ largest.loc[list(networks)] if errors else Markdown("*Not run.*")
 
 # %% [markdown]
 # What a neuron of these networks loses most by is saturating or rounding down; unevenness takes a few percent of the signal
-# and is nowhere the largest part. That the first and the last layer saturate is a choice that training made where thresholds are learned, for
-# they were free to grow. A layer that is to say *whether* there is an edge needs no scale for *how much*.
+# and is nowhere the largest part. That the first and the last layer saturate is a choice that training made: thresholds,
+# or the scales of the norms before them, were free to let less be clipped. A layer that is to say *whether* there is an edge needs no scale for *how much*.
 #
 # The three errors are not independent: the whole, `total`, is not their sum, and `cross` says by how much. In the last layer
 # it is large and positive: clipping, rounding down and missing spikes all err to the same side.
@@ -314,7 +314,7 @@ for label, network in networks.items():
 pd.DataFrame(rows).T.rename_axis(["neuron", "taken away"]) if rows else Markdown("*Not run.*")
 
 # %% [markdown]
-# None: to take the rounding away **costs** accuracy. Rounding down makes every output smaller, by half a step on average, and the batch norms behind
+# None: to take the rounding away **costs** accuracy. Rounding down makes an output between 0 and the top smaller, by half a step on average, and the batch norms behind
 # have learned that mean. Take the rounding away, and every current is off. Without clipping little is left to speak of.
 #
 # This is the other side of conversion, where a trained ReLU network is made to spike
@@ -327,8 +327,7 @@ pd.DataFrame(rows).T.rename_axis(["neuron", "taken away"]) if rows else Markdown
 # parts. Shares of the whole mean nothing then.
 #
 # **Blaming the largest error.** The tables above are about *these* weights. Whether a network *trained* without rounding,
-# or with even spikes, is better is another question, and needs another training: [](09_ablation.py) and
-# [](14_better_neurons.py).
+# or without time, is better is another question, and needs another training, which [](07_cifar.py) shows.
 #
 # **Measuring at the wrong current.** Each layer is judged by the currents that reach it, errors of the earlier layers
 # included. How far the last layer is from that of a ReLU network is a different number, and not the sum of these.

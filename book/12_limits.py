@@ -168,7 +168,7 @@ pd.DataFrame(
 
 # %% [markdown]
 # Moving the start alone divides the granular error by almost four, as derived; the overload error does not change, and
-# now dominates. A wider threshold, 2.13 σ instead of 1.73 σ, trades some of the gain back against it. 4.04 dB remain.
+# now dominates. A wider threshold, 2.14 σ instead of 1.73 σ, trades some of the gain back against it. 4.04 dB remain.
 # The finer the steps, the less overload matters at the optimum, and the nearer the gain comes to 6.02 dB.
 
 # %%

@@ -182,8 +182,8 @@ for place, (norm, neuron) in enumerate(zip(norms, neurons(learned).values(), str
 
 # %% [markdown]
 # So a learned threshold is a second hand on a wheel that had one already. What it *can* change is how training goes: where
-# it starts, how fast a layer's scale moves, and what does not decay. That the paper gains 4 points from it, and we gain some
-# ([](09_ablation.py)), is a gain of training.
+# it starts, how fast a layer's scale moves, and what does not decay. What we gain from it in the small VGG
+# ([](09_ablation.py)) is a gain of training, and so may be the most of the paper's 4 points.
 #
 # With the absolute surrogate the gradients do *not* agree: its width stays while the threshold moves.
 #
