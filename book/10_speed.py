@@ -117,6 +117,7 @@ NAMES = {
 assert NAMES.keys() == CASES.keys()
 COLORS = dict(zip(NAMES, (figures.GREY, figures.VERMILION, figures.ORANGE, figures.SKY, figures.BLUE, figures.GREEN,
                           figures.PURPLE), strict=True))  # fmt: skip
+BLANK = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # behind a number, where a line would cross it
 STYLES = {"relu": "--", "spikingjelly": "-.", "ours": "-"}
 records = {r.profile: r for name in ("laptop", "full") for r in runs("speed", name)}
 PLACES = {"laptop": "a processor", "full": "a GPU"}
@@ -129,7 +130,7 @@ def bars(ax, values, scale, title):
     """Draw a bar for each case, and write its value beside it."""
     names = [NAMES[case] for case in values]
     drawn = ax.barh(names, [scale * v for v in values.values()], color=[COLORS[case] for case in values], height=0.7)
-    ax.bar_label(drawn, fmt=lambda v: f"{v:,.0f}" if v >= 100 else f"{v:.3g}", padding=3, fontsize=11)
+    ax.bar_label(drawn, fmt=lambda v: f"{v:,.0f}" if v >= 100 else f"{v:.3g}", padding=3, fontsize=11, bbox=BLANK)
     ax.set(xlabel=title, xlim=(0, 1.2 * scale * max(values.values())))
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")

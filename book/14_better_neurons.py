@@ -38,7 +38,7 @@ profile = "smoke"
 # %% [markdown]
 # ## Eight changes
 #
-# The base is ATIF-u, from an empty membrane, with the relative surrogate. Each row but the last changes one thing of it.
+# All are trained as in [](07_cifar.py) and [](08_speech.py). The base is ATIF-u, from an empty membrane, with the relative surrogate. Each row but the last changes one thing of it.
 #
 # | | what changes | why one might try it |
 # |:--|:--|:--|
@@ -183,7 +183,7 @@ for place, (norm, neuron) in enumerate(zip(norms, neurons(learned).values(), str
 # %% [markdown]
 # So a learned threshold is a second hand on a wheel that had one already. What it *can* change is how training goes: where
 # it starts, how fast a layer's scale moves, and what does not decay. What we gain from it in the small VGG
-# ([](09_ablation.py)) is a gain of training, and so may be the most of the paper's 4 points.
+# ([](09_ablation.py)) is a gain of training, and so may most of the paper's 4 points be.
 #
 # With the absolute surrogate the gradients do *not* agree: its width stays while the threshold moves.
 #
