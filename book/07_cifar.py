@@ -313,7 +313,7 @@ columns = {
     )
     for task, name in tasks.items()
 }
-pd.concat(columns, axis=1)
+pd.concat(columns, names=["task", "activation"])
 
 # %% tags=["remove-input"]
 Markdown(provenance(f"{name}-{a}" for name in tasks.values() for a in between.values()))

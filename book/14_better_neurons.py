@@ -38,7 +38,8 @@ profile = "smoke"
 # %% [markdown]
 # ## Eight changes
 #
-# All are trained as in [](07_cifar.py) and [](08_speech.py). The base is ATIF-u, from an empty membrane, with the relative surrogate. Each row but the last changes one thing of it.
+# All are trained as in [](07_cifar.py) and [](08_speech.py). The base is ATIF-u, from an empty membrane, with the relative
+# surrogate. Each row but the last changes one thing of it.
 #
 # | | what changes | why one might try it |
 # |:--|:--|:--|
@@ -63,7 +64,7 @@ pd.DataFrame(
         for name, density in (("Gaussian", GAUSSIAN), ("Laplace", LAPLACE))
         for t in (1, 4, 16)
     }
-).rename_axis("v(0) / V_th").round(2)
+).T.rename_axis("v(0) / V_th", axis=1).round(2)
 
 # %% [markdown]
 # :::{admonition} Theorem 1: the best start
@@ -205,7 +206,7 @@ labels = {
     "all": "atif-u-all",
 }
 assert set(BETTER) <= set(labels.values())
-tasks = {"CIFAR-10": "cifar10-small", "Speech Commands, 13 words": "gsc13-small"}
+tasks = {"pictures": "cifar10-small", "words": "gsc13-small"}
 experiments = {(task, label): f"{stem}-{a}" for task, stem in tasks.items() for label, a in labels.items()}
 assert set(experiments.values()) <= set(EXPERIMENTS)
 summary(
@@ -294,7 +295,7 @@ figures.show(
 #
 # ## Where they go
 #
-# What becomes of starts and thresholds that may move? Means over each layer, seed 0.
+# What becomes of starts and thresholds that may move? Means over each of the four layers, seed 0.
 
 
 # %%
@@ -305,8 +306,8 @@ def layer_means(values: list) -> float:
 rows = {}
 for (task, label), name in experiments.items():
     for record in runs(name, "laptop")[:1]:
-        found = {f"V_th, layer {n}": layer_means(v) for n, v in enumerate(record.result["thresholds"].values(), 1)}
-        found |= {f"v(0), layer {n}": v for n, v in enumerate(record.result.get("v0", {}).values(), 1)}
+        found = {f"V_th {n}": layer_means(v) for n, v in enumerate(record.result["thresholds"].values(), 1)}
+        found |= {f"v(0) {n}": v for n, v in enumerate(record.result.get("v0", {}).values(), 1)}
         rows[task, label] = found
 means = pd.DataFrame(rows).T.rename_axis(["task", "change"]).map(lambda v: "" if pd.isna(v) else f"{v:.2f}")
 means if rows else Markdown("*Not run.*")
