@@ -160,15 +160,13 @@ FINER = {name: {"activation": name} for name in ("quantized-8", "quantized-16")}
 
 def _network_experiments() -> dict[str, NetworkExperiment]:
     """Every data set with its networks and activations, in our protocol and, where there is one, in the paper's."""
-    found = {}
+    found, variants = {}, BETTER | FINER
     for dataset, network in (*LARGE, *product(("cifar10", "gsc13"), ("small", "resnet8"))):
         size = "full" if (dataset, network) in LARGE else "laptop"
         sound = dataset.startswith("gsc")
         fast, paper = (FAST_SPEECH, PAPER_SPEECH) if sound else (FAST, PAPER)
         recipes = {"": fast, "-paper": paper} if size == "full" else {"": SMALL_SPEECH if sound else SMALL}
-        for activation, (suffix, recipe) in product(
-            [a for a in ACTIVATIONS if a not in BETTER | FINER], recipes.items()
-        ):
+        for activation, (suffix, recipe) in product([a for a in ACTIVATIONS if a not in variants], recipes.items()):
             summary = f"{TITLES[dataset]}, {network}, {activation}" + (", the paper's protocol" if suffix else "")
             name = f"{dataset}-{network}-{activation}{suffix}"
             found[name] = NetworkExperiment(summary, dataset, network, activation, recipe, size)
@@ -179,7 +177,7 @@ def _network_experiments() -> dict[str, NetworkExperiment]:
             found[f"{name}-warm"] = dataclasses.replace(
                 base, recipe=recipe, start=name.replace("atif-u", "quantized"), summary=f"{base.summary}, from {static}"
             )
-    for dataset, (other, change) in product(("cifar10", "gsc13"), (BETTER | FINER).items()):
+    for dataset, (other, change) in product(("cifar10", "gsc13"), variants.items()):
         base, summary = found[f"{dataset}-small-atif-u"], f"{TITLES[dataset]}, small, {other}"
         found[f"{dataset}-small-{other}"] = dataclasses.replace(base, summary=summary, **change)
     for join in ("add", "iand"):

@@ -127,7 +127,7 @@ def trained(run_id: str) -> tuple[Network, data.Examples]:
     return network.eval(), examples
 
 
-def export(run_id: str, folder: Path = WEIGHTS) -> tuple[Path, float, float]:
+def export(run_id: str, folder: Path) -> tuple[Path, float, float]:
     """Write a trained network's weights in half precision, which `trained` reads as it reads the others.
 
     Args:

@@ -225,11 +225,15 @@ Markdown(provenance(experiments.values()))
 # %%
 rows = {}
 for (task, label), name in experiments.items():
-    if label != next(iter(labels)):
+    if labels[label] != base:
         accuracy, theta = (difference(name, f"{tasks[task]}-{base}", m) for m in ("test_accuracy", "theta"))
-        rows[task, label] = {"seeds": accuracy["seeds"]}
-        rows[task, label] |= {"accuracy": accuracy["difference"], "accuracy is": accuracy["verdict"]}
-        rows[task, label] |= {"θ": theta["difference"], "θ is": theta["verdict"]}
+        rows[task, label] = {
+            "seeds": accuracy["seeds"],
+            "accuracy": accuracy["difference"],
+            "accuracy is": accuracy["verdict"],
+            "θ": theta["difference"],
+            "θ is": theta["verdict"],
+        }
 table = pd.DataFrame(rows).T.rename_axis(["task", "change"])
 table
 
@@ -243,8 +247,8 @@ words = {
     "not run": ("accuracy", "not run"),
 }
 for task in tasks:
+    found = table.loc[task]
     for meaning, (column, verdict) in words.items():
-        found = table.loc[task]
         print(f"{task}, {meaning}: {', '.join(found.index[found[column] == verdict]) or 'none'}")
     print()
 
