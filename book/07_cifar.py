@@ -120,8 +120,8 @@ summary(joins, {"test accuracy, %": "test_accuracy", "θ": "theta"})
 Markdown(provenance(joins.values()))
 
 # %% [markdown]
-# With `iand` a block only ever removes spikes that its shortcut sends; in its one run the network is more than three points below
-# the mean of ours. `add` is a little above it. One seed decides neither.
+# With `iand` a block only ever removes spikes that its shortcut sends; in its one run the network is more than three
+# points below the mean of ours. `add` is a little above it. One seed decides neither.
 #
 # ## Two protocols
 #
@@ -335,12 +335,13 @@ rows = {
 pd.DataFrame(rows).T.rename_axis(["task", "step"])
 
 # %% [markdown]
-# On pictures and on words five levels cost *more* than the whole gap between ReLU and ATIF-u: the network that spikes is above
-# the one that is only quantized. Time takes some points more; but the surrogate gradient, which is often blamed, gives back
-# more than time took: it sees the membrane at each timestep, where the gradient of the rate sees a sum. (On words these two,
-# and the finer levels, have one seed.) Nine levels already bring back the larger part of what five have lost; seventeen do no better on pictures,
-# where about a point stays. So most of what these small networks lose to ReLU they lose to the coarseness of their activations, the
-# small ResNet most, and the first step to a smaller gap is a few more levels, or better ones.
+# On pictures and on words five levels cost *more* than the whole gap between ReLU and ATIF-u: the network that spikes
+# is above the one that is only quantized. Time takes some points more; but the surrogate gradient, which is often
+# blamed, gives back more than time took: it sees the membrane at each timestep, where the gradient of the rate sees a
+# sum. (On words these two, and the finer levels, have one seed.) Nine levels already bring back the larger part of
+# what five have lost; seventeen do no better on pictures, where about a point stays. So most of what these small
+# networks lose to ReLU they lose to the coarseness of their activations, the small ResNet most, and the first step to
+# a smaller gap is a few more levels, or better ones.
 #
 # A start from the quantized network does not help in the few epochs that it is given: it ends lower, and fires more.
 

@@ -260,11 +260,11 @@ if "ATIF-u" in networks_of_seed_0:
 # changes is the way there: where training starts, and how fast the scale moves.
 #
 # In a ResNet this holds but for the last neuron of a block with an identity shortcut: spikes join there behind the
-# normalisation, and the threshold sets how much they count ([](14_better_neurons.py)). `resnet8` has one such neuron of seven, and
-# a larger step; the one need not be for the other. The paper's text does not mention normalisation. If its ResNet-18 has
-# it, as in every library, then a part of its 4.16 points, perhaps most, measures how the fixed network was *trained*, not what it
-# can do. ATIF-nu is another matter: only the common scale of its four thresholds can be divided out, and their ratios are
-# its own.
+# normalisation, and the threshold sets how much they count ([](14_better_neurons.py)). `resnet8` has one such neuron
+# of seven, and a larger step; the one need not be for the other. The paper's text does not mention normalisation. If
+# its ResNet-18 has it, as in every library, then a part of its 4.16 points, perhaps most, measures how the fixed
+# network was *trained*, not what it can do. ATIF-nu is another matter: only the common scale of its four thresholds
+# can be divided out, and their ratios are its own.
 #
 # ## Another number of timesteps
 #
@@ -309,8 +309,10 @@ if over_time:
     )
 
 # %% [markdown]
-# A share of 1,000 pictures has a standard error of about a point and a half, so only large differences count here. ATIF-u suffers most from a single timestep and the half-step start least: half of the current that a first
-# spike takes is there already. Eight timesteps bring nothing that these pictures show: the network has learned to live with five levels.
+# A share of 1,000 pictures has a standard error of about a point and a half, so only large differences count here.
+# ATIF-u suffers most from a single timestep and the half-step start least: half of the current that a first spike
+# takes is there already. Eight timesteps bring nothing that these pictures show: the network has learned to live with
+# five levels.
 #
 # That stopping early and running shorter are the same thing can be tested rather than believed:
 

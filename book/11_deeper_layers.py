@@ -153,9 +153,10 @@ if errors:
 largest.loc[list(networks)] if errors else Markdown("*Not run.*")
 
 # %% [markdown]
-# What a neuron of these networks loses most by is saturating or rounding down; unevenness takes a few percent of the signal
-# and is nowhere the largest part. That the first and the last layer saturate is a choice that training made: thresholds,
-# or the scales of the norms before them, were free to let less be clipped. A layer that is to say *whether* there is an edge needs no scale for *how much*.
+# What a neuron of these networks loses most by is saturating or rounding down; unevenness takes a few percent of the
+# signal and is nowhere the largest part. That the first and the last layer saturate is a choice that training made:
+# thresholds, or the scales of the norms before them, were free to let less be clipped. A layer that is to say
+# *whether* there is an edge needs no scale for *how much*.
 #
 # The three errors are not independent: the whole, `total`, is not their sum, and `cross` says by how much. In the last layer
 # it is large and positive: clipping, rounding down and missing spikes all err to the same side.
