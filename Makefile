@@ -45,8 +45,9 @@ site: $(STAMP)  ## build the site from the executed chapters
 	$(RUN) -m ci.build_book $(if $(DRAFT),--draft)
 	$(RUN) -m ci.make_colab
 
-check: $(STAMP)  ## check the built site: links, alt texts, nothing from the network
+check: $(STAMP)  ## check the built site: links, alt texts, nothing from the network; manifest and records agree
 	$(RUN) -m ci.check_book
+	$(RUN) -m atif_lib report --check
 
 test: $(STAMP)  ## run the tests
 	$(RUN) -m pytest

@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+from atif_lib.paths import CHECKOUT
+
 DEPENDS_ON = ("atif_lib", "pyproject.toml", "requirements.lock")  # what can change a run's numbers
 PACKAGES = ("torch", "spikingjelly", "atif_lib", "numpy")
 

@@ -1,7 +1,6 @@
 """Run an experiment, tell beforehand what it costs, and find its trained network again."""
 
 import dataclasses
-import os
 import re
 import sys
 from itertools import pairwise
@@ -15,16 +14,17 @@ from tqdm import tqdm
 
 from atif_lib import data
 from atif_lib.checkpoints import save_weights
-from atif_lib.environment import CHECKOUT, peak_memory_mib
+from atif_lib.environment import peak_memory_mib
 from atif_lib.evaluation import evaluate
 from atif_lib.experiments import NetworkExperiment, find
 from atif_lib.networks import Network, cost
+from atif_lib.paths import runs_folder, weights_folder
 from atif_lib.records import PROFILES, Record, load, recording
 from atif_lib.training import train
 
 __all__ = ["WEIGHTS", "estimate", "export", "run", "run_folder", "trained"]
 
-WEIGHTS = CHECKOUT / "data" / "weights"  # of the small networks, committed
+WEIGHTS = weights_folder()  # of the small networks, committed
 
 
 def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = False, validation: bool = False) -> Record:
@@ -64,9 +64,8 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
 
 
 def run_folder(name: str, profile: str, seed: int, validation: bool = False) -> Path:
-    """Return the folder of a network's checkpoint, metrics.csv and weights, below $ATIF_RUNS or _build/runs."""
-    runs = Path(os.environ.get("ATIF_RUNS") or CHECKOUT / "_build" / "runs")
-    return runs / f"{name}-{profile}-s{seed}{'-validation' if validation else ''}"
+    """Return the folder of a network's checkpoint, metrics.csv and weights, below `paths.runs_folder`."""
+    return runs_folder() / f"{name}-{profile}-s{seed}{'-validation' if validation else ''}"
 
 
 def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str, str]:

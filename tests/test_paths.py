@@ -1,0 +1,98 @@
+"""Where data, records, runs and figures lie: the variables that name a folder, and the folders without them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atif_lib import paths
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {  # the variable, and the folder without it
+    paths.data_folder: ("ATIF_DATA", ROOT / "data" / "cache"),
+    paths.figures_folder: ("ATIF_FIGURES", ROOT / "_build" / "figures"),
+    paths.results_folder: ("ATIF_RESULTS", ROOT / "data" / "results"),
+    paths.runs_folder: ("ATIF_RUNS", ROOT / "_build" / "runs"),
+}
+
+
+@pytest.fixture(params=FOLDERS.items(), ids=[variable for variable, _ in FOLDERS.values()])
+def place(request):
+    """A function of `paths`, its variable and its folder without it."""
+    function, (variable, default) = request.param
+    return function, variable, default
+
+
+def test_the_folder_of_the_checkout_serves_where_the_variable_is_unset_or_empty(place, monkeypatch):
+    function, variable, default = place
+    monkeypatch.delenv(variable, raising=False)
+    assert function() == default
+    monkeypatch.setenv(variable, "")
+    assert function() == default
+
+
+def test_home_and_relative_folders_are_absolute(place, tmp_path, monkeypatch):
+    function, variable, _ = place
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "~/mine")
+    assert function() == tmp_path / "home" / "mine"
+    monkeypatch.setenv(variable, "mine")
+    assert function() == tmp_path / "mine"
+
+
+def test_made_absolute_once_they_stay_the_same_in_another_folder(place, tmp_path, monkeypatch):
+    function, variable, _ = place
+    monkeypatch.setenv(variable, "mine")
+    monkeypatch.chdir(tmp_path)
+    paths.make_absolute()
+    monkeypatch.chdir(ROOT)
+    assert function() == tmp_path / "mine"
+    assert os.environ[variable] == str(tmp_path / "mine")
+
+
+def test_what_is_unset_stays_unset(monkeypatch):
+    for variable, _ in FOLDERS.values():
+        monkeypatch.delenv(variable, raising=False)
+    paths.make_absolute()
+    assert not {variable for variable, _ in FOLDERS.values()} & set(os.environ)
+
+
+@pytest.mark.parametrize("command", [["report"], ["report", "--check"], ["table", "1"]])
+def test_a_mistyped_results_folder_is_an_error(command, tmp_path):
+    environment = os.environ | {"ATIF_RESULTS": str(tmp_path / "resluts"), "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-m", "atif_lib", *command], env=environment, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("atif_lib: ATIF_RESULTS=")
+    assert "resluts is no folder; allowed: one with records" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_chapter_finds_the_data_that_a_relative_variable_names(tmp_path, monkeypatch):
+    """`make data` runs in the checkout's folder, a chapter in the folder of its source."""
+    from ci import execute_chapters
+
+    monkeypatch.setenv("ATIF_DATA", "mydata")
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    monkeypatch.setattr(execute_chapters, "execute", lambda *_: seen.append(os.environ["ATIF_DATA"]) or {})
+    monkeypatch.setattr(sys, "argv", ["execute_chapters"])
+    assert execute_chapters.main() == 0
+    assert seen == [str(tmp_path / "mydata")]
+
+
+def test_without_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CHECKOUT", None)
+    monkeypatch.chdir(tmp_path)
+    for variable, _ in FOLDERS.values():
+        monkeypatch.delenv(variable, raising=False)
+    assert paths.results_folder() == tmp_path / "atif" / "results"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert paths.data_folder() == tmp_path / "xdg" / "atif_lib"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert paths.data_folder() == tmp_path / ".cache" / "atif_lib"
