@@ -209,10 +209,11 @@ def _report(options: argparse.Namespace) -> int:
 def _data(options: argparse.Namespace) -> None:
     from atif_lib.data import fetch, load
 
-    fetch(options.name)
+    path = fetch(options.name)
     found = load(options.name)
     counts = f"{len(found.train_labels):,} training and {len(found.test_labels):,} test examples"
-    print(f"{found.name}: {counts}, source {found.source}, sha256 {found.sha256[:12]}… verified")
+    checked = "verified" if found.whole else f"noted; for the whole, put it there, delete {path} and run this again"
+    print(f"{found.name}: {counts}, source {found.source}, sha256 {found.sha256[:12]}… {checked}")
 
 
 if __name__ == "__main__":
