@@ -1,4 +1,4 @@
-"""Command line: ``python -m atif_lib {list,train,bench,evaluate,export,table,figure,report,data}``."""
+"""Command line: ``atif {list,train,bench,evaluate,export,table,figure,report,data}``, or ``python -m atif_lib ...``."""
 
 import argparse
 import os
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from atif_lib import paths
 from atif_lib.records import PROFILES
 
 
@@ -24,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m atif_lib", description=__doc__)
+    prog = "atif" if Path(sys.argv[0]).stem == "atif" else "python -m atif_lib"
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     listing = commands.add_parser("list", help="list the experiments")
@@ -51,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
     export = commands.add_parser("export", help="write a trained network's weights in half precision, and test them")
     export.add_argument("run", help="a run's name, for example cifar10-resnet18-atif-nu-full-s0")
-    export.add_argument("--out", type=Path, help="folder to write to, by default data/weights, where `evaluate` looks")
+    export.add_argument("--out", type=Path, help="folder to write to, by default where `evaluate` looks")
     export.set_defaults(command=_export)
 
     table = commands.add_parser("table", help="a table of the paper beside our records")
@@ -61,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     figure = commands.add_parser("figure", help="make a figure of the paper again: SVG, PNG and CSV")
     figure.add_argument("number", help="its number in the paper, for example 3 or 3A")
     figure.add_argument("--profile", default="laptop", choices=PROFILES)
-    figure.add_argument("--out", type=Path, default=Path("_build/figures"), help="folder to write to")
+    figure.add_argument("--out", type=Path, default=paths.figures_folder(), help="folder to write to")
     figure.set_defaults(command=_figure)
 
     report = commands.add_parser("report", help="what reproduces, claim by claim")
@@ -95,10 +97,11 @@ def _train(options: argparse.Namespace) -> None:
         for label, value in runs.estimate(options.name, options.profile).items():
             print(f"{label:20} {value}")
         return
+    folder = paths.runs_folder() if options.validation else paths.results_folder()
     for seed in options.seeds:
         record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
-        print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s)", flush=True)
+        print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
 
 
 def _be_deterministic() -> None:
@@ -116,7 +119,7 @@ def _bench(options: argparse.Namespace) -> None:
     from atif_lib import runs
 
     record = runs.run("speed", options.profile or ("full" if torch.cuda.is_available() else "laptop"))
-    print(f"{record.run_id} on {record.device} ({record.wall_s:.0f} s)")
+    print(f"{record.run_id} on {record.device} ({record.wall_s:.0f} s), in {paths.results_folder()}")
     for what in ("neuron", "step"):
         found = record.result[what]
         print(f"{what:18}  median ms  / ours")
@@ -140,9 +143,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from atif_lib.runs import WEIGHTS, export
+    from atif_lib.runs import export
 
-    path, before, after = export(options.run, options.out or WEIGHTS)
+    path, before, after = export(options.run, options.out or paths.weights_folder())
     print(f"{path} ({path.stat().st_size / 2**20:.2f} MiB): test accuracy {after:.2f} %, before {before:.2f} %")
 
 
@@ -167,12 +170,14 @@ def _figure(options: argparse.Namespace) -> None:
 
 def _run_chapter(chapter: str, profile: str, out: Path) -> None:
     """Execute a chapter of the checkout; its figures and their data land in ``out``."""
-    import jupytext
-    import papermill
-
-    source = Path(__file__).resolve().parents[1] / "book" / f"{chapter}.py"
-    if not source.is_file():
-        raise FileNotFoundError(f"{source} is missing: figures are made by the book's chapters, so run in a checkout")
+    if paths.CHECKOUT is None:
+        raise RuntimeError("figure runs a chapter of the book: it needs a checkout of the repository")
+    try:
+        import jupytext
+        import papermill
+    except ModuleNotFoundError as error:
+        raise RuntimeError(f'figure needs {error.name}: run pip install ".[book]" in the checkout') from error
+    source = paths.CHECKOUT / "book" / f"{chapter}.py"
     out.mkdir(parents=True, exist_ok=True)
     os.environ["ATIF_FIGURES"] = str(out.resolve())
     notebook = out / f"{chapter}.ipynb"

@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+from atif_lib.paths import CHECKOUT
+
 DEPENDS_ON = ("atif_lib", "pyproject.toml", "requirements.lock")  # what can change a run's numbers
 PACKAGES = ("torch", "spikingjelly", "atif_lib", "numpy")
 
@@ -22,6 +23,8 @@ def environment() -> dict[str, Any]:
 
 def git_state() -> tuple[str | None, bool | None]:
     """HEAD and whether `DEPENDS_ON` differs from it; (None, None) where this package is not in its own checkout."""
+    if CHECKOUT is None:
+        return None, None
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(CHECKOUT), *arguments]

@@ -2,12 +2,10 @@
 
 import ast
 import inspect
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -15,6 +13,8 @@ import pandas as pd
 from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+
+from atif_lib.paths import figures_folder
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, GREY, BLACK = "#E69F00", "#56B4E9", "#7F7F7F", "#000000"
@@ -74,8 +74,8 @@ def show_captions(numbers: Mapping[str, str]) -> None:
 def show(fig: Figure, name: str, *, alt: str, caption: str, data: Columns) -> None:
     """Save a figure and the data that it draws, close it and display it.
 
-    In the folder that the environment variable ATIF_FIGURES names (`_build/figures` without it) this writes
-    `<name>.svg`, `<name>.png` and `<name>.csv`. On the book's page the figure bears the label `fig-<name>`.
+    In the folder of figures (see `paths`) this writes `<name>.svg`, `<name>.png` and `<name>.csv`. On the book's page
+    the figure bears the label `fig-<name>`.
 
     Args:
         fig: the figure.
@@ -110,7 +110,7 @@ def as_table(data: Columns) -> pd.DataFrame:
 
 def save(fig: Figure, name: str, table: pd.DataFrame) -> str:
     """Write the figure's three files, the same bytes for the same figure, and return the SVG."""
-    folder = Path(os.environ.get("ATIF_FIGURES", "_build/figures"))
+    folder = figures_folder()
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     fig.savefig(folder / f"{name}.png", metadata={"Software": None})

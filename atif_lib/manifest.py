@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from atif_lib.environment import CHECKOUT
+from atif_lib.paths import SHIPPED
 from atif_lib.records import Record, RecordError
 
 __all__ = ["MANIFEST", "Check", "Entry", "Manifest", "ManifestError", "Measured", "Source", "load"]
 
-MANIFEST = CHECKOUT / "data" / "manifest.yml"
+MANIFEST = SHIPPED / "manifest.yml"
 KINDS = ("figure", "table", "claim")
 VERDICTS = ("reproduced", "partly", "not", "not run")
 RELATIONS = ("=", ">=", "<=", ">", "<", "between")

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from atif_lib.environment import CHECKOUT, device, environment, git_state, peak_memory_mib, reset_peak_memory, versions
+from atif_lib import paths
+from atif_lib.environment import device, environment, git_state, peak_memory_mib, reset_peak_memory, versions
 
 __all__ = [
     "PROFILES",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 PROFILES = ("smoke", "laptop", "full")
-RESULTS = CHECKOUT / "data" / "results"
+RESULTS = paths.SHIPPED / "results"
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NUMBER = (int, float)
@@ -136,8 +137,8 @@ def _is_utc(text: str) -> bool:
 
 
 def results_folder(folder: Path | str | None = None) -> Path:
-    """Return `folder`, else the one named by the environment variable ATIF_RESULTS, else `RESULTS`."""
-    return Path(folder or os.environ.get("ATIF_RESULTS") or RESULTS)
+    """Return `folder`, else the one that records are written to, see `paths`."""
+    return Path(folder or paths.results_folder())
 
 
 def save(record: Record, folder: Path | str | None = None) -> Path:
@@ -199,9 +200,14 @@ def load(path: Path | str) -> Record:
 
 
 def load_all(folder: Path | str | None = None) -> list[Record]:
-    """Read every record of a folder, by experiment, profile and seed; none where the folder is absent or empty."""
-    records = [load(path) for path in results_folder(folder).glob("*.json")]
-    return sorted(records, key=lambda r: (r.experiment, PROFILES.index(r.profile), r.seed))
+    """Read every record, by experiment, profile and seed; none where there are none.
+
+    Args:
+        folder: the only one to read from, by default those of `paths.results_folders`.
+    """
+    folders = [Path(folder)] if folder else paths.results_folders()
+    found = {path.name: path for place in folders for path in place.glob("*.json")}
+    return sorted(map(load, found.values()), key=lambda r: (r.experiment, PROFILES.index(r.profile), r.seed))
 
 
 def runs(experiment: str, profile: str | None = None, folder: Path | str | None = None) -> list[Record]:

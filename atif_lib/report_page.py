@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from atif_lib.environment import CHECKOUT
 from atif_lib.manifest import VERDICTS, Check, Entry, Manifest, Measured, Source
+from atif_lib.paths import CHECKOUT
 from atif_lib.records import Record
 
 __all__ = ["TITLES", "our_value", "paper_value", "render"]
@@ -139,8 +139,8 @@ def _run_table(manifest: Manifest, runs: Sequence[Record]) -> str:
 
 def _written_chapters() -> set[str]:
     """Return the file stems that `_toc.yml` names; none where there is no book."""
-    path = CHECKOUT / "_toc.yml"
-    return set(re.findall(r"\bbook/(\w+)", path.read_text(encoding="utf-8"))) if path.is_file() else set()
+    path = CHECKOUT and CHECKOUT / "_toc.yml"
+    return set(re.findall(r"\bbook/(\w+)", path.read_text(encoding="utf-8"))) if path and path.is_file() else set()
 
 
 def paper_value(part: Check) -> str:

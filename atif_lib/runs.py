@@ -1,7 +1,6 @@
 """Run an experiment, tell beforehand what it costs, and find its trained network again."""
 
 import dataclasses
-import os
 import re
 import sys
 from itertools import pairwise
@@ -15,16 +14,15 @@ from tqdm import tqdm
 
 from atif_lib import data
 from atif_lib.checkpoints import save_weights
-from atif_lib.environment import CHECKOUT, peak_memory_mib
+from atif_lib.environment import peak_memory_mib
 from atif_lib.evaluation import evaluate
 from atif_lib.experiments import NetworkExperiment, find
 from atif_lib.networks import Network, cost
+from atif_lib.paths import runs_folder, weights_folders
 from atif_lib.records import PROFILES, Record, load, recording
 from atif_lib.training import train
 
-__all__ = ["WEIGHTS", "estimate", "export", "run", "run_folder", "trained"]
-
-WEIGHTS = CHECKOUT / "data" / "weights"  # of the small networks, committed
+__all__ = ["estimate", "export", "run", "run_folder", "trained"]
 
 
 def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = False, validation: bool = False) -> Record:
@@ -64,9 +62,8 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
 
 
 def run_folder(name: str, profile: str, seed: int, validation: bool = False) -> Path:
-    """Return the folder of a network's checkpoint, metrics.csv and weights, below $ATIF_RUNS or _build/runs."""
-    runs = Path(os.environ.get("ATIF_RUNS") or CHECKOUT / "_build" / "runs")
-    return runs / f"{name}-{profile}-s{seed}{'-validation' if validation else ''}"
+    """Return the folder of a network's checkpoint, metrics.csv and weights, below `paths.runs_folder`."""
+    return runs_folder() / f"{name}-{profile}-s{seed}{'-validation' if validation else ''}"
 
 
 def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str, str]:
@@ -117,7 +114,8 @@ def trained(run_id: str) -> tuple[Network, data.Examples]:
     experiment, profile = _at(parts[1], parts[2])
     if not isinstance(experiment, NetworkExperiment):
         raise ValueError(f"{parts[1]} trains no network")
-    tried = [run_folder(parts[1], profile, int(parts[3])) / "weights.safetensors", WEIGHTS / f"{run_id}.safetensors"]
+    tried = [run_folder(parts[1], profile, int(parts[3])) / "weights.safetensors"]
+    tried += [folder / f"{run_id}.safetensors" for folder in weights_folders()]
     path = next((path for path in tried if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{run_id}: no weights at {' or '.join(map(str, tried))}; `train` makes them")

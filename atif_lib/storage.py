@@ -19,6 +19,8 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
+from atif_lib.paths import data_folder
+
 LOCK_SECONDS = 3600
 
 Source = Callable[[Path], Iterator[np.ndarray]]  # takes a work folder, yields the file's parts in order
@@ -76,11 +78,8 @@ class Dataset(NamedTuple):
 
 
 def data_root() -> Path:
-    """Return the folder of fetched data: $ATIF_DATA, else data/cache of the checkout we run from, else a user cache."""
-    checkout = Path(__file__).resolve().parents[1]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "atif_lib")
-    default = checkout / "data" / "cache" if (checkout / "pyproject.toml").is_file() else cache
-    return Path(os.environ.get("ATIF_DATA") or default).expanduser().absolute()
+    """Return the folder of fetched data, see `paths`."""
+    return data_folder()
 
 
 def read(name: str, data: Dataset, validation: bool = False) -> Examples:

@@ -27,16 +27,23 @@ from ci.notebooks import FIGURE
 from ci.project import Project, Repository
 
 PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "atif_lib", "data")
-NOT_PACKAGED = shutil.ignore_patterns("__pycache__", "cache")
+NOT_PACKAGED = shutil.ignore_patterns("__pycache__", "cache", "*-smoke-s*.json")
 CAPTION = re.compile(r"\*\*Figure \d+\.\d+\.\*\* \S")
 
 
-def snapshot(root: Path, folder: Path) -> str:
-    """Commit what the package is made from, as it is now, to a repository of its own; return its address."""
+def copy_packaged(root: Path, folder: Path) -> None:
+    """Copy what the package is made from, as it is now, into a new folder."""
     folder.mkdir(parents=True)
     for name in PACKAGED:
-        copy = shutil.copy if (root / name).is_file() else shutil.copytree
-        copy(root / name, folder / name, **({} if copy is shutil.copy else {"ignore": NOT_PACKAGED}))
+        if (root / name).is_dir():
+            shutil.copytree(root / name, folder / name, ignore=NOT_PACKAGED)
+        else:
+            shutil.copy(root / name, folder / name)
+
+
+def snapshot(root: Path, folder: Path) -> str:
+    """Commit what the package is made from to a repository of its own; return its address."""
+    copy_packaged(root, folder)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "snapshot"]):
         subprocess.run([*git, *command], cwd=folder, check=True)

@@ -67,7 +67,7 @@ def test_the_weights_give_the_record_s_numbers_again(finished):
 
 def test_committed_weights_serve_where_nothing_was_run(finished, folders, monkeypatch):
     record, folder = finished
-    monkeypatch.setattr(runs, "WEIGHTS", folder)
+    monkeypatch.setattr(runs, "weights_folders", lambda: (folder,))
     weights = folder / "runs" / record.run_id / "weights.safetensors"
     (folder / f"{record.run_id}.safetensors").write_bytes(weights.read_bytes())
     network, examples = runs.trained(record.run_id)
@@ -84,7 +84,7 @@ def test_exported_weights_are_half_as_large_and_as_good(finished, folders, monke
     assert before == record.result["test_accuracy"]
     assert after == pytest.approx(before, abs=5)  # of 64 pictures
     monkeypatch.setenv("ATIF_RUNS", str(folders[1]))
-    monkeypatch.setattr(runs, "WEIGHTS", out)
+    monkeypatch.setattr(runs, "weights_folders", lambda: (out,))
     assert evaluate(*runs.trained(record.run_id))["test_accuracy"] == after
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,18 +84,3 @@ def test_where_no_source_works_each_reason_is_told(computed):
 def test_installed_data_is_fetched_when_it_is_read(computed):
     entry, _ = computed
     assert storage.read("made", entry._replace(installed=True)).source == "second"
-
-
-def test_data_root(tmp_path, monkeypatch):
-    monkeypatch.setenv("ATIF_DATA", str(tmp_path / "mine"))
-    assert storage.data_root() == tmp_path / "mine"
-    monkeypatch.setenv("ATIF_DATA", "~/mine")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert storage.data_root() == tmp_path / "mine"
-    monkeypatch.setenv("ATIF_DATA", "")
-    assert storage.data_root() == Path(__file__).resolve().parents[1] / "data" / "cache"
-    monkeypatch.setattr(storage, "__file__", str(tmp_path / "site-packages" / "atif_lib" / "storage.py"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert storage.data_root() == tmp_path / "xdg" / "atif_lib"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert storage.data_root() == tmp_path / ".cache" / "atif_lib"

@@ -1,0 +1,82 @@
+"""Where things live, in a checkout and for an installed package, and the variables that name another place.
+
+=================  ================  ==================  =====================================================
+what               variable          in a checkout       installed
+=================  ================  ==================  =====================================================
+run records        ``ATIF_RESULTS``  ``data/results``    ``atif/results`` of the working folder; those that
+                                                         come with the package are read too
+networks' runs     ``ATIF_RUNS``     ``_build/runs``     ``atif/runs`` of the working folder
+exported weights                     ``data/weights``    ``atif/weights`` of the working folder; those that
+                                                         come with the package are read too
+figures            ``ATIF_FIGURES``  ``_build/figures``  ``atif/figures`` of the working folder
+data sets          ``ATIF_DATA``     ``data/cache``      ``$XDG_CACHE_HOME/atif_lib``, ``~/.cache/atif_lib``
+=================  ================  ==================  =====================================================
+
+Nothing is ever written into an installed package.
+"""
+
+import os
+from pathlib import Path
+
+__all__ = [
+    "CHECKOUT",
+    "SHIPPED",
+    "data_folder",
+    "figures_folder",
+    "results_folder",
+    "results_folders",
+    "runs_folder",
+    "weights_folder",
+    "weights_folders",
+]
+
+_PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "data" / "manifest.yml").is_file() else None
+"""The checkout that this package lies in; None for an installed one."""
+
+SHIPPED = CHECKOUT / "data" if CHECKOUT else _PACKAGE / "shipped"
+"""The manifest, the committed records and the small weights; pyproject.toml maps ``data`` into the package."""
+
+
+def results_folder() -> Path:
+    """Return the folder that records are written to."""
+    return _folder("ATIF_RESULTS", "data/results", "results")
+
+
+def results_folders() -> tuple[Path, ...]:
+    """Return the folders that records are read from; of two records of one name the later counts."""
+    own = results_folder()
+    return (own,) if os.environ.get("ATIF_RESULTS") else tuple(dict.fromkeys((SHIPPED / "results", own)))
+
+
+def runs_folder() -> Path:
+    """Return the folder of checkpoints, metrics and weights, a folder a run."""
+    return _folder("ATIF_RUNS", "_build/runs", "runs")
+
+
+def weights_folder() -> Path:
+    """Return the folder that weights are exported to."""
+    return _folder(None, "data/weights", "weights")
+
+
+def weights_folders() -> tuple[Path, ...]:
+    """Return the folders in which exported weights are looked for, the first one first."""
+    return tuple(dict.fromkeys((weights_folder(), SHIPPED / "weights")))
+
+
+def figures_folder() -> Path:
+    """Return the folder that figures and their data are written to."""
+    return _folder("ATIF_FIGURES", "_build/figures", "figures")
+
+
+def data_folder() -> Path:
+    """Return the folder of fetched data sets, which all projects of a user share where there is no checkout."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return _folder("ATIF_DATA", "data/cache", Path(cache).expanduser().absolute() / "atif_lib")
+
+
+def _folder(variable: str | None, inside: str, outside: str | Path) -> Path:
+    """Return the folder that a variable names, else the one in the checkout, else the one below the working folder."""
+    if named := variable and os.environ.get(variable):
+        return Path(named).expanduser().absolute()
+    return CHECKOUT / inside if CHECKOUT else Path.cwd() / "atif" / outside
