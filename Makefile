@@ -45,8 +45,9 @@ site: $(STAMP)  ## build the site from the executed chapters
 	$(RUN) -m ci.build_book $(if $(DRAFT),--draft)
 	$(RUN) -m ci.make_colab
 
-check: $(STAMP)  ## check the built site: links, alt texts, nothing from the network
+check: $(STAMP)  ## check the built site: links, alt texts, nothing from the network; manifest and records agree
 	$(RUN) -m ci.check_book
+	$(RUN) -m atif_lib report --check
 
 notebooks: $(STAMP)  ## run the notebooks as a reader on Colab does, without the checkout
 	$(RUN) -m ci.run_notebooks --jobs $(JOBS)

@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors that a user can mend are one line on standard error and exit status 2."""
     options = _parser().parse_args(arguments)
     try:
+        paths.make_absolute()
         return options.command(options) or 0
     except (ValueError, RuntimeError, OSError, FloatingPointError) as error:
         print(f"atif_lib: {error}", file=sys.stderr)

@@ -12,7 +12,8 @@ figures            ``ATIF_FIGURES``  ``_build/figures``  ``atif/figures`` of the
 data sets          ``ATIF_DATA``     ``data/cache``      ``$XDG_CACHE_HOME/atif_lib``, ``~/.cache/atif_lib``
 =================  ================  ==================  =====================================================
 
-Nothing is ever written into an installed package.
+Nothing is ever written into an installed package. In a variable ``~`` is the home folder, and an empty one counts as
+none.
 """
 
 import os
@@ -23,6 +24,7 @@ __all__ = [
     "SHIPPED",
     "data_folder",
     "figures_folder",
+    "make_absolute",
     "results_folder",
     "results_folders",
     "runs_folder",
@@ -38,15 +40,31 @@ SHIPPED = CHECKOUT / "data" if CHECKOUT else _PACKAGE / "shipped"
 """The manifest, the committed records and the small weights; pyproject.toml maps ``data`` into the package."""
 
 
+def make_absolute() -> None:
+    """Make the variables' folders absolute, for processes started elsewhere, as the chapters are."""
+    for variable in ("ATIF_DATA", "ATIF_FIGURES", "ATIF_RESULTS", "ATIF_RUNS"):
+        if os.environ.get(variable):
+            os.environ[variable] = str(_named(variable))
+
+
 def results_folder() -> Path:
     """Return the folder that records are written to."""
     return _folder("ATIF_RESULTS", "data/results", "results")
 
 
 def results_folders() -> tuple[Path, ...]:
-    """Return the folders that records are read from; of two records of one name the later counts."""
+    """Return the folders that records are read from; of two records of one name the later counts.
+
+    Raises:
+        FileNotFoundError: ``ATIF_RESULTS`` names no folder: a wrong name is not a folder without records.
+    """
     own = results_folder()
-    return (own,) if os.environ.get("ATIF_RESULTS") else tuple(dict.fromkeys((SHIPPED / "results", own)))
+    if not os.environ.get("ATIF_RESULTS"):
+        return tuple(dict.fromkeys((SHIPPED / "results", own)))
+    if not own.is_dir():
+        named = os.environ["ATIF_RESULTS"]
+        raise FileNotFoundError(f"ATIF_RESULTS={named}: {own} is no folder; allowed: one with records")
+    return (own,)
 
 
 def runs_folder() -> Path:
@@ -77,6 +95,10 @@ def data_folder() -> Path:
 
 def _folder(variable: str | None, inside: str, outside: str | Path) -> Path:
     """Return the folder that a variable names, else the one in the checkout, else the one below the working folder."""
-    if named := variable and os.environ.get(variable):
-        return Path(named).expanduser().absolute()
+    if variable and os.environ.get(variable):
+        return _named(variable)
     return CHECKOUT / inside if CHECKOUT else Path.cwd() / "atif" / outside
+
+
+def _named(variable: str) -> Path:
+    return Path(os.environ[variable]).expanduser().absolute()

@@ -204,6 +204,9 @@ def load_all(folder: Path | str | None = None) -> list[Record]:
 
     Args:
         folder: the only one to read from, by default those of `paths.results_folders`.
+
+    Raises:
+        FileNotFoundError: ``ATIF_RESULTS`` names no folder.
     """
     folders = [Path(folder)] if folder else paths.results_folders()
     found = {path.name: path for place in folders for path in place.glob("*.json")}

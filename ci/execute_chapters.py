@@ -22,6 +22,7 @@ from typing import Any
 import nbformat
 from tqdm import tqdm
 
+from atif_lib import paths
 from ci.notebooks import clean, read_chapter, title
 from ci.project import Project
 
@@ -52,7 +53,7 @@ def shared_key(project: Project, profile: str) -> str:
 
 def data_state(root: Path) -> list[str]:
     """List the data sets that are here: where one is missing the chapters fall back to a stand-in."""
-    folder = Path(os.environ.get("ATIF_DATA") or root / "data" / "cache").expanduser()
+    folder = paths.data_folder() if os.environ.get("ATIF_DATA") else root / "data" / "cache"
     return sorted(f"{path.name} {path.stat().st_size}" for path in folder.glob("*.bin") if path.stem not in MADE_HERE)
 
 
@@ -187,6 +188,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=Path.cwd())
     arguments = parser.parse_args()
     project = Project(arguments.root.absolute())
+    paths.make_absolute()  # a chapter runs in the folder of its source
     project.figures.mkdir(parents=True, exist_ok=True)
     errors = execute(project, arguments.profile, arguments.jobs)
     for name, error in errors.items():

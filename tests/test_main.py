@@ -156,7 +156,8 @@ def test_misspelt_commands_are_explained(arguments, capsys):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_tables_have_the_paper_s_values(run, number):
+def test_tables_have_the_paper_s_values(run, number, folders):
+    folders[0].mkdir()
     status, output, _ = run("table", str(number))
     assert status == 0
     paper = {1: ("95.6", "71.42", "0.191"), 2: ("94.46", "94.31", "0.12"), 3: ("89.68", "0.113", "0.592")}[number]

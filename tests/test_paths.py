@@ -1,5 +1,8 @@
-"""Where things live, with a checkout and without one."""
+"""Where data, records, runs and figures lie: the variables that name a folder, and the folders without them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,67 +10,107 @@ import pytest
 from atif_lib import paths, records
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {
-    "ATIF_RESULTS": (paths.results_folder, "data/results", "results"),
-    "ATIF_RUNS": (paths.runs_folder, "_build/runs", "runs"),
-    "ATIF_FIGURES": (paths.figures_folder, "_build/figures", "figures"),
-    "ATIF_DATA": (paths.data_folder, "data/cache", None),
+FOLDERS = {  # the variable, and the folder without it
+    paths.data_folder: ("ATIF_DATA", ROOT / "data" / "cache"),
+    paths.figures_folder: ("ATIF_FIGURES", ROOT / "_build" / "figures"),
+    paths.results_folder: ("ATIF_RESULTS", ROOT / "data" / "results"),
+    paths.runs_folder: ("ATIF_RUNS", ROOT / "_build" / "runs"),
 }
 
 
-@pytest.fixture
-def installed(tmp_path, monkeypatch):
-    """No checkout and no variables; return the working folder and the folder of what comes with the package."""
-    for name in FOLDERS:
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(paths, "CHECKOUT", None)
-    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "package" / "shipped")
-    return tmp_path / "work", tmp_path / "package" / "shipped"
+@pytest.fixture(params=FOLDERS.items(), ids=[variable for variable, _ in FOLDERS.values()])
+def place(request):
+    """A function of `paths`, its variable and its folder without it."""
+    function, (variable, default) = request.param
+    return function, variable, default
 
 
-@pytest.mark.parametrize("variable", FOLDERS)
-def test_a_variable_names_the_folder_and_a_tilde_is_the_home_folder(tmp_path, monkeypatch, variable):
-    folder, inside, _ = FOLDERS[variable]
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # home on Windows
-    for value in (str(tmp_path / "mine"), "~/mine"):
-        monkeypatch.setenv(variable, value)
-        assert folder() == tmp_path / "mine"
+def test_the_folder_of_the_checkout_serves_where_the_variable_is_unset_or_empty(place, monkeypatch):
+    function, variable, default = place
+    monkeypatch.delenv(variable, raising=False)
+    assert function() == default
     monkeypatch.setenv(variable, "")
-    assert folder() == ROOT / inside
+    assert function() == default
 
 
-def test_a_checkout_has_one_folder_of_records_and_one_of_weights(monkeypatch):
-    monkeypatch.delenv("ATIF_RESULTS", raising=False)
-    assert paths.results_folders() == (ROOT / "data" / "results",)
-    assert paths.weights_folders() == (ROOT / "data" / "weights",)
+def test_home_and_relative_folders_are_absolute(place, tmp_path, monkeypatch):
+    function, variable, _ = place
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "~/mine")
+    assert function() == tmp_path / "home" / "mine"
+    monkeypatch.setenv(variable, "mine")
+    assert function() == tmp_path / "mine"
 
 
-def test_without_a_checkout_all_is_written_below_the_working_folder(installed, tmp_path, monkeypatch):
-    work, shipped = installed
-    for folder, _, outside in FOLDERS.values():
-        if outside:
-            assert folder() == work / "atif" / outside
-    assert paths.weights_folders() == (work / "atif" / "weights", shipped / "weights")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert paths.data_folder() == tmp_path / "cache" / "atif_lib"
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
+def test_made_absolute_once_they_stay_the_same_in_another_folder(place, tmp_path, monkeypatch):
+    function, variable, _ = place
+    monkeypatch.setenv(variable, "mine")
+    monkeypatch.chdir(tmp_path)
+    paths.make_absolute()
+    monkeypatch.chdir(ROOT)
+    assert function() == tmp_path / "mine"
+    assert os.environ[variable] == str(tmp_path / "mine")
+
+
+def test_what_is_unset_stays_unset(monkeypatch):
+    for variable, _ in FOLDERS.values():
+        monkeypatch.delenv(variable, raising=False)
+    paths.make_absolute()
+    assert not {variable for variable, _ in FOLDERS.values()} & set(os.environ)
+
+
+@pytest.mark.parametrize("command", [["report"], ["report", "--check"], ["table", "1"]])
+def test_a_mistyped_results_folder_is_an_error(command, tmp_path):
+    environment = os.environ | {"ATIF_RESULTS": str(tmp_path / "resluts"), "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-m", "atif_lib", *command], env=environment, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("atif_lib: ATIF_RESULTS=")
+    assert "resluts is no folder; allowed: one with records" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_chapter_finds_the_data_that_a_relative_variable_names(tmp_path, monkeypatch):
+    """`make data` runs in the checkout's folder, a chapter in the folder of its source."""
+    from ci import execute_chapters
+
+    monkeypatch.setenv("ATIF_DATA", "mydata")
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    monkeypatch.setattr(execute_chapters, "execute", lambda *_: seen.append(os.environ["ATIF_DATA"]) or {})
+    monkeypatch.setattr(sys, "argv", ["execute_chapters"])
+    assert execute_chapters.main() == 0
+    assert seen == [str(tmp_path / "mydata")]
+
+
+def test_without_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CHECKOUT", None)
+    monkeypatch.chdir(tmp_path)
+    for variable, _ in FOLDERS.values():
+        monkeypatch.delenv(variable, raising=False)
+    assert paths.results_folder() == tmp_path / "atif" / "results"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert paths.data_folder() == tmp_path / "xdg" / "atif_lib"
+    monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert paths.data_folder() == tmp_path / ".cache" / "atif_lib"
 
 
-def test_without_a_checkout_own_records_stand_beside_those_of_the_package(installed):
-    _, shipped = installed
+def test_without_a_checkout_own_records_stand_beside_those_of_the_package(tmp_path, monkeypatch):
+    shipped = tmp_path / "package" / "shipped"
+    (shipped / "results").mkdir(parents=True)
     for name in ("toy-fixed-laptop-s0.json", "toy-laplace-laptop-s0.json"):
-        (shipped / "results").mkdir(parents=True, exist_ok=True)
         (shipped / "results" / name).write_bytes((ROOT / "data" / "results" / name).read_bytes())
+    monkeypatch.setattr(paths, "CHECKOUT", None)
+    monkeypatch.setattr(paths, "SHIPPED", shipped)
+    monkeypatch.delenv("ATIF_RESULTS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert paths.weights_folders() == (tmp_path / "atif" / "weights", shipped / "weights")
     assert [r.run_id for r in records.load_all()] == ["toy-fixed-laptop-s0", "toy-laplace-laptop-s0"]
     with records.recording("toy-fixed", "laptop", 0, {"mine": True}) as draft:
         pass
-    assert draft.path.parent == paths.results_folder()
+    assert draft.path.parent == tmp_path / "atif" / "results"
     mine, other = records.load_all()
     assert (mine.run_id, mine.config, other.run_id) == ("toy-fixed-laptop-s0", {"mine": True}, "toy-laplace-laptop-s0")
-    assert len(records.load_all(shipped / "results")) == 2

@@ -134,9 +134,11 @@ def test_runs_are_those_of_one_experiment_by_seed_and_not_of_its_namesakes(tmp_p
         records.runs("toy-fixed", "huge", tmp_path)
 
 
-def test_an_absent_folder_has_no_records_and_the_variable_names_the_folder(tmp_path, monkeypatch):
+def test_the_variable_names_the_folder_and_a_wrong_name_is_not_a_folder_without_records(tmp_path, monkeypatch):
     monkeypatch.setenv("ATIF_RESULTS", str(tmp_path / "elsewhere"))
-    assert records.load_all() == []
+    for read in (records.load_all, lambda: records.runs("toy-fixed")):
+        with pytest.raises(FileNotFoundError, match=r"ATIF_RESULTS=.*elsewhere: .* is no folder; allowed: one with"):
+            read()
     assert records.save(make()).parent == tmp_path / "elsewhere"
     monkeypatch.delenv("ATIF_RESULTS")
     assert records.results_folder() == records.RESULTS
