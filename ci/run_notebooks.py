@@ -1,7 +1,8 @@
 """Run the notebooks as a reader on Colab does: `python -m ci.run_notebooks`.
 
 They run in an empty folder, with the library that their first cell installs. Nothing of the checkout is in reach but
-the packages of its environment and, so that it is not fetched again, CIFAR-10.
+the packages of its environment and, so that it is not fetched again, CIFAR-10. Those that fetch it run a second time
+without it and without a network.
 """
 
 import argparse
@@ -76,22 +77,24 @@ def files(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path, offline: bool = False) -> dict[str, str]:
     """Return the variables of a reader's process: none of ours, caches and settings below `folder`."""
     ours = ("ATIF", "JUPYTER", "MPL", "PYTHON", "VIRTUAL_ENV", "XDG")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    own = {"XDG_CACHE_HOME": "cache", "JUPYTER_DATA_DIR": "jupyter", "IPYTHONDIR": "ipython"}
+    own = {"XDG_CACHE_HOME": "offline" if offline else "cache", "JUPYTER_DATA_DIR": "jupyter", "IPYTHONDIR": "ipython"}
     kept |= {name: str(folder / place) for name, place in own.items()}
+    if offline:
+        kept |= dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     return kept | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 
 
-def run_notebook(python: Path, notebook: Path, folder: Path) -> tuple[float, list[str]]:
+def run_notebook(python: Path, notebook: Path, folder: Path, offline: bool) -> tuple[float, list[str]]:
     """Execute a notebook in `folder`; return the seconds, and what is wrong with it."""
-    made = notebook.with_suffix(".run.ipynb")
+    made = notebook.with_suffix(f".{'offline' if offline else 'run'}.ipynb")
     command = [python, "-m", "papermill", notebook, made, "--no-progress-bar", "--kernel", "python3"]
     begun = time.perf_counter()
     done = subprocess.run(
-        command, cwd=folder, env=environment(folder.parent), capture_output=True, text=True, check=False
+        command, cwd=folder, env=environment(folder.parent, offline), capture_output=True, text=True, check=False
     )
     seconds = time.perf_counter() - begun
     if done.returncode:
@@ -124,18 +127,20 @@ def run(project: Project, folder: Path, jobs: int) -> dict[str, list[str]]:
     subprocess.run([python, "-c", first_cell], cwd=work, env=environment(folder), check=True)
     shutil.rmtree(folder / "source")
     installed = files(site_packages(python))
+    tasks = [(notebook, False) for notebook in notebooks]
+    tasks += [(notebook, True) for notebook in notebooks if "data.fetch(" in notebook.read_text(encoding="utf-8")]
     with ThreadPoolExecutor(jobs) as pool:
-        wrong = list(pool.map(lambda notebook: run_and_tell(python, notebook, work), notebooks))
-    found = {notebook.stem: faults for notebook, faults in zip(notebooks, wrong, strict=True)}
+        found = dict(pool.map(lambda task: run_and_tell(python, task[0], work, task[1]), tasks))
     found["site-packages"] = [f"a notebook wrote {path}" for path in files(site_packages(python)) - installed]
     return found
 
 
-def run_and_tell(python: Path, notebook: Path, folder: Path) -> list[str]:
-    """Execute a notebook and print how it went."""
-    seconds, wrong = run_notebook(python, notebook, folder)
-    print(f"{notebook.stem:26} {seconds:5.1f} s  {f'{len(wrong)} faults' if wrong else 'ran'}", flush=True)
-    return wrong
+def run_and_tell(python: Path, notebook: Path, folder: Path, offline: bool) -> tuple[str, list[str]]:
+    """Execute a notebook and print how it went; return its name and what is wrong with it."""
+    name = f"{notebook.stem}{', offline' * offline}"
+    seconds, wrong = run_notebook(python, notebook, folder, offline)
+    print(f"{name:34} {seconds:5.1f} s  {f'{len(wrong)} faults' if wrong else 'ran'}", flush=True)
+    return name, wrong
 
 
 def lend_images(source: Path, target: Path) -> None:
