@@ -37,7 +37,8 @@ class Progress:
     def close_epoch(self, fabric: Fabric, metrics: dict[str, Any]) -> None:
         """Add an epoch to the history."""
         loss = fabric.all_reduce(torch.stack(self.losses).mean()).item()
-        self.history.append({"epoch": len(self.history) + 1, "seconds": self.elapsed(), "train_loss": loss} | metrics)
+        done = self.history[-1]["epoch"] if self.history else 0
+        self.history.append({"epoch": done + 1, "seconds": self.elapsed(), "train_loss": loss} | metrics)
         self.losses.clear()
 
 

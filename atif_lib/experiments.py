@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 
 from atif_lib import data
 from atif_lib.checkpoints import save_weights
-from atif_lib.initialisation import start_from_data
+from atif_lib.initialisation import start_from_data, start_from_network
 from atif_lib.networks import ACTIVATIONS, NETWORKS, WITHOUT_TIME, Network, cost, neurons
 from atif_lib.neuron_experiments import ExactExperiment, NeuronExperiment
 from atif_lib.records import Draft
 from atif_lib.soft_reset import SoftResetNode
 from atif_lib.speed import SpeedExperiment
+from atif_lib.storage import file_sha256
 from atif_lib.training import Batches, Recipe, train
 
 __all__ = ["EXPERIMENTS", "NetworkExperiment", "NeuronExperiment", "find"]
@@ -76,14 +77,17 @@ class NetworkExperiment:
         begun, examples = time.perf_counter(), self.examples()
         torch.manual_seed(seed)
         network = self.build(examples)
+        batches = Batches(examples, self.recipe, seed)
         if start:
-            network.load_state_dict(load_file(start))
+            start_from_network(network, load_file(start), batches.draw(0, 0)[0])
+            draft.result["start_sha256"] = file_sha256(start)
         if self.data_start:
-            start_from_data(network, Batches(examples, self.recipe, seed).draw(0, 0)[0])
+            start_from_data(network, batches.draw(0, 0)[0])
         first = _thresholds(network)
         draft.data_sha256 = examples.sha256
-        draft.epochs = list(train(network, examples, self.recipe, seed=seed, folder=folder, resume=resume))
-        draft.result = draft.epochs[-1] | cost(network, examples.test_inputs.shape[1:])._asdict()
+        options = {"seed": seed, "folder": folder, "resume": resume, "started": start is not None}
+        draft.epochs = list(train(network, examples, self.recipe, **options))
+        draft.result |= draft.epochs[-1] | cost(network, examples.test_inputs.shape[1:])._asdict()
         draft.result |= {
             "source": examples.source,
             "thresholds_at_start": first,
@@ -92,6 +96,7 @@ class NetworkExperiment:
         }
         draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
         save_weights(network, folder / "weights.safetensors")
+        draft.result["weights_sha256"] = file_sha256(folder / "weights.safetensors")
 
 
 def _thresholds(network: Network) -> dict[str, list]:
@@ -135,6 +140,18 @@ FAST = Recipe(
     compile=True,
 )
 FAST_SPEECH = dataclasses.replace(FAST, epochs=30, augment=("shift", "mask"))
+# Three stages for a processor: a ReLU network, its quantized twin, and that as spikes. Each starts from the one before.
+STAGED = Recipe(
+    epochs=20,
+    batch_size=128,
+    augment=("crop", "flip", "cutout"),
+    label_smoothing=0.1,
+    precision="bf16-mixed",
+    channels_last=True,
+    compile=True,
+)
+STAGED_QUANTIZED = dataclasses.replace(STAGED, epochs=6, lr=0.02, threshold_lr=0.002)
+STAGED_SPIKING = dataclasses.replace(STAGED, epochs=2, lr=0.01, threshold_lr=0.001)
 SMALL = Recipe(epochs=3, compile=True)
 SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"), precision="bf16-mixed")
 
@@ -183,7 +200,36 @@ def _network_experiments() -> dict[str, NetworkExperiment]:
     for join in ("add", "iand"):
         name, base = f"cifar10-resnet8-{join}-atif-u", found["cifar10-resnet8-atif-u"]
         found[name] = dataclasses.replace(base, network=f"resnet8-{join}", summary=f"{base.summary}, SEW {join}")
-    return found
+    return found | _staged(found)
+
+
+# The stages of each row: what it starts from.
+STAGES = {
+    "relu": None,
+    "quantized-fixed": "relu",
+    "quantized": "relu",
+    "if": "quantized-fixed",
+    "atif-u": "quantized",
+    "atif-nu": "quantized",
+}
+
+
+def _staged(found: dict[str, NetworkExperiment]) -> dict[str, NetworkExperiment]:
+    """Return the three stages of every network, which Tables 1 to 3 can be made by without a GPU."""
+    staged = {}
+    for dataset, network in LARGE:
+        for activation, start in STAGES.items():
+            base = found[f"{dataset}-{network}-{activation}"]
+            recipe = STAGED if start is None else STAGED_QUANTIZED if start == "relu" else STAGED_SPIKING
+            if dataset.startswith("gsc"):
+                recipe = dataclasses.replace(recipe, augment=("shift", "mask"))
+            staged[f"{dataset}-{network}-{activation}-staged"] = dataclasses.replace(
+                base,
+                recipe=recipe,
+                start=start and f"{dataset}-{network}-{start}-staged",
+                summary=f"{base.summary}, in stages",
+            )
+    return staged
 
 
 LITERAL = {"surrogate": "absolute", "slope": 1.0}

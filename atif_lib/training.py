@@ -21,10 +21,13 @@ from atif_lib import augment, data
 from atif_lib.checkpoints import Checkpoint, Progress, stop_requests
 from atif_lib.evaluation import evaluate
 from atif_lib.execution import any_process, compile_neurons, save_memory, sync_norms
+from atif_lib.initialisation import estimate_norms
 from atif_lib.networks import Network
 from atif_lib.quantized import QuantizedReLU
 
 __all__ = ["Recipe", "schedule", "train"]
+
+NORM_BATCHES = 50  # from which the norms of a network with other weights are estimated
 
 Schedule = Literal["cosine", "step"]
 
@@ -77,6 +80,7 @@ def train(
     seed: int = 0,
     folder: Path | None = None,
     resume: bool = False,
+    started: bool = False,
     save_seconds: float = 60.0,
 ) -> Iterator[dict[str, Any]]:
     """Train a network and report after each epoch.
@@ -92,6 +96,8 @@ def train(
         seed: of the order of the examples and of the augmentation.
         folder: where checkpoint and metrics.csv are kept; None keeps nothing.
         resume: go on from the checkpoint in ``folder``, if there is one, and report its epochs again first.
+        started: the weights come from another network: estimate the norms anew and test before the first update, as
+            epoch 0.
         save_seconds: time between two checkpoints; one is also written at the end of an epoch and on Ctrl-C.
 
     Yields:
@@ -119,6 +125,16 @@ def train(
     yield from progress.history
     if recipe.compile:
         compile_neurons(network)
+
+    def test() -> dict[str, Any]:
+        with fabric.autocast():
+            return evaluate(network, batches.examples, normalize=batches.normalize)
+
+    if started and not progress.history and not scheduler.last_epoch:
+        with fabric.autocast():
+            estimate_norms(network, (batches.draw(0, step)[0] for step in range(min(steps, NORM_BATCHES))))
+        progress.history.append({"epoch": 0, "seconds": progress.elapsed(), "train_loss": None} | test())
+        yield progress.history[-1]
     if recipe.save_memory:
         save_memory(network)
     model, optimizer = fabric.setup(network, optimizer)
@@ -146,7 +162,7 @@ def train(
             bar.set_description(f"epoch {epoch + 1} of {recipe.epochs}", refresh=False)
             progress.losses.append(loss.detach())
             if complete := within + 1 == steps:
-                progress.close_epoch(fabric, evaluate(network, batches.examples, normalize=batches.normalize))
+                progress.close_epoch(fabric, test())
                 bar.set_postfix(accuracy=progress.history[-1]["test_accuracy"])
             stop = any_process(fabric, bool(stopped))
             if fabric.is_global_zero and (complete or stop or checkpoint.age() > save_seconds):
