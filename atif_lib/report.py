@@ -13,13 +13,14 @@ from statistics import mean, stdev
 import pandas as pd
 
 from atif_lib import records, report_page
-from atif_lib.manifest import MANIFEST, VERDICTS, Check, Entry, Manifest, Source, load
+from atif_lib.manifest import MANIFEST, NEED_NOTE, Check, Entry, Manifest, Measured, Source, load
 from atif_lib.records import Record, RecordError
-from atif_lib.report_page import our_value, paper_value
+from atif_lib.report_page import counts, interval, our_value, paper_value, tally
 
 __all__ = [
     "ABLATION",
     "check",
+    "compare",
     "difference",
     "figure_chapters",
     "paper_table",
@@ -55,9 +56,9 @@ def check(manifest: Manifest | None = None, runs: Sequence[Record] | None = None
         except RecordError as error:
             found.append(f"{entry.id}: {error}")
             continue
-        if entry.verdict != expected and not (entry.judged and expected != "not run"):
+        if entry.verdict != expected:
             found.append(f"{entry.id}: the verdict is {entry.verdict!r}, the records say {expected!r}")
-        if entry.verdict in ("partly", "not") and not entry.note:
+        if entry.verdict in NEED_NOTE and not entry.note:
             found.append(f"{entry.id}: the verdict {entry.verdict!r} needs a note that says why")
     return found
 
@@ -84,8 +85,7 @@ def report_text(manifest: Manifest | None = None, runs: Sequence[Record] | None 
         for part in entry.checks:
             text = f"{part.text} " if len(entry.checks) > 1 else ""
             lines.append(f"{'':12}{text}paper {paper_value(part)}, ours {our_value(part, runs)}")
-    counts = ", ".join(f"{sum(e.verdict == v for e in manifest.entries)} {v}" for v in VERDICTS)
-    return "\n".join([*lines, "", f"{len(manifest.entries)} figures, table cells and claims: {counts}"])
+    return "\n".join([*lines, "", *counts(manifest)])
 
 
 def readme_table(manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> str:
@@ -96,8 +96,7 @@ def readme_table(manifest: Manifest | None = None, runs: Sequence[Record] | None
         cells = list(group)
         lines.append(_readme_row(cells[0], runs) if cells[0].kind == "figure" else _readme_cells(table, cells))
     lines += [_readme_row(e, runs) for e in manifest.entries if e.kind == "claim" and e.headline]
-    totals = [f"{sum(e.verdict == v for e in manifest.entries)} {v}" for v in VERDICTS]
-    return "\n".join([*lines, "", f"Of {len(manifest.entries)} figures, table cells and claims: {', '.join(totals)}."])
+    return "\n".join([*lines, "", *(f"* {line}." for line in counts(manifest))])
 
 
 def _place(entry: Entry) -> str:
@@ -119,9 +118,9 @@ def _readme_row(entry: Entry, runs: Sequence[Record]) -> str:
 
 
 def _readme_cells(table: str, cells: Sequence[Entry]) -> str:
-    counts = [(sum(e.verdict == v for e in cells), v) for v in VERDICTS]
-    verdicts = ", ".join(f"{n} {v}" for n, v in counts if n)
-    return f"| {table} | Accuracy and spikes of the paper's full-size networks | {len(cells)} cells | | {verdicts} |"
+    return (
+        f"| {table} | Accuracy and spikes of the paper's full-size networks | {len(cells)} cells | | {tally(cells)} |"
+    )
 
 
 def update_readme(path: Path | str, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> bool:
@@ -153,12 +152,12 @@ def _with_table(text: str, table: str, path: Path | str) -> str:
 
 
 def update_verdicts(path: Path | str = MANIFEST, runs: Sequence[Record] | None = None) -> list[str]:
-    """Write the verdicts that the records say into the manifest, judged ones kept; return the ids changed."""
+    """Write the verdicts that the records say into the manifest; return the ids changed."""
     path, runs = Path(path), records.load_all() if runs is None else runs
     text, changed = path.read_text(encoding="utf-8"), []
     for entry in load(path).all():
         expected = entry.expected(runs)
-        if expected == entry.verdict or (entry.judged and expected != "not run"):
+        if expected == entry.verdict:
             continue
         block = re.compile(rf"(?ms)^(  - id: {entry.id}\n(?:(?!^  - id: ).)*?^    verdict: )[a-z ]+$")
         text, changed = block.sub(rf"\g<1>{expected}", text, count=1), [*changed, entry.id]
@@ -217,26 +216,50 @@ def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile:
     return pd.DataFrame(table).T
 
 
-def difference(experiment: str, twin: str, metric: str = "test_accuracy", profile: str = "laptop") -> dict[str, str]:
-    """Compare a metric of two experiments, seed by seed.
+def compare(
+    experiment: str,
+    twin: str,
+    metric: str = "test_accuracy",
+    profile: str = "laptop",
+    family: Sequence[str] = (),
+) -> Measured | None:
+    """Subtract a metric of two experiments that draw at random, seed by seed; None where one was not run.
+
+    Args:
+        experiment: the one that is subtracted from.
+        twin: the one that is subtracted.
+        metric: dotted path into a record's result.
+        profile: of the records.
+        family: every experiment that is compared with this twin, where they are several: Dunnett's interval.
+    """
+    source = Source(experiment, metric, profile, Source(twin, metric, profile), family=tuple(family))
+    return source.measure(records.load_all())
+
+
+def difference(
+    experiment: str,
+    twin: str,
+    metric: str = "test_accuracy",
+    profile: str = "laptop",
+    family: Sequence[str] = (),
+) -> dict[str, str]:
+    """Write a comparison for a table of a chapter; the arguments are those of `compare`.
 
     Returns:
-        ``difference`` with its standard error, or "not run"; ``seeds``; ``verdict``: higher or lower where it exceeds
-        two standard errors (`Check.holds`), else open, and of one seed always.
+        ``difference`` with its 95 % interval, or "not run"; ``seeds``; ``verdict``: higher or lower where the interval
+        clears zero (`Check.holds`), else open, and of one seed always.
     """
-    source = Source(experiment, metric, profile, minus=Source(twin, metric, profile))
-    found = source.measure(records.load_all())
+    found = compare(experiment, twin, metric, profile, family)
     if found is None:
         return {"difference": "not run", "seeds": "", "verdict": ""}
-    higher, lower = (found.n > 1 and Check("", 0.0, "", r, 0, source).holds(found) for r in (">", "<"))
-    error = found.sd / found.n**0.5 if found.n > 1 else None
-    digits = max(2, 1 - math.floor(math.log10(error))) if error else 2  # two of the error that say something
-    error = "" if error is None else f" ± {error:.{digits}f}"
-    text = f"{found.mean:+.{digits}f}{error}".replace("-", "−")
+    higher = Check("", 0.0, "", ">", 0, None).holds(found)
+    low, high = found.interval or (0.0, 0.0)
+    # Two digits of half the interval say how well the difference is known.
+    digits = max(2, 1 - math.floor(math.log10((high - low) / 2))) if high > low else 2
     return {
-        "difference": text,
+        "difference": f"{found.mean:+.{digits}f}{interval(found, digits)}".replace("-", "−"),
         "seeds": str(found.n),
-        "verdict": "higher" if higher else "lower" if lower else "open",
+        "verdict": {True: "higher", False: "lower", None: "open"}[higher],
     }
 
 
