@@ -44,6 +44,19 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--dry-run", action="store_true", help="only a few steps, to tell what the run would cost")
     train.set_defaults(command=_train)
 
+    reproduce = commands.add_parser("reproduce", help="run all that a table of the paper needs, and print the table")
+    reproduce.add_argument("what", choices=("table", "all"), help="`table` and its numbers, or all three tables")
+    reproduce.add_argument("tables", type=int, nargs="*", metavar="NUMBER")
+    reproduce.add_argument(
+        "--dry-run", action="store_true", help="only say what is there, and what the rest would take"
+    )
+    reproduce.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
+    reproduce.add_argument("--protocol", default="staged", help="staged (the default), fast or paper: see chapter 7")
+    reproduce.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side; they share the cores")
+    reproduce.add_argument("--profile", choices=PROFILES, help="smoke tries the whole at a small size")
+    reproduce.add_argument("--snakefile", type=Path, metavar="FILE", help="write a Snakemake workflow instead")
+    reproduce.set_defaults(command=_reproduce)
+
     bench = commands.add_parser("bench", help="measure time and memory of training, against SpikingJelly and ReLU")
     bench.add_argument("--profile", choices=PROFILES, help="by default full with a GPU and laptop without one")
     bench.set_defaults(command=_bench)
@@ -103,6 +116,31 @@ def _train(options: argparse.Namespace) -> None:
         record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
         print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from atif_lib import reproduce
+    from atif_lib.checkpoints import write
+    from atif_lib.report import paper_table
+
+    if (options.what == "all") == bool(options.tables):
+        raise ValueError(f"reproduce takes `table` with numbers, or `all` without, got {options.tables or 'no number'}")
+    tables = options.tables or [1, 2, 3]
+    found = reproduce.plan(tables, options.seeds, options.protocol, options.profile)
+    if options.snakefile:
+        write(options.snakefile, lambda path: path.write_text(reproduce.snakefile(found), encoding="utf-8"))
+        print(f"{options.snakefile}: {len(found.open)} rules; run it with snakemake --snakefile {options.snakefile}")
+        return 0
+    seconds = reproduce.seconds_here(found, options.jobs)
+    print(reproduce.describe(found, seconds, options.jobs), flush=True)
+    if options.dry_run:
+        return 0
+    failed = reproduce.run(found, seconds, options.jobs)
+    for number in tables:
+        print(paper_table(number).to_string())
+    if failed:
+        print(f"atif_lib: {', '.join(failed)} failed", file=sys.stderr)
+    return int(bool(failed))
 
 
 def _be_deterministic() -> None:

@@ -85,7 +85,9 @@ class NetworkExperiment:
             start_from_data(network, batches.draw(0, 0)[0])
         first = _thresholds(network)
         draft.data_sha256 = examples.sha256
-        options = {"seed": seed, "folder": folder, "resume": resume, "started": start is not None}
+        options = {"seed": seed, "folder": folder, "resume": resume}
+        if start:
+            options |= {"started": True, "origin": {"start_sha256": draft.result["start_sha256"]}}
         draft.epochs = list(train(network, examples, self.recipe, **options))
         draft.result |= draft.epochs[-1] | cost(network, examples.test_inputs.shape[1:])._asdict()
         draft.result |= {

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -81,6 +81,7 @@ def train(
     folder: Path | None = None,
     resume: bool = False,
     started: bool = False,
+    origin: Mapping[str, Any] | None = None,
     save_seconds: float = 60.0,
 ) -> Iterator[dict[str, Any]]:
     """Train a network and report after each epoch.
@@ -98,6 +99,7 @@ def train(
         resume: go on from the checkpoint in ``folder``, if there is one, and report its epochs again first.
         started: the weights come from another network: estimate the norms anew and test before the first update, as
             epoch 0.
+        origin: what else a checkpoint must have in common with a run that goes on from it.
         save_seconds: time between two checkpoints; one is also written at the end of an epoch and on Ctrl-C.
 
     Yields:
@@ -116,11 +118,12 @@ def train(
     batches = Batches(examples.to(fabric.device), recipe, seed)
     share = slice(fabric.global_rank, None, fabric.world_size)
 
+    identity = asdict(recipe) | {"seed": seed, "data": examples.sha256, "network": repr(network)} | dict(origin or {})
     network = sync_norms(network) if fabric.world_size > 1 else network
     network.to(fabric.device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
     optimizer = torch.optim.SGD(parameter_groups(network, recipe), momentum=recipe.momentum, nesterov=recipe.nesterov)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(recipe, steps))
-    checkpoint = Checkpoint(folder, asdict(recipe) | {"seed": seed}, network, optimizer, scheduler)
+    checkpoint = Checkpoint(folder, identity, network, optimizer, scheduler)
     progress = checkpoint.load() if resume else Progress()
     yield from progress.history
     if recipe.compile:
