@@ -99,7 +99,7 @@ pd.DataFrame(rows).set_index(["network", "step", "of"])
 # three seeds tell ATIF-nu from ATIF-u. In **θ** more is decided: the learned threshold makes both networks quieter, as in
 # Table 3; ATIF-nu fires more than ATIF-u in the small ResNet, as in Table 3, and in the small VGG that is open. The
 # half-step start, worth 4 dB to a lone neuron, makes both networks busier, and is not shown to make either better;
-# [](14_better_neurons.py) comes back to it.
+# [](14_better_neurons.py) comes back to it as one of eight changes, and with another interval for that.
 #
 # Each row is a question of its own. Of twelve differences that are all zero, at least one interval would exclude zero by
 # chance about every other time.
@@ -275,8 +275,7 @@ if "ATIF-u" in networks_of_seed_0:
 #
 # In a ResNet this holds but for the last neuron of a block with an identity shortcut: spikes join there behind the
 # normalisation, and the threshold sets how much they count ([](14_better_neurons.py)). `resnet8` has one such neuron
-# of seven. The paper's text does not mention normalisation. If
-# its ResNet-18 has it, as in every library, then a part of its 4.16 points, perhaps most, measures how the fixed
+# of seven. The paper's text does not mention normalisation. If its ResNet-18 has it, as in every library, then a part of its 4.16 points, perhaps most, measures how the fixed
 # network was *trained*, not what it can do. ATIF-nu is another matter: only the common scale of its four thresholds
 # can be divided out, and their ratios are its own.
 #
