@@ -254,8 +254,8 @@ def difference(
         return {"difference": "not run", "seeds": "", "verdict": ""}
     higher = Check("", 0.0, "", ">", 0, None).holds(found)
     low, high = found.interval or (0.0, 0.0)
-    # Two digits of half the interval say how well the difference is known.
-    digits = max(2, 1 - math.floor(math.log10((high - low) / 2))) if high > low else 2
+    size = (high - low) / 2 or abs(found.mean)  # two digits of half the interval say how well the difference is known
+    digits = max(2, 1 - math.floor(math.log10(size))) if size else 2
     return {
         "difference": f"{found.mean:+.{digits}f}{interval(found, digits)}".replace("-", "−"),
         "seeds": str(found.n),

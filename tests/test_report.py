@@ -440,6 +440,8 @@ def test_a_difference_of_one_run_is_open_and_has_no_interval(results):
 def test_a_small_difference_has_the_digits_that_say_something(results):
     save_accuracies(net=[0.1105, 0.1210, 0.1301], twin=[0.11, 0.12, 0.13])
     assert report.difference("net", "twin")["difference"] == "+0.0005 [−0.0006, 0.0017]"
+    save_accuracies(first=[0.1125], second=[0.11])
+    assert report.difference("first", "second")["difference"] == "+0.0025"
 
 
 def test_many_changes_against_one_base_have_dunnett_s_interval(results):
