@@ -111,7 +111,7 @@ def _train(options: argparse.Namespace) -> None:
         for label, value in runs.estimate(options.name, options.profile).items():
             print(f"{label:20} {value}")
         return
-    folder = paths.runs_folder() if options.validation else paths.results_folder()
+    folder = paths.results_folder() / ("validation" if options.validation else "")
     for seed in options.seeds:
         record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))

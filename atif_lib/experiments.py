@@ -152,8 +152,6 @@ STAGED = Recipe(
     channels_last=True,
     compile=True,
 )
-STAGED_QUANTIZED = dataclasses.replace(STAGED, epochs=6, lr=0.02, threshold_lr=0.002)
-STAGED_SPIKING = dataclasses.replace(STAGED, epochs=2, lr=0.01, threshold_lr=0.001)
 SMALL = Recipe(epochs=3, compile=True)
 SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"), precision="bf16-mixed")
 
@@ -166,6 +164,7 @@ TITLES = {
 STAND_INS = {"cifar10": "digits", "cifar100": "digits", "gsc": "keywords", "gsc13": "keywords"}
 LARGE = (("cifar10", "vgg16"), ("cifar10", "resnet18"), ("cifar100", "vgg16"), ("cifar100", "resnet18"))
 LARGE += (("gsc", "resnet18"), ("gsc13", "resnet18"))
+SMALLER = tuple(product(("cifar10", "gsc13"), ("small", "resnet8")))
 # What each change of the neuron or its start does to atif-u, on the small networks alone.
 BETTER = {
     name: {"activation": name}
@@ -180,7 +179,7 @@ FINER = {name: {"activation": name} for name in ("quantized-8", "quantized-16")}
 def _network_experiments() -> dict[str, NetworkExperiment]:
     """Every data set with its networks and activations, in our protocol and, where there is one, in the paper's."""
     found, variants = {}, BETTER | FINER
-    for dataset, network in (*LARGE, *product(("cifar10", "gsc13"), ("small", "resnet8"))):
+    for dataset, network in (*LARGE, *SMALLER):
         size = "full" if (dataset, network) in LARGE else "laptop"
         sound = dataset.startswith("gsc")
         fast, paper = (FAST_SPEECH, PAPER_SPEECH) if sound else (FAST, PAPER)
@@ -205,32 +204,41 @@ def _network_experiments() -> dict[str, NetworkExperiment]:
     return found | _staged(found)
 
 
-# The stages of each row: what it starts from.
+# The stage of each row, and the row that it starts from.
 STAGES = {
-    "relu": None,
-    "quantized-fixed": "relu",
-    "quantized": "relu",
-    "if": "quantized-fixed",
-    "atif-u": "quantized",
-    "atif-nu": "quantized",
+    "relu": (0, None),
+    "quantized-fixed": (1, "relu"),
+    "quantized": (1, "relu"),
+    "if": (2, "quantized-fixed"),
+    "atif-u": (2, "quantized"),
+    "atif-nu": (2, "quantized"),
 }
+# Epochs and learning rates of the three stages. The small networks' take 5/6 of the time of direct training.
+STAGE_EPOCHS = {"cifar": (20, 6, 2), "gsc": (20, 6, 2), "cifar small": (4, 2, 1), "gsc small": (20, 10, 5)}
+STAGE_RATES = ({}, {"lr": 0.02, "threshold_lr": 0.002}, {"lr": 0.01, "threshold_lr": 0.001})
 
 
 def _staged(found: dict[str, NetworkExperiment]) -> dict[str, NetworkExperiment]:
-    """Return the three stages of every network, which Tables 1 to 3 can be made by without a GPU."""
+    """Return the three stages of every network, by which Tables 1 to 3 can be made without a GPU."""
     staged = {}
-    for dataset, network in LARGE:
-        for activation, start in STAGES.items():
+    for dataset, network in (*LARGE, *SMALLER):
+        sound, small = dataset.startswith("gsc"), (dataset, network) in SMALLER
+        epochs = STAGE_EPOCHS[("gsc" if sound else "cifar") + " small" * small]
+        for activation, (stage, start) in STAGES.items():
             base = found[f"{dataset}-{network}-{activation}"]
-            recipe = STAGED if start is None else STAGED_QUANTIZED if start == "relu" else STAGED_SPIKING
-            if dataset.startswith("gsc"):
-                recipe = dataclasses.replace(recipe, augment=("shift", "mask"))
+            recipe = base.recipe if small else STAGED
+            augmentations = FAST_SPEECH.augment if sound else recipe.augment
+            recipe = dataclasses.replace(recipe, epochs=epochs[stage], augment=augmentations, **STAGE_RATES[stage])
+            start = start and f"{dataset}-{network}-{start}-staged"
+            summary = f"{base.summary}, in stages"
             staged[f"{dataset}-{network}-{activation}-staged"] = dataclasses.replace(
-                base,
-                recipe=recipe,
-                start=start and f"{dataset}-{network}-{start}-staged",
-                summary=f"{base.summary}, in stages",
+                base, recipe=recipe, start=start, summary=summary
             )
+        if small:  # direct training for as many epochs as all three stages have
+            base = found[f"{dataset}-{network}-atif-u"]
+            recipe = dataclasses.replace(base.recipe, epochs=sum(epochs))
+            summary = f"{base.summary}, {sum(epochs)} epochs"
+            staged[f"{dataset}-{network}-atif-u-long"] = dataclasses.replace(base, recipe=recipe, summary=summary)
     return staged
 
 

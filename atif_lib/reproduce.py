@@ -286,7 +286,7 @@ class _Children:
             process.send_signal(signal.SIGINT)
 
     def run(self, job: Job) -> int:
-        """Train in a process of its own, away from the terminal's Ctrl-C; what it prints goes to a log in its folder."""
+        """Train in a process of its own, away from the terminal's Ctrl-C; its output goes to a log in its folder."""
         job.folder.mkdir(parents=True, exist_ok=True)
         with (job.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(

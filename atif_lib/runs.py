@@ -23,7 +23,7 @@ from atif_lib.environment import git_state, peak_memory_mib
 from atif_lib.evaluation import evaluate
 from atif_lib.experiments import NetworkExperiment, find
 from atif_lib.networks import Network, cost
-from atif_lib.paths import runs_folder, weights_folders
+from atif_lib.paths import results_folder, runs_folder, weights_folders
 from atif_lib.records import PROFILES, Record, load, recording
 from atif_lib.training import train
 
@@ -41,7 +41,8 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
         profile: one of the experiment's; by default that of its results.
         seed: of weights and draws.
         resume: go on from the checkpoint of an interrupted run, if there is one.
-        validation: test on examples held out from the training data; the record stays in the folder of runs.
+        validation: test on examples held out from the training data; the record goes to ``validation``, a folder of its
+            own below the other records.
 
     Returns:
         The record, as it was saved.
@@ -75,7 +76,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
                 f"{folder} has the checkpoint of an interrupted run: --resume goes on from it; "
                 "to start anew, delete the folder"
             )
-        config, results = dataclasses.asdict(experiment), folder if validation else None
+        config, results = dataclasses.asdict(experiment), results_folder() / "validation" if validation else None
         with recording(name, profile, seed, config, results) as draft:
             commits = _commits(folder, unfinished)
             experiment.run(draft, seed, folder=folder, resume=resume, start=start)
