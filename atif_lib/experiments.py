@@ -69,12 +69,20 @@ class NetworkExperiment:
             examples = data.load(STAND_INS[self.dataset], self.validation)
         return examples if self.limit is None else examples.thinned(self.limit)
 
-    def run(self, draft: Draft, seed: int, folder: Path, resume: bool = False, start: Path | None = None) -> None:
+    def run(
+        self,
+        draft: Draft,
+        seed: int,
+        examples: data.Examples,
+        folder: Path,
+        resume: bool = False,
+        start: Path | None = None,
+    ) -> None:
         """Train, from the weights of ``start`` if given, write weights.safetensors, and fill in the record.
 
         The accuracy is the last epoch's.
         """
-        begun, examples = time.perf_counter(), self.examples()
+        begun = time.perf_counter()
         torch.manual_seed(seed)
         network = self.build(examples)
         batches = Batches(examples, self.recipe, seed)

@@ -153,7 +153,7 @@ def _fit_in_order(network: Network, inputs: Tensor, hooks: list) -> None:
 
 def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
     """Set the thresholds of an activation for its input: currents [T, N, C, *]."""
-    current = inputs[0].float().mean(0)
+    current = inputs[0].mean(0, dtype=torch.promote_types(inputs[0].dtype, torch.float32))
     if isinstance(activation, QuantizedReLU):
         if (current > 0).any():
             activation.log_threshold.fill_(_best(current, activation.levels, activation.v0).log())

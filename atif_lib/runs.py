@@ -69,6 +69,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
             raise FileNotFoundError(
                 f"{name} starts from the weights of {experiment.start}, seed {seed}: train it first"
             )
+    examples = experiment.examples()
     with _alone(folder):
         unfinished = (folder / "checkpoint.pt").is_file()
         if unfinished and not resume:
@@ -79,7 +80,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
         config, results = dataclasses.asdict(experiment), results_folder() / "validation" if validation else None
         with recording(name, profile, seed, config, results) as draft:
             commits = _commits(folder, unfinished)
-            experiment.run(draft, seed, folder=folder, resume=resume, start=start)
+            experiment.run(draft, seed, examples, folder, resume, start)
             if len(commits) > 1:
                 draft.result["commits"] = commits
         (folder / "checkpoint.pt").unlink(missing_ok=True)  # a finished run is not to be resumed

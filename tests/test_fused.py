@@ -183,7 +183,7 @@ def test_too_many_timesteps_and_a_lone_place_are_refused(uncompiled):
     with pytest.raises(ValueError, match=r"input must have shape \[T=4, N, \*\], got \(3, 1, 2\)"):
         neuron(torch.ones(3, 1, 2))
     neuron(torch.ones(4, 1, 2))
-    with pytest.raises(ValueError, match="call functional.reset_net"):
+    with pytest.raises(ValueError, match=r"call functional\.reset_net"):
         neuron(torch.ones(4, 1, 2))
     meeting = Meeting(IF(1, step_mode="m"), 1)
     compile_neurons(meeting)

@@ -16,6 +16,7 @@ from atif_lib.evaluation import evaluate
 
 NAME = "cifar10-small-atif-u"
 QUICK = "cifar10-small-relu"
+LEFT = ["commits.txt", "lock", "metrics.csv", "weights.safetensors"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_a_run_leaves_record_weights_and_metrics(finished):
     assert os.listdir(folder / "results") == [f"{NAME}-smoke-s0.json"]
     assert records.load(folder / "results" / f"{NAME}-smoke-s0.json") == record
     left = folder / "runs" / f"{NAME}-smoke-s0"
-    assert sorted(os.listdir(left)) == ["checkpoint.pt", "metrics.csv", "weights.safetensors"]
+    assert sorted(os.listdir(left)) == LEFT
     table = pd.read_csv(left / "metrics.csv")
     assert table["test_accuracy"].tolist() == [e["test_accuracy"] for e in record.epochs]
     assert record.result["test_accuracy"] == record.epochs[-1]["test_accuracy"]
@@ -216,5 +217,5 @@ def test_two_processes_leave_one_run(folders):
     )
     assert ran.returncode == 0, ran.stderr
     assert os.listdir(results) == [f"{QUICK}-smoke-s0.json"]
-    assert sorted(os.listdir(left / f"{QUICK}-smoke-s0")) == ["checkpoint.pt", "metrics.csv", "weights.safetensors"]
+    assert sorted(os.listdir(left / f"{QUICK}-smoke-s0")) == LEFT
     assert records.load(results / f"{QUICK}-smoke-s0.json").epochs[0]["train_loss"] < 2.5

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -307,7 +306,9 @@ def test_weights_decay_and_thresholds_biases_and_norms_do_not(name, activation):
         weight = parameter.endswith("weight") and p.dim() > 1 and not threshold
         assert groups[id(p)]["weight_decay"] == (1e-3 if weight else 0.0), parameter
         assert groups[id(p)]["lr"] == (0.02 if threshold else 0.3), parameter
-    assert any("log_" in n for n, _ in network.named_parameters()) == activation.startswith(("atif", "quantized"))
+    assert any("log_" in n for n, _ in network.named_parameters()) == (
+        activation.startswith(("atif", "quantized")) and activation != "quantized-fixed"
+    )
 
 
 def test_a_vector_of_thresholds_for_each_channel_learns_at_the_thresholds_rate():
