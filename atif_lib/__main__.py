@@ -128,7 +128,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     tables = options.tables or [1, 2, 3]
     found = reproduce.plan(tables, options.seeds, options.protocol, options.profile)
     if options.snakefile:
-        write(options.snakefile, lambda path: path.write_text(reproduce.snakefile(found), encoding="utf-8"))
+        write(options.snakefile, lambda file: file.write(reproduce.snakefile(found).encode()))
         print(f"{options.snakefile}: {len(found.open)} rules; run it with snakemake --snakefile {options.snakefile}")
         return 0
     seconds = reproduce.seconds_here(found, options.jobs)

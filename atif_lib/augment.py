@@ -237,7 +237,8 @@ def mix(
     seed = int(
         torch.randint(2**62, (), generator=generator, device=generator.device)
     )  # torch's Beta takes no generator
-    weight = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, len(inputs))).float().to(inputs.device)
+    weight = np.random.default_rng(seed).beta(alpha, alpha, len(inputs)).astype(np.float32)
+    weight = torch.from_numpy(weight).to(inputs.device)
     other = inputs.roll(1, 0)
     if kind == "mixup":
         inputs = torch.lerp(other.float(), inputs.float(), weight[:, None, None, None])

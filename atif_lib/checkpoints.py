@@ -5,12 +5,12 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 import torch
@@ -73,9 +73,10 @@ class Checkpoint:
             "seconds": progress.elapsed(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        write(self.folder / "checkpoint.pt", lambda path: torch.save(state, path))
+        write(self.folder / "checkpoint.pt", lambda file: torch.save(state, file))
         table = pd.DataFrame(progress.history).drop(columns="theta_layers", errors="ignore")
-        write(self.folder / "metrics.csv", lambda path: table.to_csv(path, index=False))
+        csv = table.to_csv(index=False, lineterminator="\n").encode()
+        write(self.folder / "metrics.csv", lambda file: file.write(csv))
         self.saved = time.perf_counter()
 
     def load(self) -> Progress:
@@ -111,13 +112,14 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             yield f"{key}={old!r}, not {new!r}"
 
 
-def write(path: Path, write_to: Any) -> None:
-    """Write a file whole or not at all; of several processes, any may."""
+def write(path: Path, write_to: Callable[[BinaryIO], Any]) -> None:
+    """Write a file whole or not at all, by what ``write_to`` puts into it; of several processes, any may."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        write_to(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        with temporary.open("wb") as file:
+            write_to(file)
+            file.flush()
+            os.fsync(file.fileno())  # of the handle that wrote: Windows refuses another
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save: RuntimeError on a full disk
         kept = "the one before is kept" if path.exists() else "there is none yet"
@@ -144,7 +146,7 @@ def save_weights(network: nn.Module, path: Path, dtype: torch.dtype | None = Non
         if not torch.equal(kept.isfinite(), value.isfinite()):
             raise ValueError(f"dtype must hold every value, got {dtype}, which is too small for {name}")
         weights[name] = kept
-    write(path, lambda new: new.write_bytes(save(weights)))
+    write(path, lambda file: file.write(save(weights)))
 
 
 class StopRequest:

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,10 +51,22 @@ def normalizer(examples: Examples) -> Callable[[Tensor], Tensor]:
     """Return a function that takes inputs to (inputs - mean) / std, float32, on their device.
 
     Mean and standard deviation are those of the training inputs: of each channel of pictures [N, C, H, W], of each
-    coefficient of features [N, 1, frames, coefficients]. Inputs may be mixed ones: floats in the same scale.
+    coefficient of features [N, 1, frames, coefficients]. Floats with one channel are features, all others pictures.
+    Where all values of a channel or a coefficient are equal, there is nothing to divide by: they become 0.
+    Inputs may be mixed ones: floats in the same scale.
+
+    Raises:
+        ValueError: no training inputs, some of another shape, or one that holds NaN or infinite values.
     """
     inputs, shape = examples.train_inputs, examples.train_inputs.shape[1:]
-    mean, std = _picture_statistics(inputs) if inputs.dtype == torch.uint8 else _statistics(inputs)
+    if inputs.dim() != 4 or not inputs.numel():
+        raise ValueError(f"train_inputs {[*inputs.shape]}; allowed: [N, C, H, W], 1 or more of each")
+    mean, std = _histogram_statistics(inputs) if inputs.dtype == torch.uint8 else _statistics(inputs)
+    if not np.isfinite(std).all():
+        bad = int((~inputs.isfinite()).sum())
+        raise ValueError(f"train_inputs hold {bad} NaN or infinite values of {inputs.numel()}; allowed: finite ones")
+    std[std <= np.finfo(np.float32).eps * np.abs(mean)] = 1.0  # equal values, but for the rounding of their mean
+    mean, std = (torch.from_numpy(values.astype(np.float32)) for values in (mean, std))
 
     def normalize(inputs: Tensor) -> Tensor:
         if inputs.shape[1:] != shape:
@@ -63,15 +76,20 @@ def normalizer(examples: Examples) -> Callable[[Tensor], Tensor]:
     return normalize
 
 
-def _picture_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    levels = torch.arange(256, device=images.device, dtype=torch.float64)
-    counts = torch.stack([images[:, c].flatten().bincount(minlength=256) for c in range(images.shape[1])])
-    share = counts / counts.sum(1, keepdim=True).double()  # exact whatever the number of pixels
+# In NumPy, on the CPU: there are devices without float64, such as Apple's.
+def _histogram_statistics(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each channel of uint8 images, float64 [C, 1, 1], from the counts of 256."""
+    counts = [images[:, c].flatten().bincount(minlength=256) for c in range(images.shape[1])]
+    share = torch.stack(counts).cpu().numpy() / (images.numel() // images.shape[1])
+    levels = np.arange(256)
     mean = share @ levels
-    std = (share * (levels - mean[:, None]) ** 2).sum(1).sqrt()
-    return mean.float()[:, None, None], std.float()[:, None, None]
+    std = np.sqrt((share * (levels - mean[:, None]) ** 2).sum(1))
+    return mean[:, None, None], std[:, None, None]
 
 
-def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
-    std, mean = torch.std_mean(features.double(), (0, 1, 2), correction=0)
-    return mean.float(), std.float()
+def _statistics(inputs: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation, float64: [coefficients] of features, [C, 1, 1] of pictures."""
+    values, axes = inputs.cpu().float().numpy(), (0, 1, 2) if inputs.shape[1] == 1 else (0, 2, 3)
+    with np.errstate(invalid="ignore"):  # of NaN and infinite values, which the caller names
+        mean, std = (f(values, axis=axes, dtype=np.float64) for f in (np.mean, np.std))
+    return (mean, std) if inputs.shape[1] == 1 else (mean[:, None, None], std[:, None, None])

@@ -39,19 +39,24 @@ def evaluate(
     with spikes:
         for logits, labels in predictions(network, examples, batch_size, normalize=normalize):
             correct += (logits.argmax(1) == labels).sum().cpu()
-        layers = {layer_name(name): torch.stack(spikes[name]).sum(0) for name in spikes.monitored_layers}
+        layers = {layer_name(name): _sums(spikes[name]) for name in spikes.monitored_layers}
     metrics = {"test_accuracy": 100 * correct.item() / len(examples.test_labels)}
     if layers:
-        theta = {name: (fired / places).item() for name, (fired, places) in layers.items()}
-        fired, places = torch.stack(list(layers.values())).sum(0)
-        metrics |= {"theta": sum(theta.values()) / len(theta), "theta_neurons": (fired / places).item()}
+        theta = {name: fired / places for name, (fired, places) in layers.items()}
+        fired, places = (sum(counts) for counts in zip(*layers.values(), strict=True))
+        metrics |= {"theta": sum(theta.values()) / len(theta), "theta_neurons": fired / places}
         metrics |= {"spikes_per_neuron": metrics["theta"] * network.timesteps, "theta_layers": theta}
     return metrics
 
 
-def _activity(spikes: Tensor) -> Tensor:
-    """Count the spikes of a layer, and the neurons times timesteps that could have fired."""
-    return torch.stack([spikes.count_nonzero().double(), spikes.new_tensor(spikes.numel(), dtype=torch.float64)])
+def _activity(spikes: Tensor) -> tuple[Tensor, int]:
+    """Count the spikes of a layer, and the neurons times timesteps that could have fired: integers on any device."""
+    return spikes.count_nonzero(), spikes.numel()
+
+
+def _sums(counts: list[tuple[Tensor, int]]) -> tuple[int, int]:
+    fired, places = zip(*counts, strict=True)
+    return int(torch.stack(fired).sum()), sum(places)
 
 
 @torch.no_grad()
@@ -83,6 +88,8 @@ def predictions(
     """Iterate over logits and labels of the test examples; the network is left in evaluation mode."""
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; allowed: 1 or more")
+    if not len(examples.test_labels):
+        raise ValueError(f"{examples.name} has 0 test examples; allowed: 1 or more")
     network.eval()
     normalize = normalize or data.normalizer(examples)
     for inputs, labels in zip(

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,7 +56,7 @@ def layer_errors(network: Network, examples: data.Examples, batch_size: int = 25
     strange = sorted({type(m).__name__ for m in found.values() if not hasattr(m, "decode")})
     if strange or not found:
         raise ValueError(f"network must have neurons of atif_lib.neurons alone, got {', '.join(strange) or 'none'}")
-    sums = {name: torch.zeros(5, dtype=torch.float64) for name in found}
+    sums = {name: np.zeros(5) for name in found}
     hooks = [m.register_forward_hook(_adder(copy.deepcopy(m), sums[name])) for name, m in found.items()]
     try:
         for _ in predictions(network, examples, batch_size):
@@ -66,7 +67,7 @@ def layer_errors(network: Network, examples: data.Examples, batch_size: int = 25
     return {name: _shares(*total.tolist()) for name, total in sums.items()}
 
 
-def _adder(twin: nn.Module, sums: Tensor) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
+def _adder(twin: nn.Module, sums: np.ndarray) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
     """Make a hook that adds the squares of a batch: signal, overload, granular, unevenness, total."""
 
     def answer(constant: Tensor) -> Tensor:
@@ -75,13 +76,19 @@ def _adder(twin: nn.Module, sums: Tensor) -> Callable[[nn.Module, tuple[Tensor],
 
     def add(neuron: nn.Module, inputs: tuple[Tensor], spikes: Tensor) -> None:
         (x_seq,) = inputs
-        mean = x_seq.mean(0, dtype=torch.float64).to(x_seq.dtype)  # float64: that of equal currents is exact
+        mean = x_seq[0] + (x_seq - x_seq[0]).mean(0)  # that of equal currents is exact
         signal, x_hat, ideal = mean.relu(), neuron.decode(spikes), answer(mean)
         clipped = torch.minimum(signal, answer(torch.full_like(mean[:1], 2 * neuron.thresholds.sum().item())))
         parts = (signal, clipped - signal, ideal - clipped, x_hat - ideal, x_hat - signal)
-        sums.add_(torch.stack([part.double().square().sum() for part in parts]).cpu())
+        np.add(sums, [_sum_of_squares(part) for part in parts], out=sums)
 
     return add
+
+
+def _sum_of_squares(x: Tensor) -> float:
+    """Sum in float64, on the CPU: there are devices without float64, such as Apple's."""
+    values = x.float().cpu().numpy().astype(np.float64).ravel()
+    return float(values @ values)
 
 
 def _shares(signal: float, overload: float, granular: float, unevenness: float, total: float) -> LayerErrors:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import integrate, optimize, special
 
+from atif_lib import checks
 from atif_lib.quantization import Optimum
 
 __all__ = [
@@ -121,6 +122,7 @@ def lloyd_max(density: Density, timesteps: int, zero: bool = True) -> Optimum:
 
     Source: Max (1960), Lloyd (1982).
     """
+    timesteps = checks.integer("timesteps", timesteps)
 
     def edges(levels: Array) -> Array:
         return (np.concatenate([[0.0 if zero else -levels[0]], levels[:-1]]) + levels) / 2
@@ -153,6 +155,7 @@ def lloyd_max_samples(samples: ArrayLike, timesteps: int) -> Optimum:
 
     Source: Wang and Song (2011), with one level held at 0.
     """
+    timesteps = checks.integer("timesteps", timesteps)
     values, weights = np.unique(np.asarray(samples, dtype=np.float64), return_counts=True)
     values, weights = values[values > 0], weights[values > 0]
     n = len(values)
@@ -184,7 +187,7 @@ def ladder(density: Density, timesteps: int) -> dict[str, Optimum]:
     where the best g has a closed form; and free steps with output rate times :math:`p_1`, of which only the last is
     tied, :math:`p_1 = T\Delta`, and the others belong in the middle between outputs.
     """
-    k = np.arange(1.0, timesteps + 1)
+    k = np.arange(1.0, checks.integer("timesteps", timesteps) + 1)
     tied = np.append(k[:-1] - 0.5, k[-1])
 
     def gain(step: float) -> float:
@@ -205,7 +208,7 @@ def ladder(density: Density, timesteps: int) -> dict[str, Optimum]:
 
 def best_uniform(density: Density, timesteps: int, v0: float = 0.0) -> Optimum:
     """Find the best uniform staircase of a neuron that starts at ``v0`` of its threshold; that is the last level."""
-    k = np.arange(1.0, timesteps + 1)
+    k = np.arange(1.0, checks.integer("timesteps", timesteps) + 1)
     return _best(density, lambda step: ((k - v0) * step, k * step), timesteps)
 
 

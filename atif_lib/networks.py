@@ -15,6 +15,7 @@ from spikingjelly.activation_based import base, functional, layer
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from atif_lib import checks
 from atif_lib.fused import Term, fusable
 from atif_lib.neurons import IF, ATIFnu, ATIFu
 from atif_lib.quantized import QuantizedReLU
@@ -87,7 +88,7 @@ class Network(nn.Module):
 
     def __init__(self, stem: nn.Module, blocks: nn.Module, channels: int, classes: int, timesteps: int) -> None:
         super().__init__()
-        _check_timesteps(timesteps)
+        timesteps = _check_timesteps(timesteps)
         self.stem, self.blocks, self.timesteps = stem, blocks, timesteps
         self.readout = nn.Linear(channels, classes)
         levels = [m.levels for m in blocks.modules() if isinstance(m, QuantizedReLU)]
@@ -292,7 +293,7 @@ NETWORKS: dict[str, Callable[..., Network]] = {
 
 def set_timesteps(network: Network, timesteps: int) -> None:
     """Run a trained network for another number of timesteps; a ValueError for neurons whose thresholds depend on it."""
-    _check_timesteps(timesteps)
+    timesteps = _check_timesteps(timesteps)
     neurons = [m for m in network.modules() if hasattr(m, "timesteps") and m is not network]
     if any(isinstance(m, ATIFnu) for m in neurons) and timesteps != network.timesteps:
         raise ValueError(f"timesteps={timesteps}: ATIFnu has a threshold for each of its {network.timesteps} timesteps")
@@ -334,9 +335,8 @@ def layer_name(name: str) -> str:
     return name.replace("_checkpoint_wrapped_module.", "")
 
 
-def _check_timesteps(timesteps: int) -> None:
-    if not isinstance(timesteps, int) or timesteps < 1:
-        raise ValueError(f"timesteps must be an integer of at least 1, got {timesteps!r}")
+def _check_timesteps(timesteps: int) -> int:
+    return checks.integer("timesteps", timesteps)
 
 
 def _constant(current: Tensor, timesteps: int) -> Tensor:

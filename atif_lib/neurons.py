@@ -5,6 +5,7 @@ All three are one neuron (Eqs 2-5) with another law for its threshold. They are 
 """
 
 import math
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -43,7 +44,8 @@ class IF(SoftResetNode):
         step_mode: SpikingJelly's ``'s'`` (one timestep a call) or ``'m'`` (all of them).
 
     Raises:
-        ValueError: an argument outside its range; on a call, another number of timesteps, an empty or NaN input.
+        ValueError: an argument outside its range, a threshold with a gradient; on a call, another number of timesteps,
+            an input that is empty or not finite.
         TypeError: an input that is not floating point.
 
     Source: Eqs 2-5.
@@ -126,6 +128,7 @@ class ATIFnu(SoftResetNode):
         **options,
     ) -> None:
         super().__init__(timesteps, **options)
+        timesteps = self.timesteps
         if self.surrogate == "rate":
             raise ValueError("surrogate='rate' is the gradient of one threshold; ATIFnu has T: 'relative', 'absolute'")
         if form not in ("telescoping", "printed"):
@@ -153,7 +156,13 @@ class ATIFnu(SoftResetNode):
 
 
 def _positive(name: str, value: float | Tensor) -> Tensor:
-    tensor = torch.as_tensor(value).detach().clone()
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise ValueError(
+            f"{name}={value.tolist()} with a gradient; allowed: a value without one, which IF keeps fixed; "
+            "for a learned threshold use ATIFu or ATIFnu, which make a parameter of their own from it"
+        )
+    # A number of NumPy has NumPy's default type, float64, and would make a neuron of that type.
+    tensor = torch.as_tensor(float(value) if isinstance(value, Real) else value).detach().clone()
     tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
     if tensor.dim() > 1 or tensor.numel() == 0 or not (tensor.isfinite() & (tensor > 0)).all():
         raise ValueError(f"{name} must be positive and finite, one number or one a channel, got {tensor.tolist()}")

@@ -12,6 +12,8 @@ import torch
 from scipy import optimize
 from torch import Tensor
 
+from atif_lib import checks
+
 __all__ = [
     "ErrorParts",
     "Optimum",
@@ -86,8 +88,7 @@ def staircase(current: Tensor, threshold: float | Tensor, timesteps: int, v0: fl
     Source: Eq. 7; the half-step start ``v0 = 0.5`` is not in the paper.
     """
     _check_signal("current", current)
-    if not isinstance(timesteps, int) or timesteps < 1:
-        raise ValueError(f"timesteps must be an integer of at least 1, got {timesteps!r}")
+    timesteps = checks.integer("timesteps", timesteps)
     threshold = torch.as_tensor(threshold, dtype=current.dtype, device=current.device)
     if threshold.dim() or not threshold > 0 or threshold.isinf():
         raise ValueError(f"threshold must be one positive finite number, got {threshold.tolist()}")
@@ -209,7 +210,7 @@ def uniform_staircase(threshold: Tensor, timesteps: int, v0: float = 0.0) -> tup
 
     Source: Eq. 7.
     """
-    k = torch.arange(1, timesteps + 1, dtype=threshold.dtype)
+    k = torch.arange(1, checks.integer("timesteps", timesteps) + 1, dtype=threshold.dtype)
     return (k - v0) * threshold / timesteps, k * threshold / timesteps
 
 

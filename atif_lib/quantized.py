@@ -1,8 +1,11 @@
 """A ReLU that is rounded as a spiking neuron rounds, but in one step: quantization without time."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from atif_lib import checks
 from atif_lib.fused import compiled
 
 __all__ = ["QuantizedReLU"]
@@ -28,14 +31,17 @@ class QuantizedReLU(nn.Module):
     Shapes: any; the output has that of the input and values 0, 1/T, ... 1.
 
     Raises:
-        ValueError: ``timesteps < 1``, a threshold that is not positive, or ``v0`` outside [0, 1].
+        ValueError: ``timesteps`` is no integer of at least 1, the threshold is not positive or has a gradient, or
+            ``v0`` is outside [0, 1].
 
     Source: Eqs 6 and 7; Li et al. (2022) convert such a network.
     """
 
     def __init__(self, timesteps: int = 4, threshold: float = 1.0, v0: float = 0.0, learn: bool = True) -> None:
         super().__init__()
-        if timesteps < 1 or not threshold > 0 or not 0 <= v0 <= 1:
+        timesteps, v0 = checks.integer("timesteps", timesteps), checks.number("v0", v0)
+        threshold = checks.number("threshold", threshold)
+        if not 0 < threshold < math.inf or not 0 <= v0 <= 1:
             raise ValueError(
                 f"timesteps={timesteps}, threshold={threshold}, v0={v0}; allowed: at least 1, positive, from 0 to 1"
             )

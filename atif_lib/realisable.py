@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from atif_lib import checks
 from atif_lib.limits import GAUSSIAN, lloyd_max
 from atif_lib.neurons import ATIFnu
 from atif_lib.staircases import count_staircase, order_thresholds, pattern_edges, patterns, realises
@@ -105,7 +106,7 @@ def best_realisable(
     Returns:
         The best found: a lower bound of what is possible.
     """
-    generator = torch.Generator().manual_seed(seed)
+    timesteps, generator = checks.integer("timesteps", timesteps), torch.Generator().manual_seed(seed)
     log_thresholds = 3 * torch.rand(restarts, timesteps, generator=generator, dtype=torch.float64) - 1.3
     fraction = 2 * torch.randn(restarts, 1, generator=generator, dtype=torch.float64)
     w = torch.cat([log_thresholds, fraction], 1).requires_grad_()
@@ -145,7 +146,7 @@ def shares(timesteps: int, draws: int, seed: int = 0) -> dict[str, float]:
     By the telescoping form, by the printed one (T = 4), and by any order of the timesteps; and how often the count
     never falls.
     """
-    generator = torch.Generator().manual_seed(seed)
+    timesteps, generator = checks.integer("timesteps", timesteps), torch.Generator().manual_seed(seed)
     p = torch.rand(draws, timesteps, generator=generator, dtype=torch.float64).sort(descending=True).values
     transitions, found = p.flip(1), {}
     for form in ("telescoping", "printed")[: 2 if timesteps == 4 else 1]:

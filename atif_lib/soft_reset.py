@@ -1,13 +1,14 @@
 """The neuron with soft reset (Eqs 2-5) that those of :mod:`atif_lib.neurons` share, whatever their thresholds."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from spikingjelly.activation_based import base
 from spikingjelly.activation_based import surrogate as surrogates
 from torch import Tensor, nn
 
+from atif_lib import checks
 from atif_lib.fused import Law, Term, fire
 
 __all__ = ["SoftResetNode"]
@@ -29,8 +30,8 @@ class SoftResetNode(base.MemoryModule):
         step_mode: Literal["s", "m"] = "s",
     ) -> None:
         super().__init__()
-        if not isinstance(timesteps, int) or timesteps < 1:
-            raise ValueError(f"timesteps must be an integer of at least 1, got {timesteps!r}")
+        timesteps = checks.integer("timesteps", timesteps)
+        v0, slope = checks.number("v0", v0), checks.number("slope", slope)
         if not 0 <= v0 <= 1:
             raise ValueError(f"v0 must be a fraction of the threshold in [0, 1], got {v0}")
         if learn_v0 and not 0 < v0 < 1:
@@ -70,6 +71,27 @@ class SoftResetNode(base.MemoryModule):
         self.t += len(spikes)
         return spikes
 
+    @property
+    def v_threshold(self) -> Tensor:
+        """The first threshold, by the name that SpikingJelly's neurons give theirs; to be read only."""
+        return self.thresholds[0]
+
+    @v_threshold.setter
+    def v_threshold(self, value: Any) -> None:
+        raise AttributeError(
+            f"v_threshold={value!r}; allowed: threshold of IF, log_threshold of ATIFu, log_steps of ATIFnu"
+        )
+
+    @property
+    def v_reset(self) -> None:
+        """None, which is SpikingJelly's word for the soft reset; to be read only."""
+        return None
+
+    @v_reset.setter
+    def v_reset(self, value: float | None) -> None:
+        if value is not None:
+            raise AttributeError(f"v_reset={value!r}; allowed: None, for these neurons have the soft reset alone")
+
     def single_step_functional_forward(self, inputs: tuple[Tensor], states: tuple) -> tuple[tuple[Tensor], tuple]:
         """One timestep: input [N, *], spikes [N, *]."""
         (z,), states = self.multi_step_functional_forward((inputs[0].unsqueeze(0),), states)
@@ -80,6 +102,8 @@ class SoftResetNode(base.MemoryModule):
         (x_seq,), (v, t) = inputs, states
         self._check_input(x_seq, t)
         thresholds = self.thresholds
+        if len(thresholds) != self.timesteps:
+            raise ValueError(f"thresholds {[*thresholds.shape]}; allowed: [T={self.timesteps}] or [T, C]")
         x_seq, dtype = x_seq.to(torch.promote_types(x_seq.dtype, thresholds.dtype)), x_seq.dtype
         thresholds = _over_channels(thresholds, x_seq)
         if self.surrogate == "rate":
@@ -149,8 +173,8 @@ class SoftResetNode(base.MemoryModule):
         if x_seq.numel() == 0:
             raise ValueError(f"input must not be empty, got shape {tuple(x_seq.shape)}")
         # On an accelerator the check would stall every layer; the training loop looks at the loss there.
-        if nan and not torch.compiler.is_compiling() and x_seq.device.type == "cpu" and x_seq.isnan().any():
-            raise ValueError(f"input must not hold NaN, got {int(x_seq.isnan().sum())} of them")
+        if nan and not torch.compiler.is_compiling() and x_seq.device.type == "cpu" and not _is_finite(x_seq):
+            raise ValueError(f"input must be finite, got {int((~x_seq.isfinite()).sum())} NaN or infinite values")
 
     def __getstate__(self) -> dict:
         # A membrane with autograd history can be neither copied nor pickled: its value can.
@@ -164,6 +188,12 @@ class SoftResetNode(base.MemoryModule):
             f"learn_v0={self.logit_v0 is not None}, charge={self.charge}, surrogate={self.surrogate!r}, "
             f"detach_reset={self.detach_reset}, step_mode={self.step_mode!r}"
         )
+
+
+def _is_finite(x: Tensor) -> bool:
+    """Say in one pass, without a copy, whether all values are finite; a NaN makes both extremes NaN."""
+    least, most = x.detach().aminmax()
+    return bool(least > -math.inf) and bool(most < math.inf)
 
 
 def _straight_through_rate(x: Tensor, threshold: Tensor, v0: float | Tensor, timesteps: int) -> Tensor:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from atif_lib import checks
+
 __all__ = [
     "Piece",
     "Staircase",
@@ -86,7 +88,7 @@ def _rational(name: str, values: Sequence[Number]) -> list[Fraction]:
 
 def patterns(timesteps: int) -> Tensor:
     """List all spike patterns of T timesteps in the order of the pieces, shape [2^T, T], float64 zeros and ones."""
-    j = torch.arange(2**timesteps).unsqueeze(1)
+    j = torch.arange(2 ** checks.integer("timesteps", timesteps)).unsqueeze(1)
     return (j >> torch.arange(timesteps - 1, -1, -1) & 1).double()
 
 

@@ -1,5 +1,6 @@
 """Train a network: one loop for every data set, network, device and number of processes."""
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from atif_lib import augment, data
+from atif_lib import augment, checks, data
 from atif_lib.checkpoints import Checkpoint, Progress, stop_requests
 from atif_lib.evaluation import evaluate
 from atif_lib.execution import any_process, compile_neurons, save_memory, sync_norms
@@ -30,6 +31,8 @@ __all__ = ["Recipe", "schedule", "train"]
 NORM_BATCHES = 50  # from which the norms of a network with other weights are estimated
 
 Schedule = Literal["cosine", "step"]
+Mix = Literal["mixup", "cutmix"]
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -54,22 +57,51 @@ class Recipe:
     step_epochs: int = 30
     step_factor: float = 0.9
     augment: tuple[str, ...] = ("crop", "flip")
-    mix: Literal["mixup", "cutmix"] | None = None
+    mix: Mix | None = None
     label_smoothing: float = 0.0
     clip: float | None = None
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     channels_last: bool = False
     compile: bool = False
     save_memory: bool = False
 
     def __post_init__(self) -> None:
-        if self.schedule not in get_args(Schedule):
-            raise ValueError(f"schedule={self.schedule!r}: must be {' or '.join(map(repr, get_args(Schedule)))}")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup={self.warmup}: must be in [0, 1)")
-        for name in ("epochs", "step_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field.name, getattr(self, field.name)))
+        if self.nesterov and not self.momentum:
+            raise ValueError(f"momentum={self.momentum} with nesterov={self.nesterov}; allowed: in (0, 1)")
+
+
+_INTEGERS = ("epochs", "batch_size", "step_epochs")
+_CHOICES = {"schedule": get_args(Schedule), "mix": (*get_args(Mix), None), "precision": get_args(Precision)}
+_NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
+    **dict.fromkeys(("lr", "threshold_lr", "weight_decay"), (lambda x: 0 <= x < math.inf, "0 or more, finite")),
+    **dict.fromkeys(("momentum", "warmup", "label_smoothing"), (lambda x: 0 <= x < 1, "in [0, 1)")),
+    "step_factor": (lambda x: 0 < x <= 1, "in (0, 1]"),
+    "clip": (lambda x: 0 < x < math.inf, "above 0, finite, or None"),
+}
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return a field of a recipe as a value of Python, which a checkpoint can hold; a ValueError says what is wrong."""
+    if name in _INTEGERS:
+        return checks.integer(name, value)
+    if name in _NUMBERS:
+        fits, allowed = _NUMBERS[name]
+        value = None if name == "clip" and value is None else checks.number(name, value)
+        if value is not None and not fits(value):
+            raise ValueError(f"{name}={value}; allowed: {allowed}")
+    elif name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise ValueError(f"{name}={value!r}; allowed: {', '.join(map(repr, _CHOICES[name]))}")
+    elif name == "augment":
+        if not isinstance(value, tuple | list):
+            raise ValueError(f"augment={value!r}; allowed: a tuple of names")
+        augment.compose(value)  # refuses what it does not know
+        return tuple(value)
+    elif not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r}; allowed: True, False")
+    return value
 
 
 def train(
@@ -114,6 +146,7 @@ def train(
     """
     fabric = Fabric(devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)), precision=recipe.precision)
     fabric.launch()
+    seed = checks.integer("seed", seed, 0)
     steps = _steps_per_epoch(len(examples.train_labels), recipe.batch_size, fabric.world_size)
     batches = Batches(examples.to(fabric.device), recipe, seed)
     share = slice(fabric.global_rank, None, fabric.world_size)
@@ -244,6 +277,8 @@ def bad_layer_named(network: nn.Module, inputs: Tensor, place: str) -> Iterator[
     try:
         yield
     except (FloatingPointError, ValueError) as error:
+        if bad := int((~inputs.isfinite()).sum()):
+            raise FloatingPointError(f"{error} at {place}, from inputs with {bad} NaN or infinite values") from error
         layer = first_bad_layer(network, inputs)
         if layer is None and isinstance(error, ValueError):
             raise
@@ -276,7 +311,7 @@ def first_bad_layer(network: nn.Module, inputs: Tensor) -> str | None:
 
 def _steps_per_epoch(examples: int, batch_size: int, processes: int) -> int:
     if not 1 <= batch_size <= examples:
-        raise ValueError(f"batch_size={batch_size}: must be from 1 to the {examples} training examples")
+        raise ValueError(f"batch_size={batch_size}; allowed: 1 to the number of training examples, {examples}")
     if batch_size % processes:
-        raise ValueError(f"batch_size={batch_size}: must be a multiple of the {processes} processes")
+        raise ValueError(f"batch_size={batch_size}; allowed: a multiple of the number of processes, {processes}")
     return examples // batch_size

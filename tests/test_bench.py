@@ -132,7 +132,7 @@ def test_summary_by_hand():
         (lambda: step("theirs"), "case must be one of relu, .*, got 'theirs'"),
         (lambda: NeuronPass("theirs", (4, 1), CPU), "case must be one of relu, .*, got 'theirs'"),
         (lambda: step("relu", network="resnet9"), "network must be one of .*, got 'resnet9'"),
-        (lambda: step("relu", 0), "timesteps must be an integer of at least 1, got 0"),
+        (lambda: step("relu", 0), "timesteps=0; allowed: an integer, 1 or more"),
         (lambda: step("relu", batch=1), "batch must be at least 2, for batch norm, got 1"),
         (lambda: bench.interleaved({}, 0, CPU, None), "repeats must be at least 1, got 0"),
     ],

@@ -127,16 +127,32 @@ def test_until_the_new_file_is_whole_the_old_one_stands(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
 
-    def half(temporary):
-        temporary.write_text("ha")
+    def half(file):
+        file.write(b"ha")
         assert path.read_text() == "old"
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         write(path, half)
     assert path.read_text() == "old"
-    write(path, lambda temporary: temporary.write_text("new"))
+    write(path, lambda file: file.write(b"new"))
     assert (path.read_text(), os.listdir(tmp_path)) == ("new", ["file"])
+
+
+def test_files_are_synced_through_the_handle_that_wrote_them(tmp_path, monkeypatch):
+    """Windows refuses to sync a file that was opened for reading."""
+    fcntl, sync, synced = pytest.importorskip("fcntl"), os.fsync, []
+
+    def as_on_windows(descriptor):
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(9, "Bad file descriptor")
+        synced.append(descriptor)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", as_on_windows)
+    checkpoint(tmp_path).save(progress())
+    save_weights(nn.Linear(4, 4), tmp_path / "weights.safetensors")
+    assert len(synced) == len(os.listdir(tmp_path)) == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", "truncated", "foreign", "another network"])

@@ -64,6 +64,52 @@ def test_features_are_normalised_by_coefficient():
     torch.testing.assert_close(scaled.std((0, 1, 2), correction=0), torch.ones(3), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("channels", [2, 3])
+def test_float_pictures_are_normalised_by_channel_too(channels):
+    images = random_images(50, channels)
+    expected = data.normalizer(examples(images))(images)
+    for scale, dtype in ((255, torch.float32), (1, torch.float32), (255, torch.float16), (1, torch.bfloat16)):
+        floats = (images / scale).to(dtype)
+        found = data.normalizer(examples(floats))(floats)
+        torch.testing.assert_close(found, expected, atol=1e-5 if dtype == torch.float32 else 2e-3, rtol=0)
+
+
+def test_a_border_of_equal_values_does_no_harm():
+    """Each column of a border is constant, and so is a channel that is off, or a coefficient that never changes."""
+    images = random_images(50)
+    images[..., :2], images[:, 1] = 0, 0
+    for inputs in (images, images / 255, images.float() + 0.1):
+        found = data.normalizer(examples(inputs))(inputs)
+        assert found.isfinite().all()
+        assert (found[:, 1] == 0).all()
+        torch.testing.assert_close(found[:, ::2].std((0, 2, 3), correction=0), torch.ones(2), atol=1e-5, rtol=0)
+    features = torch.randn(40, 1, 9, 3, generator=torch.Generator().manual_seed(0))
+    features[..., 1] = 0.1
+    found = data.normalizer(examples(features))(features)
+    assert found.isfinite().all()
+    assert found[..., 1].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            torch.full((2, 3, 4, 4), torch.nan),
+            "train_inputs hold 96 NaN or infinite values of 96; allowed: finite ones",
+        ),
+        (
+            torch.full((2, 1, 4, 4), torch.inf),
+            "train_inputs hold 32 NaN or infinite values of 32; allowed: finite ones",
+        ),
+        (random_images(0), r"train_inputs \[0, 3, 6, 7\]; allowed: \[N, C, H, W\], 1 or more of each"),
+        (random_images(4).flatten(2), r"train_inputs \[4, 3, 42\]; allowed: \[N, C, H, W\], 1 or more of each"),
+    ],
+)
+def test_inputs_without_mean_and_spread_are_named(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        data.normalizer(examples(inputs))
+
+
 def test_normalizer_refuses_other_shapes():
     with pytest.raises(ValueError, match=r"inputs \[2, 1, 6, 7\]; allowed: \[N, 3, 6, 7\]"):
         data.normalizer(examples(random_images(4)))(random_images(2, 1))

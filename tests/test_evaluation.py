@@ -124,3 +124,10 @@ def test_predictions_are_of_a_network_at_rest_and_leave_it_so(few):
         next(predictions(network, few, 0))
     assert not network.training
     assert all(m.t == 0 for m in network.modules() if isinstance(m, ATIFu))
+
+
+def test_no_test_examples_are_named(few):
+    nothing = few._replace(test_inputs=few.test_inputs[:0], test_labels=few.test_labels[:0])
+    for call in (evaluate, accuracy_over_time, confusion):
+        with pytest.raises(ValueError, match=r"digits has 0 test examples; allowed: 1 or more"):
+            call(small(), nothing)
