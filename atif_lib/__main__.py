@@ -121,7 +121,6 @@ def _train(options: argparse.Namespace) -> None:
 def _reproduce(options: argparse.Namespace) -> int:
     from atif_lib import reproduce
     from atif_lib.checkpoints import write
-    from atif_lib.report import paper_table
 
     if (options.what == "all") == bool(options.tables):
         raise ValueError(f"reproduce takes `table` with numbers, or `all` without, got {options.tables or 'no number'}")
@@ -137,7 +136,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         return 0
     failed = reproduce.run(found, seconds, options.jobs)
     for number in tables:
-        print(paper_table(number).to_string())
+        _print_table(number)
     if failed:
         print(f"atif_lib: {', '.join(failed)} failed", file=sys.stderr)
     return int(bool(failed))
@@ -189,9 +188,14 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from atif_lib.report import paper_table
+    _print_table(options.number)
 
-    print(paper_table(options.number).to_string())
+
+def _print_table(number: int) -> None:
+    from atif_lib.report import paper_table, training_table
+
+    print(paper_table(number).to_string())
+    print(f"\nHow ours were trained:\n{training_table(number).to_string()}")
 
 
 def _figure(options: argparse.Namespace) -> None:
