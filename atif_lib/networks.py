@@ -71,6 +71,8 @@ WITHOUT_TIME = ("relu", "quantized", "quantized-half", "quantized-fixed", "quant
 class Network(nn.Module):
     """Stem, blocks, readout: a classifier whose activations may spike.
 
+    Its neurons are set to step mode ``'m'``.
+
     Args:
         stem: from the input to the constant current of the first neurons, computed once.
         blocks: from that current, repeated T times, to the last spikes; the first block is the first activation.
@@ -96,6 +98,8 @@ class Network(nn.Module):
         others = {m.timesteps for m in blocks.modules() if hasattr(m, "timesteps")} - {timesteps}
         if others:
             raise ValueError(f"timesteps={timesteps} must be that of the neurons, {sorted(others)}")
+        for node in neurons(blocks).values():
+            node.step_mode = "m"  # in "s", their default, the T timesteps would pass for one
 
     def spikes(self, x: Tensor) -> Tensor:
         """Last spikes, averaged over the places of each channel, [T, N, channels]."""
