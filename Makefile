@@ -12,7 +12,7 @@ STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum 
 CODE := atif_lib ci tests $(wildcard book/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book execute site check test lint lock clean distclean
+.PHONY: help setup data book execute site check notebooks test lint lock clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ site: $(STAMP)  ## build the site from the executed chapters
 check: $(STAMP)  ## check the built site: links, alt texts, nothing from the network; manifest and records agree
 	$(RUN) -m ci.check_book
 	$(RUN) -m atif_lib report --check
+
+notebooks: $(STAMP)  ## run the notebooks as a reader on Colab does, without the checkout
+	$(RUN) -m ci.run_notebooks --jobs $(JOBS)
 
 test: $(STAMP)  ## run the tests
 	$(RUN) -m pytest

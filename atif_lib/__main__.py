@@ -1,4 +1,4 @@
-"""Command line: ``python -m atif_lib {list,train,bench,evaluate,export,table,figure,report,data}``."""
+"""Command line: ``atif {list,train,bench,evaluate,export,table,figure,report,data}``, or ``python -m atif_lib ...``."""
 
 import argparse
 import os
@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m atif_lib", description=__doc__)
+    prog = "atif" if Path(sys.argv[0]).stem == "atif" else "python -m atif_lib"
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     listing = commands.add_parser("list", help="list the experiments")
@@ -48,6 +49,19 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--dry-run", action="store_true", help="only a few steps, to tell what the run would cost")
     train.set_defaults(command=_train)
 
+    reproduce = commands.add_parser("reproduce", help="run all that a table of the paper needs, and print the table")
+    reproduce.add_argument("what", choices=("table", "all"), help="`table` and its numbers, or all three tables")
+    reproduce.add_argument("tables", type=int, nargs="*", metavar="NUMBER")
+    reproduce.add_argument(
+        "--dry-run", action="store_true", help="only say what is there, and what the rest would take"
+    )
+    reproduce.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
+    reproduce.add_argument("--protocol", default="staged", help="staged (the default), fast or paper: see chapter 7")
+    reproduce.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side; they share the cores")
+    reproduce.add_argument("--profile", choices=PROFILES, help="smoke tries the whole at a small size")
+    reproduce.add_argument("--snakefile", type=Path, metavar="FILE", help="write a Snakemake workflow instead")
+    reproduce.set_defaults(command=_reproduce)
+
     bench = commands.add_parser("bench", help="measure time and memory of training, against SpikingJelly and ReLU")
     bench.add_argument("--profile", choices=PROFILES, help="by default full with a GPU and laptop without one")
     bench.set_defaults(command=_bench)
@@ -58,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
     export = commands.add_parser("export", help="write a trained network's weights in half precision, and test them")
     export.add_argument("run", help="a run's name, for example cifar10-resnet18-atif-nu-full-s0")
-    export.add_argument("--out", type=Path, help="folder to write to, by default data/weights, where `evaluate` looks")
+    export.add_argument("--out", type=Path, help="folder to write to, by default where `evaluate` looks")
     export.set_defaults(command=_export)
 
     table = commands.add_parser("table", help="a table of the paper beside our records")
@@ -68,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     figure = commands.add_parser("figure", help="make a figure of the paper again: SVG, PNG and CSV")
     figure.add_argument("number", help="its number in the paper, for example 3 or 3A")
     figure.add_argument("--profile", default="laptop", choices=PROFILES)
-    figure.add_argument("--out", type=Path, default=Path("_build/figures"), help="folder to write to")
+    figure.add_argument("--out", type=Path, default=paths.figures_folder(), help="folder to write to")
     figure.set_defaults(command=_figure)
 
     report = commands.add_parser("report", help="what reproduces, claim by claim")
@@ -102,10 +116,35 @@ def _train(options: argparse.Namespace) -> None:
         for label, value in runs.estimate(options.name, options.profile).items():
             print(f"{label:20} {value}")
         return
+    folder = paths.results_folder() / ("validation" if options.validation else "")
     for seed in options.seeds:
         record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
-        print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s)", flush=True)
+        print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from atif_lib import reproduce
+    from atif_lib.checkpoints import write
+
+    if (options.what == "all") == bool(options.tables):
+        raise ValueError(f"reproduce takes `table` with numbers, or `all` without, got {options.tables or 'no number'}")
+    tables = options.tables or [1, 2, 3]
+    found = reproduce.plan(tables, options.seeds, options.protocol, options.profile)
+    if options.snakefile:
+        write(options.snakefile, lambda file: file.write(reproduce.snakefile(found).encode()))
+        print(f"{options.snakefile}: {len(found.open)} rules; run it with snakemake --snakefile {options.snakefile}")
+        return 0
+    seconds = reproduce.seconds_here(found, options.jobs)
+    print(reproduce.describe(found, seconds, options.jobs), flush=True)
+    if options.dry_run:
+        return 0
+    failed = reproduce.run(found, seconds, options.jobs)
+    for number in tables:
+        _print_table(number)
+    if failed:
+        print(f"atif_lib: {', '.join(failed)} failed", file=sys.stderr)
+    return int(bool(failed))
 
 
 def _be_deterministic() -> None:
@@ -123,7 +162,7 @@ def _bench(options: argparse.Namespace) -> None:
     from atif_lib import runs
 
     record = runs.run("speed", options.profile or ("full" if torch.cuda.is_available() else "laptop"))
-    print(f"{record.run_id} on {record.device} ({record.wall_s:.0f} s)")
+    print(f"{record.run_id} on {record.device} ({record.wall_s:.0f} s), in {paths.results_folder()}")
     for what in ("neuron", "step"):
         found = record.result[what]
         print(f"{what:18}  median ms  / ours")
@@ -147,16 +186,21 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from atif_lib.runs import WEIGHTS, export
+    from atif_lib.runs import export
 
-    path, before, after = export(options.run, options.out or WEIGHTS)
+    path, before, after = export(options.run, options.out or paths.weights_folder())
     print(f"{path} ({path.stat().st_size / 2**20:.2f} MiB): test accuracy {after:.2f} %, before {before:.2f} %")
 
 
 def _table(options: argparse.Namespace) -> None:
-    from atif_lib.report import paper_table
+    _print_table(options.number)
 
-    print(paper_table(options.number).to_string())
+
+def _print_table(number: int) -> None:
+    from atif_lib.report import paper_table, training_table
+
+    print(paper_table(number).to_string())
+    print(f"\nHow ours were trained:\n{training_table(number).to_string()}")
 
 
 def _figure(options: argparse.Namespace) -> None:
@@ -174,12 +218,14 @@ def _figure(options: argparse.Namespace) -> None:
 
 def _run_chapter(chapter: str, profile: str, out: Path) -> None:
     """Execute a chapter of the checkout; its figures and their data land in ``out``."""
-    import jupytext
-    import papermill
-
-    source = Path(__file__).resolve().parents[1] / "book" / f"{chapter}.py"
-    if not source.is_file():
-        raise FileNotFoundError(f"{source} is missing: figures are made by the book's chapters, so run in a checkout")
+    if paths.CHECKOUT is None:
+        raise RuntimeError("figure runs a chapter of the book: it needs a checkout of the repository")
+    try:
+        import jupytext
+        import papermill
+    except ModuleNotFoundError as error:
+        raise RuntimeError(f'figure needs {error.name}: run pip install ".[book]" in the checkout') from error
+    source = paths.CHECKOUT / "book" / f"{chapter}.py"
     out.mkdir(parents=True, exist_ok=True)
     os.environ["ATIF_FIGURES"] = str(out.resolve())
     notebook = out / f"{chapter}.ipynb"

@@ -35,10 +35,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler reports each
 
 
 class Case(NamedTuple):
-    """What is measured: an activation, and how it runs.
-
-    ``fast`` is bfloat16 and channels-last, on a GPU only: on most processors neither is faster.
-    """
+    """What is measured: an activation, and how it runs. ``fast`` allows bfloat16 and channels-last."""
 
     activation: Callable[[int], nn.Module]
     compiled: bool = False
@@ -68,14 +65,16 @@ CASES = {
 class NeuronPass:
     """Forward and backward pass of a lone neuron for standard normal currents, [T, N, *]; see `TrainingStep`."""
 
-    def __init__(self, case: str, shape: Sequence[int], device: torch.device, *, compiled: bool = True) -> None:
+    def __init__(
+        self, case: str, shape: Sequence[int], device: torch.device, *, low: bool = True, compiled: bool = True
+    ) -> None:
         how, generator = _case(case), torch.Generator().manual_seed(0)
         self.network = nn.Sequential(how.activation(shape[0])).to(device)
-        dtype = torch.bfloat16 if how.fast and device.type == "cuda" else torch.float32
+        dtype = torch.bfloat16 if how.fast and low else torch.float32
         self.inputs = torch.randn(shape, generator=generator).to(device, dtype).requires_grad_()
         self.gradient = torch.randn(shape, generator=generator).to(device, dtype)
         if how.compiled and compiled:
-            compile_neurons(self.network)
+            _compile(self.network)
 
     def __call__(self) -> Tensor:
         """Return the spikes; the gradients lie in ``inputs.grad``."""
@@ -95,6 +94,7 @@ class TrainingStep:
         timesteps: T.
         batch: pictures, at least 2.
         device: where it runs.
+        low: bfloat16 and channels-last, for the cases that allow it; else float32.
         compiled: False leaves uncompiled what the case would compile.
 
     Raises:
@@ -102,14 +102,22 @@ class TrainingStep:
     """
 
     def __init__(
-        self, case: str, network: str, timesteps: int, batch: int, device: torch.device, *, compiled: bool = True
+        self,
+        case: str,
+        network: str,
+        timesteps: int,
+        batch: int,
+        device: torch.device,
+        *,
+        low: bool = True,
+        compiled: bool = True,
     ) -> None:
         if network not in NETWORKS:
             raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {network!r}")
         if batch < 2:
             raise ValueError(f"batch must be at least 2, for batch norm, got {batch}")
         how = _case(case)
-        self.fast = how.fast and device.type == "cuda"
+        self.fast = how.fast and low
         layout = torch.channels_last if self.fast else torch.contiguous_format
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -118,7 +126,7 @@ class TrainingStep:
         self.labels = (torch.arange(batch) % 10).to(device)
         self.network.to(device, memory_format=layout)
         if how.compiled and compiled:
-            compile_neurons(self.network)
+            _compile(self.network)
         if how.compact:
             save_memory(self.network)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
@@ -133,10 +141,26 @@ class TrainingStep:
         self.optimizer.step()
         return loss.detach()
 
+    @torch.inference_mode()
+    def infer(self) -> Tensor:
+        """Return the logits of the batch in evaluation mode; the network goes back to training."""
+        functional.reset_net(self.network.eval())
+        with torch.autocast(self.inputs.device.type, torch.bfloat16, enabled=self.fast):
+            logits = self.network(self.inputs)
+        functional.reset_net(self.network.train())
+        return logits
+
     def resident_bytes(self) -> int:
         """Bytes of weights, buffers, the optimizer's state and the batch, which are there before a step."""
         state = [v for values in self.optimizer.state.values() for v in values.values()]
         return _bytes([*self.network.parameters(), *self.network.buffers(), *state, self.inputs, self.labels])
+
+
+def _compile(network: nn.Module) -> None:
+    compile_neurons(network)
+    for node in network.modules():  # SpikingJelly's are compiled as any module is
+        if isinstance(node, neuron.IFNode):
+            node.compile(dynamic=False)
 
 
 def _case(name: str) -> Case:
@@ -243,10 +267,10 @@ def work(network: str, timesteps: int, batch: int, device: torch.device) -> dict
 
 
 def device_rates(device: torch.device, size: int) -> dict[str, float]:
-    """FLOP/s of a square matrix product, in bfloat16 on a GPU, and bytes/s of a copy, read and written; medians."""
+    """FLOP/s of a square matrix product in bfloat16, and bytes/s of a copy, read and written; medians."""
     from torch.utils.benchmark import Timer  # looks for a compiler as it is imported
 
-    a = torch.randn(size, size, device=device, dtype=torch.bfloat16 if device.type == "cuda" else torch.float32)
+    a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
     source = torch.zeros(32 * size * size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     options = {"globals": {"a": a, "x": source, "y": target}, "num_threads": torch.get_num_threads()}

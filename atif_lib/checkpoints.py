@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,7 +38,8 @@ class Progress:
     def close_epoch(self, fabric: Fabric, metrics: dict[str, Any]) -> None:
         """Add an epoch to the history."""
         loss = fabric.all_reduce(torch.stack(self.losses).mean()).item()
-        self.history.append({"epoch": len(self.history) + 1, "seconds": self.elapsed(), "train_loss": loss} | metrics)
+        done = self.history[-1]["epoch"] if self.history else 0
+        self.history.append({"epoch": done + 1, "seconds": self.elapsed(), "train_loss": loss} | metrics)
         self.losses.clear()
 
 
@@ -89,15 +91,25 @@ class Checkpoint:
         device = next(self.parts["network"].parameters()).device
         try:
             state = torch.load(path, map_location=device, weights_only=True)
-            if state["config"] != self.config:
-                changed = {k: v for k, v in state["config"].items() if self.config.get(k) != v}
-                raise ValueError(f"it was made with {', '.join(f'{k}={v!r}' for k, v in changed.items())}")
+            if changed := list(_changed(state["config"], self.config)):
+                raise ValueError(f"it was made with {', '.join(changed)}")
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
         except Exception as error:  # torch raises many kinds for a file that it did not write
             why = " ".join(str(error).split()).partition(". ")[0]  # on one line, less torch's advice
             raise ValueError(f"{path} is not a checkpoint of this run ({why}); delete it to start anew") from error
         return Progress(state["history"], state["losses"], state["seconds"])
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Say what differs; of a network, which is many lines, the first that does."""
+    for key in [*before, *(k for k in now if k not in before)]:
+        old, new = before.get(key), now.get(key)
+        if old != new and key == "network":
+            pairs = zip_longest(str(old).splitlines(), str(new).splitlines(), fillvalue="")
+            old, new = next((a.strip(), b.strip()) for a, b in pairs if a != b)
+        if old != new:
+            yield f"{key}={old!r}, not {new!r}"
 
 
 def write(path: Path, write_to: Callable[[BinaryIO], Any]) -> None:

@@ -23,6 +23,8 @@ def environment() -> dict[str, Any]:
 
 def git_state() -> tuple[str | None, bool | None]:
     """HEAD and whether `DEPENDS_ON` differs from it; (None, None) where this package is not in its own checkout."""
+    if CHECKOUT is None:
+        return None, None
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(CHECKOUT), *arguments]

@@ -92,11 +92,9 @@ def predictions(
         raise ValueError(f"{examples.name} has 0 test examples; allowed: 1 or more")
     network.eval()
     normalize = normalize or data.normalizer(examples)
-    # Kernels compiled for the training's batches are not compiled again for the test's.
-    with torch.compiler.set_stance("force_eager"):
-        for inputs, labels in zip(
-            examples.test_inputs.split(batch_size), examples.test_labels.split(batch_size), strict=True
-        ):
-            functional.reset_net(network)
-            yield (forward or network)(normalize(inputs)), labels
+    for inputs, labels in zip(
+        examples.test_inputs.split(batch_size), examples.test_labels.split(batch_size), strict=True
+    ):
+        functional.reset_net(network)
+        yield (forward or network)(normalize(inputs)), labels
     functional.reset_net(network)

@@ -12,13 +12,20 @@ from torch.distributed.nn.functional import all_reduce
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
 from atif_lib.networks import Network, Residual, neurons
+from atif_lib.soft_reset import SoftResetNode
 
 __all__ = ["any_process", "compile_neurons", "save_memory", "sync_norms"]
 
 
 def compile_neurons(network: nn.Module) -> None:
-    """Fuse the timesteps of each neuron into one kernel; where torch cannot compile, leave them as they are."""
-    if not neurons(network):
+    """Compute each neuron, with the batch norms before it, by the kernels of :mod:`atif_lib.fused`.
+
+    Spikes and gradients stay as they are, within the rounding of the precision. A fused neuron keeps no membrane, and
+    in low precision it does not round its current. Where torch cannot compile, the network is left as it is; so are
+    neurons of other libraries, and those with the gradient of the rate.
+    """
+    found = [m for m in neurons(network).values() if isinstance(m, SoftResetNode) and m.surrogate != "rate"]
+    if not found:
         return
     try:
         torch.compile(lambda x: x + 1)(torch.ones(1))
@@ -26,8 +33,8 @@ def compile_neurons(network: nn.Module) -> None:
         reason = str(error).splitlines()[0]
         warnings.warn(f"the neurons run uncompiled, and slower: torch.compile fails here ({reason})", stacklevel=2)
         return
-    for module in neurons(network).values():
-        module.compile(dynamic=False)  # else a second neuron with another slope makes it a variable, and dynamo fails
+    for module in found:
+        module.fused = True
 
 
 def save_memory(network: Network) -> None:

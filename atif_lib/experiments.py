@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 
 from atif_lib import data
 from atif_lib.checkpoints import save_weights
-from atif_lib.initialisation import start_from_data
+from atif_lib.initialisation import start_from_data, start_from_network
 from atif_lib.networks import ACTIVATIONS, NETWORKS, WITHOUT_TIME, Network, cost, neurons
 from atif_lib.neuron_experiments import ExactExperiment, NeuronExperiment
 from atif_lib.records import Draft
 from atif_lib.soft_reset import SoftResetNode
 from atif_lib.speed import SpeedExperiment
+from atif_lib.storage import file_sha256
 from atif_lib.training import Batches, Recipe, train
 
 __all__ = ["EXPERIMENTS", "NetworkExperiment", "NeuronExperiment", "find"]
@@ -68,22 +69,35 @@ class NetworkExperiment:
             examples = data.load(STAND_INS[self.dataset], self.validation)
         return examples if self.limit is None else examples.thinned(self.limit)
 
-    def run(self, draft: Draft, seed: int, folder: Path, resume: bool = False, start: Path | None = None) -> None:
+    def run(
+        self,
+        draft: Draft,
+        seed: int,
+        examples: data.Examples,
+        folder: Path,
+        resume: bool = False,
+        start: Path | None = None,
+    ) -> None:
         """Train, from the weights of ``start`` if given, write weights.safetensors, and fill in the record.
 
         The accuracy is the last epoch's.
         """
-        begun, examples = time.perf_counter(), self.examples()
+        begun = time.perf_counter()
         torch.manual_seed(seed)
         network = self.build(examples)
+        batches = Batches(examples, self.recipe, seed)
         if start:
-            network.load_state_dict(load_file(start))
+            start_from_network(network, load_file(start), batches.draw(0, 0)[0])
+            draft.result["start_sha256"] = file_sha256(start)
         if self.data_start:
-            start_from_data(network, Batches(examples, self.recipe, seed).draw(0, 0)[0])
+            start_from_data(network, batches.draw(0, 0)[0])
         first = _thresholds(network)
         draft.data_sha256 = examples.sha256
-        draft.epochs = list(train(network, examples, self.recipe, seed=seed, folder=folder, resume=resume))
-        draft.result = draft.epochs[-1] | cost(network, examples.test_inputs.shape[1:])._asdict()
+        options = {"seed": seed, "folder": folder, "resume": resume}
+        if start:
+            options |= {"started": True, "origin": {"start_sha256": draft.result["start_sha256"]}}
+        draft.epochs = list(train(network, examples, self.recipe, **options))
+        draft.result |= draft.epochs[-1] | cost(network, examples.test_inputs.shape[1:])._asdict()
         draft.result |= {
             "source": examples.source,
             "thresholds_at_start": first,
@@ -92,6 +106,7 @@ class NetworkExperiment:
         }
         draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
         save_weights(network, folder / "weights.safetensors")
+        draft.result["weights_sha256"] = file_sha256(folder / "weights.safetensors")
 
 
 def _thresholds(network: Network) -> dict[str, list]:
@@ -135,6 +150,16 @@ FAST = Recipe(
     compile=True,
 )
 FAST_SPEECH = dataclasses.replace(FAST, epochs=30, augment=("shift", "mask"))
+# Three stages for a processor: a ReLU network, its quantized twin, and that as spikes. Each starts from the one before.
+STAGED = Recipe(
+    epochs=20,
+    batch_size=128,
+    augment=("crop", "flip", "cutout"),
+    label_smoothing=0.1,
+    precision="bf16-mixed",
+    channels_last=True,
+    compile=True,
+)
 SMALL = Recipe(epochs=3, compile=True)
 SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"), precision="bf16-mixed")
 
@@ -147,6 +172,7 @@ TITLES = {
 STAND_INS = {"cifar10": "digits", "cifar100": "digits", "gsc": "keywords", "gsc13": "keywords"}
 LARGE = (("cifar10", "vgg16"), ("cifar10", "resnet18"), ("cifar100", "vgg16"), ("cifar100", "resnet18"))
 LARGE += (("gsc", "resnet18"), ("gsc13", "resnet18"))
+SMALLER = tuple(product(("cifar10", "gsc13"), ("small", "resnet8")))
 # What each change of the neuron or its start does to atif-u, on the small networks alone.
 BETTER = {
     name: {"activation": name}
@@ -161,7 +187,7 @@ FINER = {name: {"activation": name} for name in ("quantized-8", "quantized-16")}
 def _network_experiments() -> dict[str, NetworkExperiment]:
     """Every data set with its networks and activations, in our protocol and, where there is one, in the paper's."""
     found, variants = {}, BETTER | FINER
-    for dataset, network in (*LARGE, *product(("cifar10", "gsc13"), ("small", "resnet8"))):
+    for dataset, network in (*LARGE, *SMALLER):
         size = "full" if (dataset, network) in LARGE else "laptop"
         sound = dataset.startswith("gsc")
         fast, paper = (FAST_SPEECH, PAPER_SPEECH) if sound else (FAST, PAPER)
@@ -183,7 +209,45 @@ def _network_experiments() -> dict[str, NetworkExperiment]:
     for join in ("add", "iand"):
         name, base = f"cifar10-resnet8-{join}-atif-u", found["cifar10-resnet8-atif-u"]
         found[name] = dataclasses.replace(base, network=f"resnet8-{join}", summary=f"{base.summary}, SEW {join}")
-    return found
+    return found | _staged(found)
+
+
+# The stage of each row, and the row that it starts from.
+STAGES = {
+    "relu": (0, None),
+    "quantized-fixed": (1, "relu"),
+    "quantized": (1, "relu"),
+    "if": (2, "quantized-fixed"),
+    "atif-u": (2, "quantized"),
+    "atif-nu": (2, "quantized"),
+}
+# Epochs and learning rates of the three stages. The small networks' take 5/6 of the time of direct training.
+STAGE_EPOCHS = {"cifar": (20, 6, 2), "gsc": (20, 6, 2), "cifar small": (4, 2, 1), "gsc small": (20, 10, 5)}
+STAGE_RATES = ({}, {"lr": 0.02, "threshold_lr": 0.002}, {"lr": 0.01, "threshold_lr": 0.001})
+
+
+def _staged(found: dict[str, NetworkExperiment]) -> dict[str, NetworkExperiment]:
+    """Return the three stages of every network, by which Tables 1 to 3 can be made without a GPU."""
+    staged = {}
+    for dataset, network in (*LARGE, *SMALLER):
+        sound, small = dataset.startswith("gsc"), (dataset, network) in SMALLER
+        epochs = STAGE_EPOCHS[("gsc" if sound else "cifar") + " small" * small]
+        for activation, (stage, start) in STAGES.items():
+            base = found[f"{dataset}-{network}-{activation}"]
+            recipe = base.recipe if small else STAGED
+            augmentations = FAST_SPEECH.augment if sound else recipe.augment
+            recipe = dataclasses.replace(recipe, epochs=epochs[stage], augment=augmentations, **STAGE_RATES[stage])
+            start = start and f"{dataset}-{network}-{start}-staged"
+            summary = f"{base.summary}, in stages"
+            staged[f"{dataset}-{network}-{activation}-staged"] = dataclasses.replace(
+                base, recipe=recipe, start=start, summary=summary
+            )
+        if small:  # direct training for as many epochs as all three stages have
+            base = found[f"{dataset}-{network}-atif-u"]
+            recipe = dataclasses.replace(base.recipe, epochs=sum(epochs))
+            summary = f"{base.summary}, {sum(epochs)} epochs"
+            staged[f"{dataset}-{network}-atif-u-long"] = dataclasses.replace(base, recipe=recipe, summary=summary)
+    return staged
 
 
 LITERAL = {"surrogate": "absolute", "slope": 1.0}

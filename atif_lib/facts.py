@@ -152,6 +152,9 @@ def analysis_facts(timesteps: int = 4, sigma: float = 0.1) -> dict[str, float]:
         "decode_gain_optimum_db": gain.sqnr_db,
         "nonuniform_rate_p1_optimum_db": rate_p1.sqnr_db,
         "nonuniform_rate_p1_optimum_over_sigma": rate_p1.transitions.tolist(),
+        "nonuniform_rate_p1_first_over_mean_step": (
+            timesteps * rate_p1.transitions[0] / rate_p1.transitions[-1]
+        ).item(),
         "nonuniform_transition_optimum_db": transition.sqnr_db,
         "lloyd_max_db": free.sqnr_db,
         "rate_unscaled_best_db": max(unscaled).item(),

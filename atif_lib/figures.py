@@ -51,6 +51,7 @@ STYLE: dict[str, Any] = {
     "ytick.labelsize": 12,
 }
 NAME = re.compile(r"[a-z0-9-]+")
+_numbers: dict[str, str] | None = None  # set by show_captions
 
 Columns = pd.DataFrame | Mapping[str, Sequence[Any]]
 
@@ -60,11 +61,21 @@ def use_style() -> None:
     mpl.rcParams.update(STYLE)
 
 
+def show_captions(numbers: Mapping[str, str]) -> None:
+    """Show the caption of every following figure below it, as a notebook outside the book needs.
+
+    Args:
+        numbers: the figures' numbers by their names, such as {"membrane": "Figure 1.1"}.
+    """
+    global _numbers
+    _numbers = dict(numbers)
+
+
 def show(fig: Figure, name: str, *, alt: str, caption: str, data: Columns) -> None:
     """Save a figure and the data that it draws, close it and display it.
 
-    In the folder that the environment variable ATIF_FIGURES names (`_build/figures` without it) this writes
-    `<name>.svg`, `<name>.png` and `<name>.csv`. On the book's page the figure bears the label `fig-<name>`.
+    In the folder of figures (see `paths`) this writes `<name>.svg`, `<name>.png` and `<name>.csv`. On the book's page
+    the figure bears the label `fig-<name>`.
 
     Args:
         fig: the figure.
@@ -116,9 +127,11 @@ def display_svg(svg: str, **facts: str) -> None:
     ipython = sys.modules.get("IPython")  # a script needs none, and then none is imported
     if ipython is None or ipython.get_ipython() is None:
         return
-    from IPython.display import display
+    from IPython.display import Markdown, display
 
     display({"image/svg+xml": svg, "text/plain": facts["alt"]}, metadata={"atif_figure": facts}, raw=True)
+    if _numbers is not None:
+        display(Markdown(f"**{_numbers.get(facts['name'], 'Figure')}.** {facts['caption']}"))
 
 
 def show_source(function: Callable[..., Any]) -> None:

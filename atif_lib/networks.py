@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from atif_lib import checks
+from atif_lib.fused import Term, fusable
 from atif_lib.neurons import IF, ATIFnu, ATIFu
 from atif_lib.quantized import QuantizedReLU
 
@@ -24,13 +25,16 @@ __all__ = [
     "NETWORKS",
     "WITHOUT_TIME",
     "Cost",
+    "Layers",
     "Network",
     "Residual",
+    "Synapses",
     "cost",
     "layer_name",
     "neurons",
     "resnet8",
     "resnet18",
+    "respond",
     "set_timesteps",
     "vgg16",
     "vgg_small",
@@ -49,6 +53,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "atif-u-half": lambda channels: ATIFu(v0=0.5, step_mode="m"),
     "quantized": lambda channels: QuantizedReLU(),
     "quantized-half": lambda channels: QuantizedReLU(v0=0.5),
+    "quantized-fixed": lambda channels: QuantizedReLU(learn=False),
     "quantized-8": lambda channels: QuantizedReLU(8),
     "quantized-16": lambda channels: QuantizedReLU(16),
     "atif-u-absolute": lambda channels: ATIFu(surrogate="absolute", slope=1.0, step_mode="m"),
@@ -60,11 +65,13 @@ ACTIVATIONS: dict[str, Activation] = {
         threshold=torch.ones(channels), v0=0.25, learn_v0=True, charge=True, step_mode="m"
     ),
 }
-WITHOUT_TIME = ("relu", "quantized", "quantized-half", "quantized-8", "quantized-16")  # T = 1
+WITHOUT_TIME = ("relu", "quantized", "quantized-half", "quantized-fixed", "quantized-8", "quantized-16")  # T = 1
 
 
 class Network(nn.Module):
     """Stem, blocks, readout: a classifier whose activations may spike.
+
+    Its neurons are set to step mode ``'m'``.
 
     Args:
         stem: from the input to the constant current of the first neurons, computed once.
@@ -91,11 +98,12 @@ class Network(nn.Module):
         others = {m.timesteps for m in blocks.modules() if hasattr(m, "timesteps")} - {timesteps}
         if others:
             raise ValueError(f"timesteps={timesteps} must be that of the neurons, {sorted(others)}")
+        for node in neurons(blocks).values():
+            node.step_mode = "m"  # in "s", their default, the T timesteps would pass for one
 
     def spikes(self, x: Tensor) -> Tensor:
         """Last spikes, averaged over the places of each channel, [T, N, channels]."""
-        current = self.stem(x)
-        return self.blocks(current.expand(self.timesteps, *current.shape)).flatten(3).mean(3)
+        return self.blocks(_constant(self.stem(x), self.timesteps)).flatten(3).mean(3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N, classes]: a linear map of the spike counts.
@@ -134,9 +142,49 @@ def vgg(
         if width == "pool":
             blocks.append(layer.SeqToANNContainer(nn.MaxPool2d(2)))
         else:
-            blocks += _synapses(channels, width), activation(width)
+            blocks += Synapses(channels, width), activation(width)
             channels = width
-    return Network(stem, nn.Sequential(*blocks), channels, classes, timesteps)
+    return Network(stem, Layers(*blocks), channels, classes, timesteps)
+
+
+class Synapses(layer.SeqToANNContainer):
+    """Convolution and batch norm over all T·N maps, [T, N, inputs, H, W] to [T, N, outputs, H / stride, W / stride]."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(outputs))
+
+    def term(self, z: Tensor) -> Term:
+        """Return the maps of the convolution, and the norm that they have yet to pass."""
+        return Term(functional.seq_to_ann_forward(z, self[0]), self[1])
+
+
+class Layers(nn.Sequential):
+    """Modules one after the other; a neuron that is fused takes over the norm before it."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Output of the last."""
+        modules = list(self)
+        while modules:
+            module = modules.pop(0)
+            z = respond(modules.pop(0), (module, z)) if modules and isinstance(module, Synapses) else module(z)
+        return z
+
+
+def respond(activation: nn.Module, *paths: tuple[nn.Module, Tensor]) -> Tensor:
+    """Return the answer of an activation to the sum of the currents of some paths, each a module and its input.
+
+    A neuron that :func:`atif_lib.execution.compile_neurons` has fused takes the norms of the paths into its kernel.
+    """
+    if not getattr(activation, "fused", False):
+        currents = [module(z) for module, z in paths]
+        return activation(sum(currents[1:], currents[0]))
+    terms = []
+    for module, z in paths:
+        module = module[0] if isinstance(module, nn.Sequential) and len(module) == 1 else module
+        fits = isinstance(module, Synapses) and fusable(module[1])
+        terms.append(module.term(z) if fits else Term(module(z)))
+    return activation(*terms)
 
 
 class Residual(nn.Module):
@@ -163,21 +211,22 @@ class Residual(nn.Module):
         if join not in get_args(Join):
             raise ValueError(f"join must be one of {', '.join(get_args(Join))}, got {join!r}")
         self.join = join
-        self.first = nn.Sequential(_synapses(inputs, outputs, stride=stride), activation(outputs))
-        self.second = _synapses(outputs, outputs)
+        self.first = Layers(Synapses(inputs, outputs, stride=stride), activation(outputs))
+        self.second = Synapses(outputs, outputs)
         self.last = activation(outputs)
-        self.shortcut = nn.Sequential()
+        self.shortcut = Layers()
         if stride > 1 or inputs != outputs:
-            self.shortcut.append(_synapses(inputs, outputs, kernel=1, stride=stride))
+            self.shortcut.append(Synapses(inputs, outputs, kernel=1, stride=stride))
             if join != "current":  # the paths meet as spikes
                 self.shortcut.append(activation(outputs))
 
     def forward(self, z: Tensor) -> Tensor:
         """Spikes of the block."""
-        f, shortcut = self.second(self.first(z)), self.shortcut(z)
+        f = self.second, self.first(z)
         if self.join == "current":
-            return self.last(f + shortcut)
-        return self.last(f) + shortcut if self.join == "add" else (1 - self.last(f)) * shortcut
+            return respond(self.last, f, (self.shortcut, z))
+        spikes, shortcut = respond(self.last, f), self.shortcut(z)
+        return spikes + shortcut if self.join == "add" else (1 - spikes) * shortcut
 
 
 def resnet(
@@ -211,7 +260,7 @@ def resnet(
             stride = 2 if stage and not block else 1
             blocks.append(Residual(channels, width, stride, activation, join))
             channels = width
-    return Network(stem, nn.Sequential(*blocks), channels, classes, timesteps)
+    return Network(stem, Layers(*blocks), channels, classes, timesteps)
 
 
 def vgg16(activation: Activation, timesteps: int = 4, **options) -> Network:
@@ -294,12 +343,12 @@ def _check_timesteps(timesteps: int) -> int:
     return checks.integer("timesteps", timesteps)
 
 
+def _constant(current: Tensor, timesteps: int) -> Tensor:
+    """Return the current [N, C, H, W] at every timestep; its gradient keeps its layout, in which norms are fast."""
+    if current.is_contiguous():
+        return current.expand(timesteps, *current.shape)
+    return current.movedim(1, -1).expand(timesteps, -1, -1, -1, -1).movedim(-1, 2)
+
+
 def _stem(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
-
-
-def _synapses(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> layer.SeqToANNContainer:
-    """Convolution and batch norm over all T·N maps; the container merges T and N before and parts them after."""
-    return layer.SeqToANNContainer(
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs)
-    )

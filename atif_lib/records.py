@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from atif_lib import paths
@@ -199,16 +200,18 @@ def load(path: Path | str) -> Record:
     return record
 
 
-def load_all(folder: Path | str | None = None) -> list[Record]:
+def load_all(folder: Path | str | None = None, validation: bool = False) -> list[Record]:
     """Read every record, by experiment, profile and seed; none where there are none.
 
     Args:
         folder: the only one to read from, by default those of `paths.results_folders`.
+        validation: those of runs that were tested on held-out training examples, in place of all others.
 
     Raises:
         FileNotFoundError: ``ATIF_RESULTS`` names no folder.
     """
     folders = [Path(folder)] if folder else paths.results_folders()
+    folders = [place / "validation" for place in folders] if validation else folders
     found = {path.name: path for place in folders for path in place.glob("*.json")}
     return sorted(map(load, found.values()), key=lambda r: (r.experiment, PROFILES.index(r.profile), r.seed))
 
@@ -230,6 +233,17 @@ class Draft:
     path: Path | None = None
 
 
+def _probe(folder: Path) -> None:
+    """Notice before a run, not after it, that its record cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = f"{error.strerror}; ATIF_RESULTS names another folder"
+        raise OSError(f"records cannot be written to {folder}: {why}") from error
+
+
 @contextmanager
 def recording(
     experiment: str, profile: str, seed: int, config: dict[str, Any], folder: Path | str | None = None
@@ -244,6 +258,7 @@ def recording(
     config = _plain(config, "config")  # a bad one fails now, not after the run
     base = Record(experiment, profile, seed, config, commit, dirty, date, {}, "", None, [], {}, 0.0, None)
     reset_peak_memory()
+    _probe(Path(folder or results_folder()))
     yield draft
     record = dataclasses.replace(
         base,

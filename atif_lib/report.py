@@ -13,13 +13,14 @@ from statistics import mean, stdev
 import pandas as pd
 
 from atif_lib import records, report_page
-from atif_lib.manifest import MANIFEST, VERDICTS, Check, Entry, Manifest, Source, load
+from atif_lib.manifest import MANIFEST, NEED_NOTE, Check, Entry, Manifest, Measured, Source, load
 from atif_lib.records import Record, RecordError
-from atif_lib.report_page import our_value, paper_value
+from atif_lib.report_page import counts, interval, our_value, paper_value, tally
 
 __all__ = [
     "ABLATION",
     "check",
+    "compare",
     "difference",
     "figure_chapters",
     "paper_table",
@@ -29,6 +30,7 @@ __all__ = [
     "report_text",
     "stale_readme",
     "summary",
+    "training_table",
     "update_readme",
     "update_verdicts",
 ]
@@ -55,9 +57,9 @@ def check(manifest: Manifest | None = None, runs: Sequence[Record] | None = None
         except RecordError as error:
             found.append(f"{entry.id}: {error}")
             continue
-        if entry.verdict != expected and not (entry.judged and expected != "not run"):
+        if entry.verdict != expected:
             found.append(f"{entry.id}: the verdict is {entry.verdict!r}, the records say {expected!r}")
-        if entry.verdict in ("partly", "not") and not entry.note:
+        if entry.verdict in NEED_NOTE and not entry.note:
             found.append(f"{entry.id}: the verdict {entry.verdict!r} needs a note that says why")
     return found
 
@@ -84,8 +86,7 @@ def report_text(manifest: Manifest | None = None, runs: Sequence[Record] | None 
         for part in entry.checks:
             text = f"{part.text} " if len(entry.checks) > 1 else ""
             lines.append(f"{'':12}{text}paper {paper_value(part)}, ours {our_value(part, runs)}")
-    counts = ", ".join(f"{sum(e.verdict == v for e in manifest.entries)} {v}" for v in VERDICTS)
-    return "\n".join([*lines, "", f"{len(manifest.entries)} figures, table cells and claims: {counts}"])
+    return "\n".join([*lines, "", *counts(manifest)])
 
 
 def readme_table(manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> str:
@@ -96,8 +97,7 @@ def readme_table(manifest: Manifest | None = None, runs: Sequence[Record] | None
         cells = list(group)
         lines.append(_readme_row(cells[0], runs) if cells[0].kind == "figure" else _readme_cells(table, cells))
     lines += [_readme_row(e, runs) for e in manifest.entries if e.kind == "claim" and e.headline]
-    totals = [f"{sum(e.verdict == v for e in manifest.entries)} {v}" for v in VERDICTS]
-    return "\n".join([*lines, "", f"Of {len(manifest.entries)} figures, table cells and claims: {', '.join(totals)}."])
+    return "\n".join([*lines, "", *(f"* {line}." for line in counts(manifest))])
 
 
 def _place(entry: Entry) -> str:
@@ -119,9 +119,9 @@ def _readme_row(entry: Entry, runs: Sequence[Record]) -> str:
 
 
 def _readme_cells(table: str, cells: Sequence[Entry]) -> str:
-    counts = [(sum(e.verdict == v for e in cells), v) for v in VERDICTS]
-    verdicts = ", ".join(f"{n} {v}" for n, v in counts if n)
-    return f"| {table} | Accuracy and spikes of the paper's full-size networks | {len(cells)} cells | | {verdicts} |"
+    return (
+        f"| {table} | Accuracy and spikes of the paper's full-size networks | {len(cells)} cells | | {tally(cells)} |"
+    )
 
 
 def update_readme(path: Path | str, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> bool:
@@ -153,12 +153,12 @@ def _with_table(text: str, table: str, path: Path | str) -> str:
 
 
 def update_verdicts(path: Path | str = MANIFEST, runs: Sequence[Record] | None = None) -> list[str]:
-    """Write the verdicts that the records say into the manifest, judged ones kept; return the ids changed."""
+    """Write the verdicts that the records say into the manifest; return the ids changed."""
     path, runs = Path(path), records.load_all() if runs is None else runs
     text, changed = path.read_text(encoding="utf-8"), []
     for entry in load(path).all():
         expected = entry.expected(runs)
-        if expected == entry.verdict or (entry.judged and expected != "not run"):
+        if expected == entry.verdict:
             continue
         block = re.compile(rf"(?ms)^(  - id: {entry.id}\n(?:(?!^  - id: ).)*?^    verdict: )[a-z ]+$")
         text, changed = block.sub(rf"\g<1>{expected}", text, count=1), [*changed, entry.id]
@@ -177,11 +177,8 @@ def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Re
         ValueError: the paper has no such table.
     """
     manifest, runs = _defaults(manifest, runs)
-    cells = [e for e in manifest.entries if e.where == f"Table {number}"]
-    if not cells:
-        raise ValueError(f"number={number!r}: the paper has Tables 1, 2 and 3")
     rows: dict[str, dict[str, str]] = {}
-    for entry in cells:
+    for entry in _cells(number, manifest):
         part = entry.checks[0]
         row = rows.setdefault(entry.text.rsplit(":", 1)[0], {"experiment": part.source.experiment})
         metric = entry.text.rsplit(":", 1)[1].strip(" .") + f", {part.unit}" * (part.unit == "%")
@@ -190,13 +187,61 @@ def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Re
     return pd.DataFrame(rows).T.fillna("")
 
 
-def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile: str = "laptop") -> pd.DataFrame:
+def _cells(number: int, manifest: Manifest) -> list[Entry]:
+    cells = [e for e in manifest.entries if e.where == f"Table {number}"]
+    if not cells:
+        raise ValueError(f"number={number!r}: the paper has Tables 1, 2 and 3")
+    return cells
+
+
+def training_table(number: int, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> pd.DataFrame:
+    """Tabulate how our networks of a table of the paper were trained: a row an experiment.
+
+    Returns:
+        Protocol, epochs of each stage, hours a seed (all stages), device and seeds; "not run" where there is no record.
+
+    Raises:
+        ValueError: the paper has no such table.
+    """
+    manifest, runs = _defaults(manifest, runs)
+    found = {(r.experiment, r.profile, r.seed): r for r in runs}
+    rows: dict[str, dict[str, str]] = {}
+    for entry in _cells(number, manifest):
+        source = entry.checks[0].source
+        own = [r for r in runs if (r.experiment, r.profile) == (source.experiment, source.profile)]
+        protocol = {"staged": "in stages", "paper": "the paper's"}.get(source.experiment.rsplit("-", 1)[-1], "direct")
+        row = {"protocol": protocol, "epochs": "not run", "hours a seed": "", "device": "", "seeds": ""}
+        if own:
+            chains = [_stages(r, found) for r in own]
+            row["epochs"] = " + ".join(f"{r.config['recipe']['epochs']}" for r in chains[0])
+            row["hours a seed"] = f"{mean(sum(r.wall_s for r in chain) for chain in chains) / 3600:.2g}"
+            row["device"] = "; ".join(sorted({r.device for chain in chains for r in chain}))
+            row["seeds"] = str(len(own))
+        rows[entry.text.rsplit(":", 1)[0]] = row
+    return pd.DataFrame(rows).T
+
+
+def _stages(record: Record, found: Mapping[tuple[str, str, int], Record]) -> list[Record]:
+    """List a run and, before it, those that it started from, as far as their records are there."""
+    stages = [record]
+    while (start := found.get((stages[0].config.get("start"), record.profile, record.seed))) is not None:
+        stages.insert(0, start)
+    return stages
+
+
+def summary(
+    experiments: Mapping[str, str],
+    metrics: Mapping[str, str],
+    profile: str = "laptop",
+    runs: Sequence[Record] | None = None,
+) -> pd.DataFrame:
     """Tabulate run records: one row an experiment, mean ± standard deviation over its seeds.
 
     Args:
         experiments: row label to experiment name.
         metrics: column label to dotted path into a record's result.
         profile: of the records.
+        runs: the records to look in, by default all.
 
     Returns:
         A table of texts, with the number of seeds; "not run" where there is no record, "–" where a record has no such
@@ -205,8 +250,10 @@ def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile:
     Raises:
         RecordError: a metric that no record has, of whatever experiment.
     """
-    rows = {label: records.runs(name, profile) for label, name in experiments.items()}
-    every = records.load_all()
+    every = records.load_all() if runs is None else runs
+    rows = {
+        label: [r for r in every if (r.experiment, r.profile) == (name, profile)] for label, name in experiments.items()
+    }
     for path in metrics.values():
         if every and not any(_has(record, path) for record in every):
             raise RecordError(f"no record has a metric {path!r}")
@@ -217,32 +264,60 @@ def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile:
     return pd.DataFrame(table).T
 
 
-def difference(experiment: str, twin: str, metric: str = "test_accuracy", profile: str = "laptop") -> dict[str, str]:
-    """Compare a metric of two experiments, seed by seed.
+def compare(
+    experiment: str,
+    twin: str,
+    metric: str = "test_accuracy",
+    profile: str = "laptop",
+    family: Sequence[str] = (),
+    runs: Sequence[Record] | None = None,
+) -> Measured | None:
+    """Subtract a metric of two experiments that draw at random, seed by seed; None where one was not run.
+
+    Args:
+        experiment: the one that is subtracted from.
+        twin: the one that is subtracted.
+        metric: dotted path into a record's result.
+        profile: of the records.
+        family: every experiment that is compared with this twin, where they are several: Dunnett's interval.
+        runs: the records to look in, by default all.
+    """
+    source = Source(experiment, metric, profile, Source(twin, metric, profile), family=tuple(family))
+    return source.measure(records.load_all() if runs is None else runs)
+
+
+def difference(
+    experiment: str,
+    twin: str,
+    metric: str = "test_accuracy",
+    profile: str = "laptop",
+    family: Sequence[str] = (),
+    runs: Sequence[Record] | None = None,
+) -> dict[str, str]:
+    """Write a comparison for a table of a chapter; the arguments are those of `compare`.
 
     Returns:
-        ``difference`` with its standard error, or "not run"; ``seeds``; ``verdict``: higher or lower where it exceeds
-        two standard errors (`Check.holds`), else open, and of one seed always.
+        ``difference`` with its 95 % interval, or "not run"; ``seeds``; ``verdict``: higher or lower where the interval
+        clears zero (`Check.holds`), else open, and of one seed always.
     """
-    source = Source(experiment, metric, profile, minus=Source(twin, metric, profile))
-    found = source.measure(records.load_all())
+    found = compare(experiment, twin, metric, profile, family, runs)
     if found is None:
         return {"difference": "not run", "seeds": "", "verdict": ""}
-    higher, lower = (found.n > 1 and Check("", 0.0, "", r, 0, source).holds(found) for r in (">", "<"))
-    error = found.sd / found.n**0.5 if found.n > 1 else None
-    digits = max(2, 1 - math.floor(math.log10(error))) if error else 2  # two of the error that say something
-    error = "" if error is None else f" ± {error:.{digits}f}"
-    text = f"{found.mean:+.{digits}f}{error}".replace("-", "−")
+    higher = Check("", 0.0, "", ">", 0, None).holds(found)
+    low, high = found.interval or (0.0, 0.0)
+    size = (high - low) / 2 or abs(found.mean)  # two digits of half the interval say how well the difference is known
+    digits = max(2, 1 - math.floor(math.log10(size))) if size else 2
     return {
-        "difference": text,
+        "difference": f"{found.mean:+.{digits}f}{interval(found, digits)}".replace("-", "−"),
         "seeds": str(found.n),
-        "verdict": "higher" if higher else "lower" if lower else "open",
+        "verdict": {True: "higher", False: "lower", None: "open"}[higher],
     }
 
 
-def provenance(experiments: Iterable[str], profile: str = "laptop") -> str:
+def provenance(experiments: Iterable[str], profile: str = "laptop", runs: Sequence[Record] | None = None) -> str:
     """Say in one line of Markdown which code and which devices the records of some experiments come from."""
-    found = [r for name in experiments for r in records.runs(name, profile)]
+    every, names = records.load_all() if runs is None else runs, list(experiments)
+    found = [r for name in names for r in every if (r.experiment, r.profile) == (name, profile)]
     if not found:
         return "*Not run yet.*"
     commits = sorted({r.commit[:7] + (" and changes" if r.dirty else "") for r in found if r.commit})

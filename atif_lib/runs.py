@@ -1,30 +1,36 @@
 """Run an experiment, tell beforehand what it costs, and find its trained network again."""
 
 import dataclasses
+import json
+import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 from tqdm import tqdm
 
 from atif_lib import data
 from atif_lib.checkpoints import save_weights
-from atif_lib.environment import peak_memory_mib
+from atif_lib.environment import git_state, peak_memory_mib
 from atif_lib.evaluation import evaluate
 from atif_lib.experiments import NetworkExperiment, find
 from atif_lib.networks import Network, cost
-from atif_lib.paths import runs_folder, weights_folder
+from atif_lib.paths import results_folder, runs_folder, weights_folders
 from atif_lib.records import PROFILES, Record, load, recording
 from atif_lib.training import train
 
-__all__ = ["WEIGHTS", "estimate", "export", "run", "run_folder", "trained"]
+WEIGHTS = "weights.safetensors"
+"""Name of the file of a run's weights, in its folder."""
 
-WEIGHTS = weights_folder()  # of the small networks, committed
+__all__ = ["WEIGHTS", "cost_here", "estimate", "export", "run", "run_folder", "staleness", "trained"]
 
 
 def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = False, validation: bool = False) -> Record:
@@ -34,8 +40,9 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
         name: one of ``EXPERIMENTS``.
         profile: one of the experiment's; by default that of its results.
         seed: of weights and draws.
-        resume: go on from the checkpoint of an interrupted run.
-        validation: test on examples held out from the training data; the record stays in the folder of runs.
+        resume: go on from the checkpoint of an interrupted run, if there is one.
+        validation: test on examples held out from the training data; the record goes to ``validation``, a folder of its
+            own below the other records.
 
     Returns:
         The record, as it was saved.
@@ -43,24 +50,67 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
     Raises:
         ValueError: an unknown name, or a profile that the experiment has not.
         data.DataUnavailable: its data is not there; the message says how to fetch it.
+        FileNotFoundError: the run that it starts from left no weights.
+        FileExistsError: without ``resume``, an interrupted run that a new one would destroy.
+        RuntimeError: another process trains this run.
         KeyboardInterrupt: after Ctrl-C; with ``resume=True`` it goes on where it stopped.
     """
     experiment, profile = _at(name, profile)
-    options, results = {}, None
-    if isinstance(experiment, NetworkExperiment):
-        folder = run_folder(name, profile, seed, validation)
-        experiment = dataclasses.replace(experiment, validation=validation)
-        options = {"folder": folder, "resume": resume}
-        results = folder if validation else None
-        if experiment.start:
-            options["start"] = run_folder(experiment.start, profile, seed, validation) / "weights.safetensors"
-            if not options["start"].is_file():
-                raise FileNotFoundError(
-                    f"{name} starts from the weights of {experiment.start}, seed {seed}: train it first"
-                )
-    with recording(name, profile, seed, dataclasses.asdict(experiment), results) as draft:
-        experiment.run(draft, seed, **options)
+    if not isinstance(experiment, NetworkExperiment):
+        with recording(name, profile, seed, dataclasses.asdict(experiment)) as draft:
+            experiment.run(draft, seed)
+        return load(draft.path)
+    experiment = dataclasses.replace(experiment, validation=validation)
+    folder = run_folder(name, profile, seed, validation)
+    start = None
+    if experiment.start:
+        start = run_folder(experiment.start, profile, seed, validation) / WEIGHTS
+        if not start.is_file():
+            raise FileNotFoundError(
+                f"{name} starts from the weights of {experiment.start}, seed {seed}: train it first"
+            )
+    examples = experiment.examples()
+    with _alone(folder):
+        unfinished = (folder / "checkpoint.pt").is_file()
+        if unfinished and not resume:
+            raise FileExistsError(
+                f"{folder} has the checkpoint of an interrupted run: --resume goes on from it; "
+                "to start anew, delete the folder"
+            )
+        config, results = dataclasses.asdict(experiment), results_folder() / "validation" if validation else None
+        with recording(name, profile, seed, config, results) as draft:
+            commits = _commits(folder, unfinished)
+            experiment.run(draft, seed, examples, folder, resume, start)
+            if len(commits) > 1:
+                draft.result["commits"] = commits
+        (folder / "checkpoint.pt").unlink(missing_ok=True)  # a finished run is not to be resumed
     return load(draft.path)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder, of several processes of one training the first does; others are refused."""
+    if int(os.environ.get("RANK", 0)):
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "lock", blocking=False):
+            yield
+    except Timeout:
+        raise RuntimeError(f"{folder} is in use: another process trains this run; wait for it, or stop it") from None
+
+
+def _commits(folder: Path, resumed: bool) -> list[str]:
+    """Note the code version that a run goes on with, and return all those that it was trained by."""
+    path = folder / "commits.txt"
+    before = path.read_text(encoding="utf-8").split("\n") if resumed and path.is_file() else []
+    commit, dirty = git_state()
+    now = f"{commit or 'unknown'}{' and changes' if dirty else ''}"
+    commits = [line for line in before if line] + [now] * (now not in before)
+    if not int(os.environ.get("RANK", 0)):
+        path.write_text("\n".join(commits), encoding="utf-8")
+    return commits
 
 
 def run_folder(name: str, profile: str, seed: int, validation: bool = False) -> Path:
@@ -68,8 +118,47 @@ def run_folder(name: str, profile: str, seed: int, validation: bool = False) -> 
     return runs_folder() / f"{name}-{profile}-s{seed}{'-validation' if validation else ''}"
 
 
-def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str, str]:
-    """Tell what a network's run costs on this machine, by taking its first steps; nothing is saved.
+def staleness(record: Record, experiment: NetworkExperiment, start: Record | None) -> str:
+    """Say why a record is no longer that of its experiment, in a few words; "" where it is.
+
+    Args:
+        record: of a run.
+        experiment: as it is now, at the record's profile.
+        start: the record of the run that it starts from, where there is one.
+    """
+    now = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    if changed := _differing(record.config, now):
+        return f"its configuration has changed: {', '.join(changed)}"
+    if start and record.result.get("start_sha256") != start.result.get("weights_sha256"):
+        return f"{start.run_id} was trained anew"
+    return ""
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any], ignored: tuple[str, ...] = ("summary",)) -> list[str]:
+    """List the keys, also those of inner dictionaries, whose values differ; of those that the older one has."""
+    found = []
+    for key in before.keys() - set(ignored):
+        old, new = before[key], now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differing(old, new)
+        elif old != new:
+            found.append(key)
+    return sorted(found)
+
+
+class CostHere(NamedTuple):
+    """What a run costs on this machine: seconds an update (median; the first), updates, peak memory, and more."""
+
+    seconds: float
+    first: float
+    updates: int
+    times: int
+    network: Network
+    examples: data.Examples
+
+
+def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere:
+    """Measure what a network's run costs on this machine, by taking its first steps; nothing is saved.
 
     Raises:
         ValueError: an unknown name or profile, or an experiment without a network.
@@ -80,7 +169,6 @@ def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str,
         raise ValueError(f"{name} trains no network: it takes seconds to minutes")
     examples, recipe = experiment.examples(), experiment.recipe
     network = experiment.build(examples)
-    parameters, macs = cost(network, examples.test_inputs.shape[1:])
     tqdm.write(f"taking {count} steps of {recipe.batch_size} examples, to tell what all would cost", file=sys.stderr)
     # One batch an epoch, so that train() itself tells the time of each update.
     few = examples.thinned(recipe.batch_size)._replace(
@@ -88,14 +176,21 @@ def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str,
     )
     clock = [0.0, *(m["seconds"] for m in train(network, few, dataclasses.replace(recipe, epochs=count)))]
     first, *times = (after - before for before, after in pairwise(clock))
-    step = median(times)
     updates = recipe.epochs * (len(examples.train_labels) // recipe.batch_size)
+    return CostHere(median(times), first, updates, len(times), network, examples)
+
+
+def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str, str]:
+    """Tell what a network's run costs on this machine, in words; see `cost_here`."""
+    step, first, updates, times, network, examples = cost_here(name, profile, count)
+    parameters, macs = cost(network, examples.test_inputs.shape[1:])
+    recipe = _at(name, profile)[0].recipe
     return {
         "parameters": f"{parameters:,}",
         "MACs for one input": f"{macs:,} ({network.timesteps} timesteps)",
         "training examples": f"{len(examples.train_labels):,}, source {examples.source}",
         "updates": f"{updates:,} of {recipe.batch_size} examples in {recipe.epochs} epochs",
-        "seconds an update": f"{step:.3f} (median of {len(times)}; the first, with compilation, {first:.1f})",
+        "seconds an update": f"{step:.3f} (median of {times}; the first, with compilation, {first:.1f})",
         "training time": f"{step * updates / 3600:.2f} hours, less the tests after each epoch",
         "peak memory": f"{peak_memory_mib():,.0f} MiB",
         "device": str(next(network.parameters()).device),
@@ -116,7 +211,8 @@ def trained(run_id: str) -> tuple[Network, data.Examples]:
     experiment, profile = _at(parts[1], parts[2])
     if not isinstance(experiment, NetworkExperiment):
         raise ValueError(f"{parts[1]} trains no network")
-    tried = [run_folder(parts[1], profile, int(parts[3])) / "weights.safetensors", WEIGHTS / f"{run_id}.safetensors"]
+    tried = [run_folder(parts[1], profile, int(parts[3])) / "weights.safetensors"]
+    tried += [folder / f"{run_id}.safetensors" for folder in weights_folders()]
     path = next((path for path in tried if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{run_id}: no weights at {' or '.join(map(str, tried))}; `train` makes them")

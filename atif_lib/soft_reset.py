@@ -7,9 +7,9 @@ import torch
 from spikingjelly.activation_based import base
 from spikingjelly.activation_based import surrogate as surrogates
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from atif_lib import checks
+from atif_lib.fused import Law, Term, fire
 
 __all__ = ["SoftResetNode"]
 
@@ -45,6 +45,7 @@ class SoftResetNode(base.MemoryModule):
         self.logit_v0 = nn.Parameter(torch.tensor(v0).logit()) if learn_v0 else None
         self.surrogate_function = surrogates.Sigmoid(alpha=slope)
         self.step_mode = step_mode
+        self.fused = False  # see atif_lib.execution.compile_neurons
         self.register_memory("v", None)  # membrane potential, [N, *]
         self.register_memory("t", 0)  # timesteps since the last reset
 
@@ -57,6 +58,18 @@ class SoftResetNode(base.MemoryModule):
     def thresholds(self) -> Tensor:
         """Thresholds :math:`V_{th}(t)`, shape [T], or [T, C] where each channel has its own."""
         raise NotImplementedError
+
+    def forward(self, *inputs: Tensor | Term) -> Tensor:
+        """Return the spikes for an input; a fused neuron in step mode 'm' may get the terms of its current instead."""
+        if not self.fused or self.step_mode == "s":
+            return super().forward(*inputs)
+        terms = [x if isinstance(x, Term) else Term(x) for x in inputs]
+        self._check_input(terms[0].maps, self.t, nan=False)
+        thresholds = self.thresholds
+        law = Law(self.surrogate_function.alpha, self.surrogate == "relative", self.detach_reset, self.charge)
+        spikes = fire(terms, thresholds, self.v0 * thresholds[0], law)
+        self.t += len(spikes)
+        return spikes
 
     @property
     def v_threshold(self) -> Tensor:
@@ -98,10 +111,7 @@ class SoftResetNode(base.MemoryModule):
             x_seq, thresholds = x_seq.detach(), thresholds.detach()
         if v is None:
             v = self.v0 * thresholds[0]
-        if torch.compiler.is_compiling():  # a kernel that keeps its input alone for the backward pass
-            spikes, v = checkpoint(self.integrate_and_fire, x_seq, thresholds[t:], v, use_reentrant=False)
-        else:
-            spikes, v = self.integrate_and_fire(x_seq, thresholds[t:], v)
+        spikes, v = self.integrate_and_fire(x_seq, thresholds[t:], v)
         if self.surrogate == "rate":
             spikes = [z.detach() + rate for z in spikes]
         if self.charge:
@@ -111,8 +121,7 @@ class SoftResetNode(base.MemoryModule):
     def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], Tensor]:
         """Spikes [N, *] of each timestep and the last membrane, from currents [T, N, *] and the membrane before."""
         spikes = []
-        # Unbound, for the gradient of a compiled slice is as large as that of the whole.
-        for x, threshold in zip(x_seq.unbind(), thresholds.unbind(), strict=False):
+        for x, threshold in zip(x_seq, thresholds, strict=False):
             h = v + x  # Eq. 2
             z = self._fire(h, threshold)  # Eq. 4
             v = h - threshold * (z.detach() if self.detach_reset else z)  # Eq. 5
@@ -149,7 +158,7 @@ class SoftResetNode(base.MemoryModule):
         scale = _over_channels(thresholds, spikes, "spikes")[0]
         return rate if self.charge else scale * rate
 
-    def _check_input(self, x_seq: Tensor, t: int) -> None:
+    def _check_input(self, x_seq: Tensor, t: int, nan: bool = True) -> None:
         if self.step_mode == "m" and x_seq.shape[:1] != (self.timesteps,):
             raise ValueError(f"input must have shape [T={self.timesteps}, N, *], got {tuple(x_seq.shape)}")
         steps = x_seq.shape[0]
@@ -164,7 +173,7 @@ class SoftResetNode(base.MemoryModule):
         if x_seq.numel() == 0:
             raise ValueError(f"input must not be empty, got shape {tuple(x_seq.shape)}")
         # On an accelerator the check would stall every layer; the training loop looks at the loss there.
-        if not torch.compiler.is_compiling() and x_seq.device.type == "cpu" and not _is_finite(x_seq):
+        if nan and not torch.compiler.is_compiling() and x_seq.device.type == "cpu" and not _is_finite(x_seq):
             raise ValueError(f"input must be finite, got {int((~x_seq.isfinite()).sum())} NaN or infinite values")
 
     def __getstate__(self) -> dict:

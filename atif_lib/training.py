@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -22,10 +22,13 @@ from atif_lib import augment, checks, data
 from atif_lib.checkpoints import Checkpoint, Progress, stop_requests
 from atif_lib.evaluation import evaluate
 from atif_lib.execution import any_process, compile_neurons, save_memory, sync_norms
+from atif_lib.initialisation import estimate_norms
 from atif_lib.networks import Network
 from atif_lib.quantized import QuantizedReLU
 
 __all__ = ["Recipe", "schedule", "train"]
+
+NORM_BATCHES = 50  # from which the norms of a network with other weights are estimated
 
 Schedule = Literal["cosine", "step"]
 Mix = Literal["mixup", "cutmix"]
@@ -109,6 +112,8 @@ def train(
     seed: int = 0,
     folder: Path | None = None,
     resume: bool = False,
+    started: bool = False,
+    origin: Mapping[str, Any] | None = None,
     save_seconds: float = 60.0,
 ) -> Iterator[dict[str, Any]]:
     """Train a network and report after each epoch.
@@ -124,6 +129,9 @@ def train(
         seed: of the order of the examples and of the augmentation.
         folder: where checkpoint and metrics.csv are kept; None keeps nothing.
         resume: go on from the checkpoint in ``folder``, if there is one, and report its epochs again first.
+        started: the weights come from another network: estimate the norms anew and test before the first update, as
+            epoch 0.
+        origin: what else a checkpoint must have in common with a run that goes on from it.
         save_seconds: time between two checkpoints; one is also written at the end of an epoch and on Ctrl-C.
 
     Yields:
@@ -143,15 +151,26 @@ def train(
     batches = Batches(examples.to(fabric.device), recipe, seed)
     share = slice(fabric.global_rank, None, fabric.world_size)
 
+    identity = asdict(recipe) | {"seed": seed, "data": examples.sha256, "network": repr(network)} | dict(origin or {})
     network = sync_norms(network) if fabric.world_size > 1 else network
     network.to(fabric.device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
     optimizer = torch.optim.SGD(parameter_groups(network, recipe), momentum=recipe.momentum, nesterov=recipe.nesterov)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(recipe, steps))
-    checkpoint = Checkpoint(folder, asdict(recipe) | {"seed": seed}, network, optimizer, scheduler)
+    checkpoint = Checkpoint(folder, identity, network, optimizer, scheduler)
     progress = checkpoint.load() if resume else Progress()
     yield from progress.history
     if recipe.compile:
         compile_neurons(network)
+
+    def test() -> dict[str, Any]:
+        with fabric.autocast():
+            return evaluate(network, batches.examples, normalize=batches.normalize)
+
+    if started and not progress.history and not scheduler.last_epoch:
+        with fabric.autocast():
+            estimate_norms(network, (batches.draw(0, step)[0] for step in range(min(steps, NORM_BATCHES))))
+        progress.history.append({"epoch": 0, "seconds": progress.elapsed(), "train_loss": None} | test())
+        yield progress.history[-1]
     if recipe.save_memory:
         save_memory(network)
     model, optimizer = fabric.setup(network, optimizer)
@@ -179,7 +198,7 @@ def train(
             bar.set_description(f"epoch {epoch + 1} of {recipe.epochs}", refresh=False)
             progress.losses.append(loss.detach())
             if complete := within + 1 == steps:
-                progress.close_epoch(fabric, evaluate(network, batches.examples, normalize=batches.normalize))
+                progress.close_epoch(fabric, test())
                 bar.set_postfix(accuracy=progress.history[-1]["test_accuracy"])
             stop = any_process(fabric, bool(stopped))
             if fabric.is_global_zero and (complete or stop or checkpoint.age() > save_seconds):

@@ -265,8 +265,8 @@ summary(
 Markdown(provenance(experiments.values()))
 
 # %% [markdown]
-# "Almost 3 dB" reproduces, and the printed form does slightly better than the telescoping one: with its thresholds off
-# by design, gradient descent simply looks for other $p$. Compare what the telescoping neuron of seed 0 *says* its
+# "Almost 3 dB" is what the telescoping form gains; the printed form gains more: with its thresholds off by design,
+# gradient descent simply looks for other $p$. Compare what the telescoping neuron of seed 0 *says* its
 # transitions are with where they are:
 
 # %%

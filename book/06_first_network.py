@@ -218,8 +218,9 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# Read the table with its spread. These are small networks trained for three epochs, an experiment of ours; the paper's
-# ResNet-18 and VGG-16, trained for 900, are other rows of [](report.md). Two things can be said already.
+# Read the table with its spread. These are small networks trained for three epochs, an experiment of ours, which measures
+# how fast they begin to learn; the paper's ResNet-18 and VGG-16, trained for 900, are other rows of [](report.md). Two
+# things can be said already.
 #
 # * The spiking networks trail their ReLU twin by a few points. Three things could be to blame: five values for every
 #   activation, spikes that arrive unevenly in time, and surrogate gradients instead of true ones. [](07_cifar.py) tells

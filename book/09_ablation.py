@@ -3,7 +3,7 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will learn** to read an ablation with its spread, what thresholds a network learns and how busy it then is, which
+# **You will learn** to read an ablation with its intervals, what thresholds a network learns and how busy it then is, which
 # classes it confuses, and what becomes of a network trained for four timesteps that is run for one, or for eight.
 #
 # **Time:** 25 minutes to read, under a minute to run: it loads networks that were trained before.
@@ -21,6 +21,7 @@ from torch import nn
 
 from atif_lib import data, figures
 from atif_lib.evaluation import accuracy_over_time, confusion, evaluate, predictions
+from atif_lib.intervals import student
 from atif_lib.manifest import Check
 from atif_lib.networks import neurons, set_timesteps
 from atif_lib.records import runs
@@ -51,7 +52,8 @@ paper_table(3).drop(columns="experiment")
 #
 # ## The same at a laptop's size
 #
-# The small networks of [](07_cifar.py), one recipe for all.
+# The small networks of [](07_cifar.py), one recipe for all. Its three epochs measure how fast a network begins to learn,
+# not where it ends.
 
 # %%
 labels = {label: a for label, a in ABLATION.items() if a != "relu"}
@@ -63,9 +65,16 @@ summary(names, {"test accuracy, %": "test_accuracy", "θ": "theta", "spikes per 
 Markdown(provenance(names.values()))
 
 # %% [markdown]
-# Is the order of Table 3 there, fixed < ATIF-u < ATIF-nu? Means alone do not answer that. The difference of two networks,
-# seed by seed, has a standard error, and only a difference of more than two of them counts here (a mark that chance alone
-# passes about once in six with three seeds; [](14_better_neurons.py) says why):
+# Is the order of Table 3 there, fixed < ATIF-u < ATIF-nu? Means alone do not answer that. Two networks of one seed see the
+# same pictures in the same order, so take their difference, seed by seed, and ask how far its mean may be off. With few
+# seeds the spread itself is uncertain; Student's t allows for that. With three seeds the 95 % interval reaches 4.3
+# standard errors to each side, not two:
+
+# %%
+figures.show_source(student)
+
+# %% [markdown]
+# A relation holds if the whole interval lies where it asks, fails if the whole interval lies outside, and is open otherwise:
 
 # %%
 figures.show_source(Check.holds)
@@ -85,10 +94,15 @@ for network in networks:
 pd.DataFrame(rows).set_index(["network", "step", "of"])
 
 # %% [markdown]
-# At this size the first step of Table 3 is there, in accuracy and in θ, though it is a fraction of the paper's 4.16 points.
-# The second is not decided in accuracy; that ATIF-nu fires more than ATIF-u, as in Table 3, the small ResNet confirms. And the
-# half-step start, worth 4 dB to a lone neuron, makes both networks busier and none better; [](14_better_neurons.py) comes back
-# to it.
+# In **accuracy** every step is open. The means of ATIF-u are above those of the fixed threshold, but both intervals hold
+# zero. They do not hold the paper's 4.16 points: at this size, and in three epochs, the step is smaller than that. Nor do
+# three seeds tell ATIF-nu from ATIF-u. In **θ** more is decided: the learned threshold makes both networks quieter, as in
+# Table 3; ATIF-nu fires more than ATIF-u in the small ResNet, as in Table 3, and in the small VGG that is open. The
+# half-step start, worth 4 dB to a lone neuron, makes both networks busier, and is not shown to make either better;
+# [](14_better_neurons.py) comes back to it as one of eight changes, and with another interval for that.
+#
+# Each row is a question of its own. Of twelve differences that are all zero, at least one interval would exclude zero by
+# chance about every other time.
 #
 # ## While they learn
 
@@ -229,7 +243,7 @@ if "ATIF-u" in networks_of_seed_0:
 # %% [markdown]
 # ## Two networks that are one
 #
-# Why is the step from the fixed to the learned threshold, the largest of Table 3, so small in `small`? Look at what comes
+# Why might the step from the fixed to the learned threshold, the largest of Table 3, be small in `small`? Look at what comes
 # before each neuron: a batch normalisation with a scale $\gamma$ and a shift $\beta$ of its own, both learned. A soft-reset
 # neuron does not change if its current and its threshold are divided by the same number:
 #
@@ -261,8 +275,7 @@ if "ATIF-u" in networks_of_seed_0:
 #
 # In a ResNet this holds but for the last neuron of a block with an identity shortcut: spikes join there behind the
 # normalisation, and the threshold sets how much they count ([](14_better_neurons.py)). `resnet8` has one such neuron
-# of seven, and a larger step; the one need not be for the other. The paper's text does not mention normalisation. If
-# its ResNet-18 has it, as in every library, then a part of its 4.16 points, perhaps most, measures how the fixed
+# of seven. The paper's text does not mention normalisation. If its ResNet-18 has it, as in every library, then a part of its 4.16 points, perhaps most, measures how the fixed
 # network was *trained*, not what it can do. ATIF-nu is another matter: only the common scale of its four thresholds
 # can be divided out, and their ratios are its own.
 #
@@ -346,20 +359,23 @@ for label, network in networks_of_seed_0.items():
 #
 # ```{exercise} How many seeds?
 # :label: ex-seeds
-# Suppose that the accuracy of a network varies by 0.4 points (standard deviation) from seed to seed. You want to see a
-# difference of 0.5 points between two neurons at twice its standard error. How many seeds does each need?
+# Suppose that the accuracy of a network varies by 0.4 points (standard deviation) from seed to seed. You want the
+# difference of two neurons with a 95 % interval of half a point to each side. How many seeds does each need?
 # ```
 #
 # ```{solution} ex-seeds
 # :class: dropdown
-# The difference of two independent runs varies by $0.4 \sqrt 2 = 0.57$, its mean over $n$ seeds by $0.57 / \sqrt n$. From
-# $2 \cdot 0.57 / \sqrt n = 0.5$ follows $n = 5.1$: six seeds. For the 0.17 points between the paper's ANN and ATIF-nu on
-# speech it would be 45.
+# The difference of two independent runs varies by $0.4 \sqrt 2 = 0.57$, its mean over $n$ seeds by $0.57 / \sqrt n$, and
+# the interval reaches $t_{n-1}$ times as far, Student's quantile. With seven seeds that is $2.45 \cdot 0.57 / \sqrt 7 = 0.52$,
+# with eight $2.36 \cdot 0.57 / \sqrt 8 = 0.47$: eight seeds. For the 0.17 points between the paper's ANN and ATIF-nu on
+# speech it would be 45. Seeds that are paired vary together, and then fewer do.
 # ```
 #
 # ## Recap
 #
-# * An ablation is a difference, and a difference has a standard error.
+# * An ablation is a difference, and a difference has an interval. Where it holds zero, the question is open.
+# * After three epochs of small networks the accuracy of every step is open; that a learned threshold makes a network quieter
+#   is not.
 # * Directly behind a batch normalisation, with no shortcut joining between, a learned threshold is a scale that the network
 #   had already.
 # * The paper averages θ over layers; hardware pays for neurons.

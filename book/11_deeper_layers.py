@@ -24,6 +24,7 @@ from matplotlib import pyplot as plt
 
 from atif_lib import data, figures
 from atif_lib.evaluation import predictions
+from atif_lib.intervals import student
 from atif_lib.layer_errors import layer_errors
 from atif_lib.networks import neurons
 from atif_lib.neurons import IF
@@ -246,12 +247,12 @@ def changed(network, change) -> tuple[torch.Tensor, list[float]]:
 
 
 def compared(right: torch.Tensor, base: torch.Tensor) -> dict[str, str]:
-    """Write the accuracy, its difference to another on the same pictures, and whether that exceeds two of its errors."""
+    """Write the accuracy, its difference to another on the same pictures with its 95 % interval, and a verdict."""
     step, found = 100 * (right - base), {"accuracy, %": f"{100 * right.mean():.1f}", "difference": "", "verdict": ""}
-    mean, error = step.mean().item(), step.std().item() / len(step) ** 0.5
-    if error:
-        found["difference"] = f"{mean:+.1f} ± {error:.1f}".replace("-", "−")
-        found["verdict"] = "open" if abs(mean) <= 2 * error else "higher" if mean > 0 else "lower"
+    low, high = student(step.tolist())
+    if low < high:
+        found["difference"] = f"{step.mean():+.1f} [{low:.1f}, {high:.1f}]".replace("-", "−")
+        found["verdict"] = "higher" if low > 0 else "lower" if high < 0 else "open"
     return found
 
 
@@ -269,8 +270,8 @@ moved = pd.DataFrame(rows).T.rename_axis(["neuron", "spikes"]) if rows else None
 moved if rows else Markdown("*Not run.*")
 
 # %% [markdown]
-# The columns of layers are the unevenness error in percent, as above, on 250 of the pictures; a difference counts where it
-# is more than twice its standard error.
+# The columns of layers are the unevenness error in percent, as above, on 250 of the pictures; a difference counts where
+# its 95 % interval, over the pictures, excludes zero. It speaks of this one network, not of another seed.
 #
 # * *Spread evenly* or *shuffled*, spikes make smaller errors in the deepest layer than as they come. The accuracy does not
 #   rise with it: it stays or **falls**. The network was trained with its own spike times, and its weights fit them.

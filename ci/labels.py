@@ -13,6 +13,11 @@ EQUATION = re.compile(r"\$\$(?P<body>(?:(?!\$\$).)*?)\$\$\s*\((?P<label>[\w:-]+)
 TAG = re.compile(r"\\tag\{([^{}]*)\}")
 HEADING = re.compile(r"^\((?P<label>[\w:-]+)\)=\s*\n+#+ (?P<name>.+)$", re.MULTILINE)
 EXERCISE = re.compile(r"\{exercise(?:-start)?\}[ \t]*(?P<title>.*)\n(?:\s*:\w+:.*\n)*?\s*:label:[ \t]*(?P<label>\S+)")
+CHAPTER = re.compile(r"\d\d(?=_)")
+MADE = {
+    "report": "the report of what reproduces",
+    "status": "the table of the chapters' runs",
+}  # pages without a source
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
@@ -51,10 +56,12 @@ def read_figures(html: Path) -> dict[str, str]:
 
 def read_labels(book: Path, html: Path) -> Labels:
     """Read the sources in `book` and the site in `html`."""
-    labels = Labels(names=read_figures(html), citations=read_citations(book / "references.bib"))
+    labels = Labels(names=read_figures(html), pages=dict(MADE), citations=read_citations(book / "references.bib"))
     for path in [*sorted(book.glob("*.md")), *sorted(book.glob("[0-9][0-9]_*.py"))]:
         text = page_text(path)
-        if title := TITLE.search(text):
+        if number := CHAPTER.match(path.stem):
+            labels.pages[path.stem] = f"Chapter {int(number[0])}"
+        elif title := TITLE.search(text):
             labels.pages[path.stem] = title[1].strip()
         for match in EQUATION.finditer(text):
             if tag := TAG.search(match["body"]):

@@ -13,6 +13,8 @@ LINK = re.compile(
 )
 LABELLED_MATH = re.compile(r"(\$\$.*?\$\$)[ \t]*\([\w:-]+\)", re.DOTALL)
 TARGET_OR_COMMENT = re.compile(r"^(\([\w:-]+\)=|%.*|\+\+\+.*)\n?", re.MULTILINE)
+FOLDED = re.compile(r"^\s*:class:.*\bdropdown\b", re.MULTILINE)
+BANNER = re.compile(r":::\{+(?P<kind>\w+)\}+\\n(?P<text>.*?)\\n:::", re.DOTALL)
 SILENT = {"bibliography", "tableofcontents", "exercise-end", "solution-end", "contents"}
 
 
@@ -25,7 +27,7 @@ class Labels:
     names: dict[str, str] = field(default_factory=dict)
     """Headings, exercises and figures."""
     pages: dict[str, str] = field(default_factory=dict)
-    """Titles, by file name less its suffix."""
+    """Titles, and of chapters their numbers, by file name less its suffix."""
     citations: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Authors and year."""
 
@@ -48,6 +50,25 @@ class Labels:
 def plain(text: str, labels: Labels) -> str:
     """Return MyST `text` as plain Markdown."""
     return re.sub(r"\n{3,}", "\n\n", "\n".join(blocks(text.split("\n"), labels))).strip("\n")
+
+
+def plain_code(source: str) -> str:
+    """Return a code cell whose texts hold no banner in MyST, such as `":::{warning}\\nText.\\n:::"`."""
+    return BANNER.sub(lambda banner: f"> **{banner['kind'].capitalize()}:** {banner['text']}", source)
+
+
+def split_after(text: str, name: str) -> list[str]:
+    """Split MyST `text` behind each directive `name`; all but the last part end with one."""
+    lines = text.split("\n")
+    parts, start, at = [], 0, 0
+    while at < len(lines):
+        if match := FENCE.match(lines[at]):
+            at = closing(lines, at, match["fence"])
+            if match["name"] == name:
+                parts.append("\n".join(lines[start : at + 1]))
+                start = at + 1
+        at += 1
+    return [*parts, "\n".join(lines[start:])]
 
 
 def blocks(lines: list[str], labels: Labels) -> Iterator[str]:
@@ -78,19 +99,26 @@ def closing(lines: list[str], start: int, fence: str) -> int:
 
 
 def directive(match: re.Match[str], lines: list[str], labels: Labels) -> Iterator[str]:
-    """Yield a fenced block: code as it is, mathematics between dollars, anything else as a quote with a title."""
+    """Yield a fenced block: code as it is, mathematics between dollars, anything else as a quote with a title.
+
+    A solution, and whatever else the book folds, is folded.
+    """
     name, title = match["name"], inline(match["title"], labels)
     if name is None and match["fence"][0] != ":":
         yield "\n".join(lines)
         return
     indent = match["indent"]
-    body = OPTIONS.sub("", "\n".join(line.removeprefix(indent) for line in lines[1:-1])).strip("\n")
+    text = "\n".join(line.removeprefix(indent) for line in lines[1:-1])
+    options = OPTIONS.match(text)
+    body = OPTIONS.sub("", text).strip("\n")
     if name in SILENT:
         return
     if name == "math":
         quoted = ["$$", body, "$$"]
     elif name in {"code", "code-block"}:
         quoted = [f"```{match['title']}", *body.split("\n"), "```"]
+    elif name in {"solution", "dropdown"} or (options and FOLDED.search(options[0])):
+        quoted = fold(heading(name or "", title), plain(body, labels))
     else:
         quoted = quote(heading(name or "", title), plain(body, labels))
     yield "\n".join(["", *(f"{indent}{line}".rstrip() for line in quoted), ""])
@@ -111,6 +139,11 @@ def quote(title: str, body: str) -> list[str]:
     lines = [f"**{title}**"] if title else []
     lines += ["", *body.split("\n")] if body else []
     return [f"> {line}".rstrip() for line in lines]
+
+
+def fold(title: str, body: str) -> list[str]:
+    """Return the lines of a block that opens with a click; blank lines let what is inside be read as Markdown."""
+    return ["<details>", f"<summary>{title}</summary>", "", *body.split("\n"), "", "</details>"]
 
 
 def inline(text: str, labels: Labels) -> str:

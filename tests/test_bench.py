@@ -14,13 +14,13 @@ CPU = torch.device("cpu")
 SAME = ("spikingjelly", "spikingjelly-best", "ours-eager", "ours", "ours-compact")
 
 
-def step(case, timesteps=4, batch=4, network="resnet8"):
-    return TrainingStep(case, network, timesteps, batch, CPU, compiled=False)
+def step(case, timesteps=4, batch=4, network="resnet8", low=False):
+    return TrainingStep(case, network, timesteps, batch, CPU, low=low, compiled=False)
 
 
 @pytest.mark.parametrize("case", [c for c in SAME if c != "ours-compact"])
 def test_all_neurons_with_one_threshold_are_one_neuron(case):
-    ours, other = (NeuronPass(c, (4, 3, 2, 5, 5), CPU, compiled=False) for c in ("ours", case))
+    ours, other = (NeuronPass(c, (4, 3, 2, 5, 5), CPU, low=False, compiled=False) for c in ("ours", case))
     spikes = ours()
     assert 0 < spikes.mean() < 1
     assert torch.equal(spikes, other())
@@ -43,10 +43,18 @@ def test_compiled_it_is_the_same_neuron():
         torch.compile(lambda x: x + 1)(torch.ones(1))
     except RuntimeError as error:
         pytest.skip(f"torch.compile does not work here: {error}")
-    eager, compiled = (NeuronPass("ours", (4, 2, 2, 4, 4), CPU, compiled=c) for c in (False, True))
+    eager, compiled = (NeuronPass("ours", (4, 2, 2, 4, 4), CPU, low=False, compiled=c) for c in (False, True))
     assert torch.equal(compiled(), eager())
     assert_close(compiled.inputs.grad, eager.inputs.grad)
     torch.compiler.reset()
+
+
+def test_in_low_precision_it_is_the_same_network_nearly():
+    exact, low = step("ours"), step("ours", low=True)
+    assert low.inputs.is_contiguous(memory_format=torch.channels_last)
+    assert_close(low(), exact(), rtol=0.05, atol=0.05)
+    assert low.infer().isfinite().all()
+    assert low.network.training
 
 
 def test_the_relu_network_has_the_same_weights():
@@ -146,7 +154,10 @@ def test_the_record_has_every_case_and_every_size(results, monkeypatch):
     monkeypatch.setattr(speed, "STEPS", ("relu", "spikingjelly", "ours", "ours-compact"))
     record = runs.run("speed", "smoke")
     config, result = record.config, record.result
-    assert set(result) == {"neuron", "step", "timesteps", "batch", "roofline"}
+    assert set(result) == {"neuron", "step", "inference", "other", "float32", "timesteps", "batch", "roofline"}
+    assert list(result["inference"]["median_s"]) == list(speed.STEPS)
+    for other in ("other", "float32"):
+        assert list(result[other]["over_t_relu"]) == list(speed.OTHERS)
     assert set(result["neuron"]["median_s"]) == set(speed.NEURONS)
     for key in ("median_s", "min_s", "over_ours", "peak_mib", "over_t_relu"):
         assert list(result["step"][key]) == list(speed.STEPS)

@@ -177,7 +177,7 @@ def test_what_is_no_checkpoint_of_this_run_is_refused_by_name(tmp_path, content)
 
 def test_another_configuration_is_named(tmp_path):
     checkpoint(tmp_path, lr=0.2, mix="mixup").save(progress())
-    with pytest.raises(ValueError, match=r"it was made with lr=0\.2, mix='mixup'\); delete"):
+    with pytest.raises(ValueError, match=r"it was made with lr=0\.2, not 0\.1, mix='mixup', not None\); delete"):
         checkpoint(tmp_path).load()
 
 

@@ -2,11 +2,8 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
-import venv
 from importlib import metadata
 from pathlib import Path
 
@@ -16,9 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
+from ci.labels import read_labels  # noqa: E402
 from ci.make_colab import bootstrap, colab_notebook, link_from_page  # noqa: E402
-from ci.plain_markdown import Labels, plain  # noqa: E402
+from ci.plain_markdown import Labels, plain, plain_code  # noqa: E402
 from ci.project import Repository  # noqa: E402
+from ci.run_notebooks import colab_like, faults, snapshot  # noqa: E402
 
 CHAPTER = """# %% [markdown]
 # # A chapter after {cite:t}`one`
@@ -32,8 +31,8 @@ import atif_lib
 """
 LABELS = Labels(
     equations={"eq-7": "7"},
-    names={"fig-a": "Figure 2.1", "sec": "A staircase", "ex": "Exercise: Levels"},
-    pages={"glossary": "Glossary"},
+    names={"fig-a": "Figure 2.1", "fig-b": "Figure 1.3", "sec": "A staircase", "ex": "Exercise: Levels"},
+    pages={"glossary": "Glossary", "14_better": "Chapter 14"},
     citations={"one": ("Castagnetti et al.", "2023"), "two": ("Ann and Bo", "2018")},
 )
 
@@ -55,7 +54,15 @@ LABELS = Labels(
         (":::{note}\nA {term}`spike`.\n:::", "> **Note**\n>\n> A spike."),
         (":::{admonition} Aims\n:class: tip\n\n* one\n* two\n:::", "> **Aims**\n>\n> * one\n> * two"),
         ("```{exercise} Levels\n:label: ex\nHow many?\n```", "> **Exercise: Levels**\n>\n> How many?"),
-        ("```{solution} ex\n:class: dropdown\n\nFour.\n```", "> **Solution**\n>\n> Four."),
+        (
+            "```{solution} ex\n:class: dropdown\n\nFour {cite}`two`.\n```",
+            "<details>\n<summary>Solution</summary>\n\nFour (Ann and Bo, 2018).\n\n</details>",
+        ),
+        (
+            ":::{admonition} More\n:class: tip dropdown\nText.\n:::",
+            "<details>\n<summary>More</summary>\n\nText.\n\n</details>",
+        ),
+        ("[](14_better.py) says why, as does [](14_better.py#sec)", "Chapter 14 says why, as does Chapter 14"),
         ("::::{note}\n:::{tip}\ninner\n:::\n::::", "> **Note**\n>\n> > **Tip**\n> >\n> > inner"),
         ("```{math}\n:label: eq-8\na = b\n```", "$$\na = b\n$$"),
         ("% a comment\ntext", "text"),
@@ -67,20 +74,112 @@ def test_myst_becomes_plain_markdown(myst, markdown):
     assert plain(myst, LABELS) == expected
 
 
-def make(tmp_path, repo):
+def test_chapters_are_called_by_their_number(tmp_path):
+    (tmp_path / "references.bib").touch()
+    (tmp_path / "glossary.md").write_text("# Words")
+    (tmp_path / "02_two.py").write_text(CHAPTER)
+    pages = read_labels(tmp_path, tmp_path / "nowhere").pages
+    assert (pages["02_two"], pages["glossary"]) == ("Chapter 2", "Words")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (r'":::{warning}\nNo data.\n:::"', '"> **Warning:** No data."'),
+        (r'f":::{{note}}\nNo {data}.\n:::"', 'f"> **Note:** No {data}."'),
+        ("x[:::2]", "x[:::2]"),
+    ],
+)
+def test_banners_in_code_become_plain(source, expected):
+    assert plain_code(source) == expected
+
+
+def make(tmp_path, repo, more=""):
     source = tmp_path / "01_chapter.py"
-    source.write_text(CHAPTER)
+    source.write_text(CHAPTER + more)
     return colab_notebook(source, LABELS, repo)
 
 
+PUBLISHED = Repository("https://github.com/o/r", "main")
+
+
 def test_the_notebook_is_plain_and_unexecuted(tmp_path):
-    notebook = make(tmp_path, Repository("https://github.com/o/r", "main"))
+    notebook = make(tmp_path, PUBLISHED)
     nbformat.validate(notebook)
     first, second, *_ = notebook.cells
-    assert first.source == bootstrap(Repository("https://github.com/o/r", "main")).rstrip()
+    assert first.source == bootstrap(PUBLISHED).rstrip()
     assert "git+https://github.com/o/r@main" in first.source
     assert second.source == "# A chapter after Castagnetti et al. (2023)"
     assert all(not cell.get("outputs") for cell in notebook.cells)
+
+
+def sources(tmp_path, more):
+    return [cell.source for cell in make(tmp_path, PUBLISHED, more).cells]
+
+
+def test_the_profile_is_explained_where_a_chapter_uses_it(tmp_path):
+    assert not any("profile" in source for source in sources(tmp_path, ""))
+    (cell,) = [source for source in sources(tmp_path, "\n# %%\nprint(profile)") if "profile = " in source]
+    assert cell.startswith("# ")
+    assert cell.endswith('\nprofile = "smoke"')
+
+
+EXERCISES = """
+# %% [markdown]
+# ```{exercise} Levels
+# How many?
+# ```
+#
+# ```{solution} ex
+# Nine.
+# ```
+#
+# ```{exercise} Steps
+# How wide?
+# ```
+#
+# ## Recap
+"""
+
+
+def test_behind_each_exercise_is_a_cell_to_try_in(tmp_path):
+    *_, first, try_first, second, try_second, recap = sources(tmp_path, EXERCISES)
+    assert first == "> **Exercise: Levels**\n>\n> How many?"
+    assert try_first == try_second == "# Try it here."
+    assert second.startswith("<details>\n<summary>Solution</summary>\n\nNine.\n\n</details>\n\n> **Exercise: Steps**")
+    assert recap == "## Recap"
+
+
+def test_plots_are_folded_and_figures_numbered(tmp_path):
+    plot = '\n# %% tags=["hide-input"]\nfigures.show(1, "b")\n'
+    cells = make(tmp_path, PUBLISHED, plot).cells
+    assert cells[-1].source == '# @title Draw the figure\nfigures.show(1, "b")'
+    assert cells[-1].metadata == {"jupyter": {"source_hidden": True}, "cellView": "form"}
+    assert "figures.show_captions({'b': 'Figure 1.3'})" in cells[1].source
+
+
+def test_images_are_fetched_where_a_chapter_reads_them(tmp_path):
+    for code, fetched in [
+        ('data.load("cifar10")', True),
+        ('trained(f"cifar10-{a}")', True),
+        ('data.load("gsc")', False),
+    ]:
+        assert any('data.fetch("cifar10")' in source for source in sources(tmp_path, f"\n# %%\n{code}\n")) is fetched
+
+
+def test_what_is_wrong_with_an_executed_notebook_is_told():
+    def shown(text="", **metadata):
+        return nbformat.v4.new_output("display_data", {"text/markdown": text}, metadata=metadata)
+
+    figure = shown(atif_figure={"name": "a"})
+    cells = [
+        nbformat.v4.new_code_cell(outputs=[figure, shown("**Figure 1.2.** A line.")]),
+        nbformat.v4.new_code_cell(outputs=[figure, figure, shown("**Figure.** A line.")]),
+        nbformat.v4.new_code_cell(outputs=[shown("see {cite:t}`one`"), shown("```python\n:::{note}\n```")]),
+        nbformat.v4.new_markdown_cell("fine"),
+    ]
+    found = list(faults(nbformat.v4.new_notebook(cells=cells)))
+    assert found == ["figure a has no numbered caption"] * 2 + ["MyST in an output: '{cite:t}`one`'"]
 
 
 def test_before_it_has_an_address_the_notebook_fetches_nothing(tmp_path):
@@ -101,33 +200,6 @@ def test_a_page_links_its_notebook_once(tmp_path, owner, colab):
     assert (f"/github/{owner}/book/blob/gh-pages/notebooks/01_chapter.ipynb" in text) is colab
 
 
-def snapshot(folder):
-    """Commit what a package is made from, as it is now, to a repository of its own; return its address."""
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "atif_lib", folder / "atif_lib", ignore=shutil.ignore_patterns("__pycache__"))
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
-    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "snapshot"]):
-        subprocess.run([*git, *command], cwd=folder, check=True)
-    return folder.as_uri()
-
-
-def colab_like(folder):
-    """Make an environment with google.colab and all that this one has, less the library; return its Python."""
-    packages = folder / "packages"
-    packages.mkdir(parents=True)
-    for path in Path(sysconfig.get_path("purelib")).iterdir():
-        if not path.name.startswith(("atif", "__editable__", "pip")):
-            (packages / path.name).symlink_to(path)
-    (packages / "google" / "colab").mkdir(parents=True, exist_ok=True)
-    (packages / "google" / "colab" / "__init__.py").touch()
-    venv.create(folder / "env", with_pip=True)
-    python = folder / "env" / "bin" / "python"
-    own = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True)
-    (Path(own.stdout.decode().strip()) / "colab.pth").write_text(str(packages))
-    return python
-
-
 def run_python(python, code, folder):
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
     return subprocess.run(
@@ -142,8 +214,7 @@ TORCH = (
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Colab is Linux")
 def test_the_first_cells_install_the_library_and_leave_torch_alone(tmp_path):
-    (tmp_path / "repo").mkdir()
-    notebook = make(tmp_path, Repository(snapshot(tmp_path / "repo"), "main"))
+    notebook = make(tmp_path, Repository(snapshot(ROOT, tmp_path / "repo"), "main"))
     python = colab_like(tmp_path / "colab")
     before = run_python(python, TORCH, tmp_path)
     assert before.returncode == 0, before.stderr

@@ -44,6 +44,12 @@ def test_bounds(found):
     assert all(math.isfinite(value) for value in found.values())
 
 
+def test_the_best_non_uniform_staircase_has_half_a_step_next_to_zero():
+    # Its levels are k p_1 / 4, and all transitions but the last belong in the middle between two of them: the first is
+    # at p_1 / 8, half of the mean step.
+    assert facts.analysis_facts()["nonuniform_rate_p1_first_over_mean_step"] == pytest.approx(0.5, abs=1e-5)
+
+
 def test_a_staircase_that_is_not_the_paper_s_is_seen(monkeypatch):
     def half_step(current, threshold, timesteps):
         return torch.floor(timesteps * current / threshold + 0.5).clamp(0, timesteps).long()

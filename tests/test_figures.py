@@ -94,6 +94,18 @@ def test_a_notebook_gets_the_svg_and_its_texts(folder, monkeypatch):
     assert options["metadata"]["atif_figure"] == {"name": "a-line", "alt": "A line that rises.", "caption": "A line."}
 
 
+@pytest.mark.parametrize(("numbers", "shown_number"), [({"a-line": "Figure 1.1"}, "Figure 1.1"), ({}, "Figure")])
+def test_a_notebook_of_its_own_gets_captions(folder, monkeypatch, numbers, shown_number):
+    display = pytest.importorskip("IPython.display")
+    shown = []
+    monkeypatch.setattr("IPython.get_ipython", lambda: object())
+    monkeypatch.setattr(display, "display", lambda data, **options: shown.append(data))
+    monkeypatch.setattr(figures, "_numbers", None)
+    figures.show_captions(numbers)
+    figures.show(draw(), "a-line", **GOOD)
+    assert shown[1].data == f"**{shown_number}.** A line."
+
+
 def test_the_source_of_a_function_is_shown_without_its_docstring(monkeypatch):
     display = pytest.importorskip("IPython.display")
     shown = []

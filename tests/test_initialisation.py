@@ -1,6 +1,7 @@
 """Thresholds start at the optimum of the density that they see."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -8,10 +9,11 @@ from spikingjelly.activation_based import functional, neuron
 from torch import nn
 from torch.testing import assert_close
 
-from atif_lib.initialisation import start_from_data
+from atif_lib.initialisation import estimate_norms, start_from_data, start_from_network
 from atif_lib.limits import GAUSSIAN, LAPLACE, best_uniform, ladder
-from atif_lib.networks import ACTIVATIONS, Network, neurons, resnet8, vgg_small
+from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, neurons, resnet, resnet8, vgg_small
 from atif_lib.neurons import ATIFnu, ATIFu
+from atif_lib.quantized import QuantizedReLU
 
 
 def noise(*shape, seed=0):
@@ -108,7 +110,7 @@ def test_a_channel_without_current_keeps_its_threshold():
     ],
 )
 def test_without_learned_thresholds_it_says_so(activation, timesteps, got):
-    with pytest.raises(ValueError, match=f"network must have ATIFu or ATIFnu neurons alone, got {got}"):
+    with pytest.raises(ValueError, match=rf"network must have learned thresholds alone \(.*\), got {got}"):
         start_from_data(one_layer(activation, timesteps), noise(2, 2, 4, 4))
 
 
@@ -118,3 +120,108 @@ def test_the_neurons_are_at_rest_before_and_behind():
     start_from_data(network, noise(4, 3, 16, 16))
     assert {m.t for m in neurons(network).values()} == {0}
     functional.reset_net(network)
+
+
+# --- from another network ---
+
+
+def relu_network(name):
+    """A ReLU network whose norms have weights, biases and running means of their own."""
+    torch.manual_seed(0)
+    network = NETWORKS[name](ACTIVATIONS["relu"], 1)
+    for m in network.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.weight.data.uniform_(0.5, 1.5)
+            m.bias.data.normal_(0, 0.3)
+    network(noise(64, 3, 16, 16))
+    return network
+
+
+def twin(name, activation, weights, x, timesteps=1):
+    network = NETWORKS[name](ACTIVATIONS[activation], timesteps)
+    start_from_network(network, weights, x)
+    estimate_norms(network, [x])
+    return network.eval()
+
+
+class Scaled(nn.Module):
+    """What is left of a quantized ReLU where rounding and clipping are left out: x / V_th."""
+
+    def __init__(self, quantized):
+        super().__init__()
+        self.threshold = quantized.log_threshold.exp()
+
+    def forward(self, x):
+        return (x / self.threshold).relu()
+
+
+def without_rounding(module):
+    for name, child in module.named_children():
+        if isinstance(child, QuantizedReLU):
+            setattr(module, name, Scaled(child))
+        else:
+            without_rounding(child)
+
+
+@pytest.mark.parametrize("name", ["small", "resnet8", "deep"])
+def test_but_for_rounding_and_clipping_the_quantized_network_is_the_relu_network(name, monkeypatch):
+    """Identity shortcuts too: two blocks of one width have one."""
+    monkeypatch.setitem(NETWORKS, "deep", partial(resnet, [8, 12], 3))
+    relu, x = relu_network(name), noise(16, 3, 16, 16, seed=1)
+    quantized = NETWORKS[name](ACTIVATIONS["quantized"], 1)
+    start_from_network(quantized, relu.state_dict(), x)
+    assert len({m.log_threshold.item() for m in quantized.modules() if isinstance(m, QuantizedReLU)}) > 3
+    without_rounding(quantized)
+    for m in (*relu.modules(), *quantized.modules()):
+        if isinstance(m, nn.BatchNorm2d):
+            m.eps = 1e-12  # a norm then undoes a factor
+    assert_close(quantized(x), relu(x), rtol=1e-3, atol=1e-4)
+
+
+def test_a_fixed_threshold_stays_and_weights_go_over_as_they_are():
+    relu, x = relu_network("resnet8"), noise(16, 3, 16, 16)
+    fixed = twin("resnet8", "quantized-fixed", relu.state_dict(), x)
+    for name, value in relu.named_parameters():
+        expected = value / 4 if name == "readout.weight" else value  # the readout counts up to 4
+        assert_close(fixed.get_parameter(name), expected)
+    spiking = twin("resnet8", "if", fixed.state_dict(), x, 4)
+    assert {m.threshold.item() for m in neurons(spiking).values()} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("quantized", "spiking"), [("quantized", "atif-u"), ("quantized", "atif-nu"), ("quantized-fixed", "if")]
+)
+def test_as_spikes_the_first_layer_answers_as_the_quantized_one(quantized, spiking):
+    relu, x = relu_network("resnet8"), noise(16, 3, 16, 16)
+    one = twin("resnet8", quantized, relu.state_dict(), x)
+    two = NETWORKS["resnet8"](ACTIVATIONS[spiking])
+    start_from_network(two, one.state_dict(), x)
+    rates = one.blocks[0](one.stem(x))
+    spikes = two.eval().blocks[0](two.stem(x).expand(4, -1, -1, -1, -1))
+    assert torch.equal(spikes.mean(0), rates)
+    assert 0.05 < rates.mean() < 0.8
+    for name, value in one.named_parameters():
+        if "threshold" not in name:
+            assert torch.equal(two.get_parameter(name), value), name
+    functional.reset_net(two)
+
+
+def test_norms_are_estimated_as_the_average_over_batches():
+    network = vgg_small(ACTIVATIONS["relu"], 1)
+    batches = [noise(8, 3, 16, 16, seed=n) + n for n in range(3)]
+    currents = [network.stem[0](x) for x in batches]
+    before = copy.deepcopy(dict(network.named_parameters()))
+    estimate_norms(network.eval(), batches)
+    assert not network.training
+    assert network.stem[1].momentum == 0.1
+    assert_close(network.stem[1].running_mean, torch.stack([c.mean((0, 2, 3)) for c in currents]).mean(0))
+    assert_close(network.stem[1].running_var, torch.stack([c.var((0, 2, 3)) for c in currents]).mean(0))
+    assert_close(dict(network.named_parameters()), before)
+
+
+def test_weights_of_another_network_are_refused():
+    weights = relu_network("resnet8").state_dict()
+    with pytest.raises(ValueError, match=r"weights do not fit the network: .* missing"):
+        start_from_network(resnet8(ACTIVATIONS["atif-u"]), weights, noise(2, 3, 16, 16))
+    with pytest.raises(ValueError, match="weights do not fit the network: other too many"):
+        start_from_network(resnet8(ACTIVATIONS["relu"], 1), weights | {"other": torch.ones(1)}, noise(2, 3, 16, 16))

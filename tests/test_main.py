@@ -173,6 +173,16 @@ def test_as_a_process(tmp_path):
     assert ran.stdout.startswith("toy-staircase")
 
 
+@pytest.mark.parametrize("missing", ["jupytext", "papermill"])
+def test_a_figure_asks_for_what_the_book_is_made_with(run, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert run("figure", "1") == (
+        2,
+        "",
+        f'atif_lib: figure needs {missing}: run pip install ".[book]" in the checkout\n',
+    )
+
+
 def test_a_figure_is_made_by_its_chapter(run, tmp_path, monkeypatch):
     monkeypatch.setenv("ATIF_FIGURES", "")  # the command sets it for the chapter's process
     status, output, _ = run("figure", "1", "--profile", "smoke", "--out", str(tmp_path / "figures"))

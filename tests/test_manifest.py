@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from atif_lib import manifest as manifests
 from atif_lib import records, report
-from atif_lib.manifest import Source
+from atif_lib.manifest import Measured, Source
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = [r for r in records.load_all(records.RESULTS) if r.profile != "smoke"]  # which git ignores
@@ -62,8 +63,7 @@ def test_the_paper_s_numbers_agree_with_each_other(listed):
 def test_full_size_rows_come_from_full_size_networks_only(listed):
     for entry in listed.entries:
         for part in entry.checks:
-            small = part.source and part.source.experiment.startswith("cifar10-small-")
-            assert not (small and not entry.id.startswith("small-")), entry.id
+            assert not (part.source and re.search("-small-|-resnet8-", part.source.experiment)), entry.id
             assert not (entry.kind == "table" and part.source.profile != "full"), entry.id
 
 
@@ -92,6 +92,30 @@ def test_the_command_line_renders_and_checks():
 def test_every_experiment_of_the_chapters_written_exists(listed):
     from atif_lib.experiments import EXPERIMENTS
 
-    sources = [p.source for e in listed.entries for p in e.checks if p.source]
+    sources = [p.source for e in listed.all() for p in e.checks if p.source]
     sources += [s.minus for s in sources if isinstance(s.minus, Source)]
     assert {s.experiment for s in sources} <= set(EXPERIMENTS)
+
+
+def test_one_record_says_all_of_exactly_the_experiments_that_no_seed_changes():
+    from atif_lib.experiments import EXPERIMENTS, NetworkExperiment, NeuronExperiment
+
+    def draws(experiment):
+        learns = isinstance(experiment, NeuronExperiment) and experiment.steps > 0
+        return learns or isinstance(experiment, NetworkExperiment)
+
+    listed = yaml.safe_load(manifests.MANIFEST.read_text(encoding="utf-8"))["one_record"]
+    assert sorted(listed) == sorted(name for name, e in EXPERIMENTS.items() if not draws(e))
+
+
+def test_the_family_of_changes_is_every_change_of_chapter_14(listed):
+    from atif_lib.experiments import BETTER
+
+    assert set(listed.families["better"]) == {f"cifar10-small-{name}" for name in (*BETTER, "atif-u-half")}
+
+
+def test_almost_3_db_is_not_met_by_much_more(listed):
+    checks = {e.id: e.checks for e in listed.entries}
+    for check in (*checks["almost-3-db"], *checks["fig-5"]):
+        judged = {v: check.holds(Measured(v, None, 1, (), (v, v))) for v in (2.6, 2.9, 3.01, 3.38, 3.54)}
+        assert list(judged.values()) == [False, True, True, False, False]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from atif_lib import paths
+from atif_lib import paths, records
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {  # the variable, and the folder without it
@@ -96,3 +96,21 @@ def test_without_a_checkout(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert paths.data_folder() == tmp_path / ".cache" / "atif_lib"
+
+
+def test_without_a_checkout_own_records_stand_beside_those_of_the_package(tmp_path, monkeypatch):
+    shipped = tmp_path / "package" / "shipped"
+    (shipped / "results").mkdir(parents=True)
+    for name in ("toy-fixed-laptop-s0.json", "toy-laplace-laptop-s0.json"):
+        (shipped / "results" / name).write_bytes((ROOT / "data" / "results" / name).read_bytes())
+    monkeypatch.setattr(paths, "CHECKOUT", None)
+    monkeypatch.setattr(paths, "SHIPPED", shipped)
+    monkeypatch.delenv("ATIF_RESULTS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert paths.weights_folders() == (tmp_path / "atif" / "weights", shipped / "weights")
+    assert [r.run_id for r in records.load_all()] == ["toy-fixed-laptop-s0", "toy-laplace-laptop-s0"]
+    with records.recording("toy-fixed", "laptop", 0, {"mine": True}) as draft:
+        pass
+    assert draft.path.parent == tmp_path / "atif" / "results"
+    mine, other = records.load_all()
+    assert (mine.run_id, mine.config, other.run_id) == ("toy-fixed-laptop-s0", {"mine": True}, "toy-laplace-laptop-s0")

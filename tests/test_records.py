@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -216,5 +217,5 @@ def test_peak_memory_is_that_of_this_process():
 def test_the_environment_names_no_host_and_no_path():
     found = records.environment()
     assert set(found) == {"commit", "dirty", "versions", "device"}
-    assert os.uname().nodename not in str(found["device"]).split()
+    assert platform.node() not in str(found["device"]).split()
     assert str(environment.CHECKOUT) not in json.dumps(found)

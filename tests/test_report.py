@@ -1,11 +1,14 @@
 """Verdicts follow records by the rules, and pages and tables show what the records hold; on a made-up manifest."""
 
+import dataclasses
 import re
 
 import pytest
+from scipy import stats
 
 from atif_lib import manifest as manifests
 from atif_lib import records, report
+from atif_lib.intervals import dunnett
 from atif_lib.manifest import Check, ManifestError, Source
 
 
@@ -17,8 +20,12 @@ def record(experiment="net", seed=0, profile="full", **result):
 RUNS = [record(x=10.0), record("other", x=0.0)]
 
 
-def part(paper=10.0, relation="=", tolerance=0.0, minus=None):
-    return Check("text", paper, "dB", relation, tolerance, Source("net", "x", "full", minus))
+def part(paper=10.0, relation="=", tolerance=0.0, minus=None, one_record=False):
+    return Check("text", paper, "dB", relation, tolerance, Source("net", "x", "full", minus, one_record))
+
+
+def seeds(*values, experiment="net"):
+    return [record(experiment, seed, x=value) for seed, value in enumerate(values)]
 
 
 @pytest.mark.parametrize(
@@ -41,20 +48,54 @@ def part(paper=10.0, relation="=", tolerance=0.0, minus=None):
         ("between", (1, 2), 0.5, 0.4, False),
     ],
 )
-def test_relations(relation, paper, tolerance, value, holds):
-    ours = part().measure([record(x=value)])
-    assert part(paper, relation, tolerance).holds(ours) is holds
+def test_relations_of_a_number_that_no_seed_changes(relation, paper, tolerance, value, holds):
+    check = part(paper, relation, tolerance, one_record=True)
+    assert check.holds(check.measure([record(x=value)])) is holds
 
 
-def test_a_strict_relation_within_the_spread_of_the_seeds_is_open():
-    def held(*values):
-        runs = [record(seed=seed, x=value) for seed, value in enumerate(values)]
-        return part(0.0, ">").holds(part().measure(runs))
+# The interval of each of these is its mean ± 4.3027 / sqrt(3) of the standard deviation: ± 0.248 for 0.1, ± 2.48 for 1.
+@pytest.mark.parametrize(
+    ("relation", "paper", "tolerance", "values", "holds"),
+    [
+        (">", 0, 0, (1.0, 1.1, 0.9), True),
+        (">", 0, 0, (-1.0, -1.1, -0.9), False),
+        (">", 0, 0, (2.0, 3.0, 1.0), None),  # a mean of 2, beyond two standard errors of 0.58
+        ("<", 0, 0, (-1.0, -1.1, -0.9), True),
+        ("<", 0, 0, (0.2, 0.3, 0.1), None),
+        ("=", 3, 0.3, (3.0, 3.1, 2.9), True),
+        ("=", 3, 0.3, (3.1, 3.2, 3.0), None),  # the mean is within the tolerance, its interval is not
+        ("=", 3, 0.3, (3.5, 3.6, 3.4), None),
+        ("=", 3, 0.3, (3.6, 3.7, 3.5), False),
+        ("=", 3, 0.3, (2.4, 2.5, 2.3), False),
+        (">=", 10, 0.3, (10.0, 10.1, 9.9), True),
+        (">=", 10, 0, (10.0, 10.1, 9.9), None),
+        (">=", 10, 0, (99.0, 99.1, 98.9), True),
+        (">=", 10, 0, (9.0, 9.1, 8.9), False),
+        ("<=", 10, 0, (9.0, 9.1, 8.9), True),
+        ("<=", 10, 0, (11.0, 11.1, 10.9), False),
+        ("between", (1, 3), 0, (2.0, 2.1, 1.9), True),
+        ("between", (1, 3), 0, (2.9, 3.0, 2.8), None),
+        ("between", (1, 3), 0, (4.0, 4.1, 3.9), False),
+    ],
+)
+def test_relations_of_a_mean_over_seeds(relation, paper, tolerance, values, holds):
+    check = part(paper, relation, tolerance)
+    assert check.holds(check.measure(seeds(*values))) is holds
 
-    assert held(1.0, 1.1, 0.9) is True
-    assert held(3.0, -2.0, 0.5) is None
-    assert held(-3.0, 2.0, -0.5) is None
-    assert held(-1.0, -1.1, -0.9) is False
+
+@pytest.mark.parametrize("relation", ["=", ">=", "<=", "<", ">"])
+@pytest.mark.parametrize("value", [-99.0, 10.0, 99.0])
+def test_one_run_of_what_draws_at_random_decides_nothing(relation, value):
+    check = part(10.0, relation)
+    assert check.holds(check.measure([record(x=value)])) is None
+    against_a_number_that_no_seed_changes = part(10.0, relation, minus=Source("other", "x", "full", one_record=True))
+    ours = against_a_number_that_no_seed_changes.measure([record(x=value), record("other", x=0.0)])
+    assert check.holds(ours) is None
+
+
+def test_seeds_that_agree_in_every_digit_are_judged_as_a_number():
+    assert part(10.0, ">").holds(part().measure(seeds(10.0, 10.0))) is False
+    assert part(10.0).holds(part().measure(seeds(10.0, 10.0))) is True
 
 
 def test_a_value_is_the_mean_over_the_seeds_of_its_profile():
@@ -70,21 +111,64 @@ def test_a_value_is_the_mean_over_the_seeds_of_its_profile():
 
 def test_a_difference_of_two_experiments_is_paired_by_seed():
     minus = Source("other", "x", "full")
-    runs = [record(seed=s, x=10.0 * s + 1) for s in (0, 1)] + [record("other", seed=s, x=10.0 * s) for s in (0, 1)]
+    ours, theirs = (58.4, 59.9, 57.1), (57.2, 59.1, 56.6)
+    runs = seeds(*ours) + seeds(*theirs, experiment="other")
     paired = part(minus=minus).measure(runs)
-    assert (paired.mean, paired.sd, paired.n) == (1.0, 0.0, 2)
-    one = part(minus=minus).measure(runs[:3])
-    assert (one.mean, one.sd, one.n, one.run_ids) == (1.0, None, 1, ("net-full-s0", "other-full-s0"))
-    unpaired = part(minus=minus).measure([*runs[:2], record("other", seed=7, x=0.0)])
-    assert (unpaired.mean, unpaired.n) == (6.0, 1), "the smaller number of seeds"
-    assert unpaired.sd == pytest.approx(50**0.5)
-    third = [record(seed=2, x=99.0)]
-    assert part(minus=minus).measure(runs + third) == paired, "seeds that one lacks do not count"
-    assert part(minus=minus).measure(runs[:2]) is None
+    assert (paired.mean, paired.n) == (pytest.approx(2.5 / 3), 3)
+    assert paired.interval == pytest.approx(tuple(stats.ttest_rel(ours, theirs).confidence_interval(0.95)))
+    assert part(minus=minus).measure([*runs, record(seed=3, x=99.0)]) == paired, "seeds that one lacks do not count"
+    one = part(minus=minus).measure(runs[:4])
+    assert (one.sd, one.n, one.run_ids, one.interval) == (None, 1, ("net-full-s0", "other-full-s0"), None)
+    assert part(minus=minus).measure(runs[:3]) is None
+
+
+def test_a_difference_of_two_experiments_that_share_no_seed_has_welch_s_interval():
+    minus = Source("other", "x", "full")
+    ours, theirs = (1.0, 3.0, 2.0), (11.0, 19.0)
+    runs = seeds(*ours) + [record("other", seed, x=x) for seed, x in zip((7, 8), theirs, strict=True)]
+    unpaired = part(minus=minus).measure(runs)
+    assert (unpaired.mean, unpaired.n) == (-13.0, 2), "the smaller number of seeds"
+    assert unpaired.sd == pytest.approx(33**0.5)
+    test = stats.ttest_ind(ours, theirs, equal_var=False)
+    assert unpaired.interval == pytest.approx(tuple(test.confidence_interval(0.95)))
+    assert part(minus=minus).measure(runs[:4]).interval is None
+
+
+def test_a_number_that_no_seed_changes_is_subtracted_from_every_seed():
+    exact = Source("other", "x", "full", one_record=True)
+    runs = [*seeds(1.0, 2.0, 3.0), record("other", x=10.0)]
+    ours = part(minus=exact).measure(runs)
+    assert (ours.mean, ours.n, ours.run_ids[-1]) == (-8.0, 3, "other-full-s0")
+    assert ours.interval == pytest.approx((-8 - 4.3027 / 3**0.5, -8 + 4.3027 / 3**0.5), abs=1e-4)
+    theirs = Source("other", "x", "full", Source("net", "x", "full"), one_record=True).measure(runs)
+    assert theirs.mean == 8.0
+    assert theirs.interval == pytest.approx([-bound for bound in reversed(ours.interval)])
+    both = part(minus=exact, one_record=True).measure([runs[0], runs[3]])
+    assert (both.mean, both.n, both.interval) == (-9.0, 1, (-9.0, -9.0))
+
+
+def test_in_a_family_the_interval_is_dunnett_s_over_the_seeds_that_all_have():
+    runs = seeds(1.0, 2.0, 6.0, experiment="base") + seeds(2.0, 4.0, 6.0)
+    runs += seeds(0.0, 3.0, 6.0, experiment="other") + seeds(9.0, experiment="just-begun")
+    source = Source("net", "x", "full", Source("base", "x", "full"), family=("net", "other", "just-begun", "not-run"))
+    ours = source.measure(runs)
+    assert (ours.mean, ours.n) == (1.0, 3)
+    assert ours.interval == dunnett([[2.0, 4.0, 6.0], [0.0, 3.0, 6.0]], [1.0, 2.0, 6.0])[0]
+    narrow = Source("net", "x", "full", Source("base", "x", "full"), family=("net",)).measure(runs)
+    assert narrow.interval == pytest.approx(
+        Source("net", "x", "full", Source("base", "x", "full")).measure(runs).interval
+    )
+    more = [*runs, record("net", 3, x=50.0), record("base", 3, x=0.0)]
+    assert source.measure(more) == ours, "the other one lacks seed 3"
+    assert source.measure([r for r in runs if r.seed == 0]).interval is None
+    apart = [r for r in more if (r.experiment, r.seed) not in (("net", 0), ("net", 1), ("other", 2))]
+    assert source.measure(apart).interval is None, "no seed that all have"
 
 
 ENTRY = """
 command: run {experiment} --profile {profile}
+one_record: [net, other]
+families: {pair: [third]}
 entries:
   - id: one
     kind: claim
@@ -126,7 +210,7 @@ def path(tmp_path):
 
 def test_verdicts_without_records_are_not_run(path):
     assert report.check(manifests.load(path), []) == []
-    for verdict in ("reproduced", "partly", "not"):
+    for verdict in ("reproduced", "partly", "open", "not"):
         path.write_text(ENTRY.replace("verdict: not run", f"verdict: {verdict}", 1))
         assert any("'not run'" in line for line in report.check(manifests.load(path), []))
 
@@ -150,11 +234,34 @@ def test_one_missing_record_leaves_an_entry_not_run(path):
     assert [e.expected(RUNS[:1]) for e in manifests.load(path).entries] == ["reproduced", "not run"]
 
 
-def test_a_judged_partly_stands_where_there_are_records_only(path):
-    path.write_text(ENTRY.replace('verdict: not run\n    note: ""', "verdict: partly\n    judged: true\n    note: why"))
-    assert report.check(manifests.load(path), RUNS[:1]) == []
-    assert report.update_verdicts(path, RUNS[:1]) == []
-    assert report.check(manifests.load(path), []) == ["one: the verdict is 'partly', the records say 'not run'"]
+@pytest.mark.parametrize(
+    ("held", "verdict"),
+    [
+        ((True, True), "reproduced"),
+        ((False, False), "not"),
+        ((True, False), "partly"),
+        ((None, None), "open"),
+        ((True, None), "open"),
+        ((False, None), "open"),
+        ((True, False, None), "partly"),
+    ],
+)
+def test_a_verdict_is_open_while_open_checks_could_change_it(path, held, verdict):
+    values = {True: (1.0, 1.1, 0.9), False: (-1.0, -1.1, -0.9), None: (1.0, -1.0, 0.0)}
+    runs = [record(f"net-{n}", seed, x=x) for n, answer in enumerate(held) for seed, x in enumerate(values[answer])]
+    checks = tuple(Check("", 0.0, "", ">", 0.0, Source(f"net-{n}", "x", "full")) for n in range(len(held)))
+    entry = dataclasses.replace(manifests.load(path).entries[1], checks=checks)
+    assert entry.expected(runs) == verdict
+
+
+def test_an_open_verdict_needs_a_note_and_shows_it(path):
+    path.write_text(ENTRY.replace("one_record: [net, other]\n", ""))
+    assert report.update_verdicts(path, RUNS) == ["one", "two"]
+    assert [e.verdict for e in manifests.load(path).entries] == ["open", "open"]
+    assert report.check(manifests.load(path), RUNS) == ["one: the verdict 'open' needs a note that says why"]
+    page = report.report_markdown(manifests.load(path), RUNS, [])
+    assert "| **open** · Two facts. *why* |" in page
+    assert "| – first *(open)* | > 0 dB | 10 dB (n = 1, full) |" in page
 
 
 @pytest.mark.parametrize(
@@ -165,7 +272,14 @@ def test_a_judged_partly_stands_where_there_are_records_only(path):
         ("kind: claim", "kind: guess", "entry 'one': kind = 'guess': expected one of figure, table, claim"),
         ("04_uniform_threshold", "07_dreams", "chapter = '07_dreams'"),
         ("verdict: not run", "verdict: perhaps", "verdict = 'perhaps'"),
-        ("verdict: not run", "verdict: not run\n    judged: true", "judged goes with"),
+        ("profile: full}", "profile: full, family: none}", "family = 'none'"),
+        ("minus: {experiment: other}", "minus: 3, family: pair", "minus = 3: expected the experiment that the family"),
+        ("minus: {experiment: other}", "minus: {experiment: other, minus: 3}", "unknown key minus"),
+        (
+            "minus: {experiment: other}",
+            "minus: {experiment: other}, family: pair",
+            "experiment, in family 'pair' = 'net'",
+        ),
         ("paper: 10", "paper: ten", "paper = 'ten'"),
         ("tolerance: 0.5", "tolerance: -1", "tolerance = -1"),
         ("tolerance: 0.5", 'relation: ">"\n    tolerance: 0.5', "0 on < and >"),
@@ -192,29 +306,32 @@ def test_the_page_shows_what_was_measured_and_by_which_runs(path):
     report.update_verdicts(path, RUNS)
     page = report.report_markdown(manifests.load(path), RUNS, ["04_uniform_threshold"])
     assert "| **reproduced** · A gain \\| of 10 dB at $V_{th}$. {doc}" in page
-    assert "| 10 dB | 10 dB (n = 1, full) |" in page
+    assert "| 10 dB | 10 dB (one record, full) |" in page
     assert "<04_uniform_threshold>`" in page
     assert "09_ablation (to come)" in page
     assert "<09_ablation>" not in page
-    assert "| – second *(fails)* | < 0 dB | 10 dB (n = 1, full) |" in page
+    assert "| – second *(fails)* | < 0 dB | 10 dB (one record, full) |" in page
     assert "* runs `net-full-s0`" in page
     assert "| `other-full-s0` | `000000000` | 2023-03-03 |" in page
-    assert "| Claims | 1 | 1 | 0 | 0 |" in page
+    assert "| The paper's claims | 1 | 1 | 0 | 0 | 0 |" in page
     assert page.count(":::{dropdown}") * 2 == len(re.findall(r"^:::", page, re.MULTILINE))
 
 
 def test_seeds_stand_in_value_and_command(path):
     runs = [record(seed=s, x=x) for s, x in enumerate((10.0, 10.1, 10.2))]
     page = report.report_markdown(manifests.load(path), runs, [])
-    assert "10.10 ± 0.10 dB (n = 3, full)" in page
+    assert "10.10 ± 0.10 dB [9.85, 10.35] (n = 3, full)" in page
     assert "`run net --profile full --seeds 0 1 2`" in page
 
 
 def test_a_small_number_is_not_rounded_to_nothing_and_none_is_made_up(path):
-    assert "0.0004 dB (n = 1, full)" in report.report_markdown(manifests.load(path), [record(x=0.0004)], [])
+    assert "0.0004 dB (one record, full)" in report.report_markdown(manifests.load(path), [record(x=0.0004)], [])
+    runs = [record(x=0.0004), record(seed=1, x=0.0006)]
+    assert "0.0005 ± 0.0001 dB [−0.0008, 0.002] (n = 2, full)" in report.report_markdown(manifests.load(path), runs, [])
     page = report.report_markdown(manifests.load(path), [], [])
     assert "No run record is committed yet." in page
     assert "(n =" not in page
+    assert "(one record" not in page
 
 
 def test_readme_round_trip(path, tmp_path):
@@ -228,9 +345,9 @@ def test_readme_round_trip(path, tmp_path):
     text = readme.read_text()
     assert text.startswith("# Title\n")
     assert text.endswith(f"{report.END}\n\nrest\n")
-    assert "| Section 3.3 | A gain \\| of 10 dB at V_th. | 10 dB | 10 dB (n = 1, full) | not run |" in text
+    assert "| Section 3.3 | A gain \\| of 10 dB at V_th. | 10 dB | 10 dB (one record, full) | not run |" in text
     assert report.stale_readme(readme, listed, [record(x=10.2)])
-    readme.write_text(text.replace("10 dB (n = 1", "11 dB (n = 1"))
+    readme.write_text(text.replace("10 dB (one", "11 dB (one"))
     assert "11 dB" in "".join(report.stale_readme(readme, listed, RUNS))
     readme.write_text("no table")
     assert "expected one" in report.stale_readme(readme, listed, RUNS)[0]
@@ -238,15 +355,32 @@ def test_readme_round_trip(path, tmp_path):
         report.update_readme(readme, listed, RUNS)
 
 
-def test_the_text_report_counts_every_entry(path):
+def test_the_paper_small_networks_and_what_lies_beyond_are_counted_apart(path):
     text = report.report_text(manifests.load(path), RUNS)
-    assert text.splitlines()[-1] == "2 figures, table cells and claims: 0 reproduced, 0 partly, 0 not, 2 not run"
+    assert text.splitlines()[-1] == "2 figures, table cells and claims of the paper: 2 not run"
     assert "one: A gain" in text
+    one = ENTRY[ENTRY.index("  - id: one") : ENTRY.index("  - id: two")]
+    for part, name in (("small", "three"), ("beyond", "four")):
+        path.write_text(path.read_text() + f"{part}:\n{one.replace('id: one', f'id: {name}')}")
+    assert report.update_verdicts(path, [record(x=10.2)]) == ["one", "three", "four"]
+    counts = [
+        "2 figures, table cells and claims of the paper: 1 reproduced, 1 not run",
+        "1 of its claims on our small networks, in direction only: 1 reproduced",
+        "1 results beyond the paper: 1 reproduced",
+    ]
+    listed, runs = manifests.load(path), [record(x=10.2)]
+    assert report.report_text(listed, runs).splitlines()[-3:] == counts
+    assert report.readme_table(listed, runs).splitlines()[-3:] == [f"* {line}." for line in counts]
+    page = report.report_markdown(listed, runs, [])
+    assert "| The paper's claims | 1 | 0 | 0 | 0 | 1 |" in page
+    assert "| On our small networks | 1 | 0 | 0 | 0 | 0 |" in page
+    assert "| Beyond the paper | 1 | 0 | 0 | 0 | 0 |" in page
+    assert page.index("## Claims") < page.index("## On our small networks") < page.index("## Beyond the paper")
 
 
 def test_a_readme_row_of_several_checks_counts_those_that_hold(path):
     row = next(line for line in report.readme_table(manifests.load(path), RUNS).splitlines() if "Two facts" in line)
-    assert "| > 0 dB | 10 dB (n = 1, full); 1 of 2 checks hold |" in row
+    assert "| > 0 dB | 10 dB (one record, full); 1 of 2 checks hold |" in row
     row = next(line for line in report.readme_table(manifests.load(path), []).splitlines() if "Two facts" in line)
     assert "| 2 checks | – | not run |" in row
     path.write_text(
@@ -276,19 +410,42 @@ def test_a_metric_that_some_records_lack_is_a_dash_and_one_that_all_lack_is_an_e
         report.summary({"A": "net"}, {"θ": "thetta"})
 
 
-def test_a_difference_is_paired_by_seed_and_has_a_standard_error(results):
-    for seed, (ours, twin) in enumerate([(90.0, 92.0), (80.0, 83.0)]):
-        records.save(record("net", seed, "laptop", test_accuracy=ours))
-        records.save(record("twin", seed, "laptop", test_accuracy=twin))
-    assert report.difference("net", "twin") == {"difference": "−2.50 ± 0.50", "seeds": "2", "verdict": "lower"}
-    assert report.difference("twin", "net")["verdict"] == "higher"
+def save_accuracies(**experiments):
+    for experiment, values in experiments.items():
+        for seed, accuracy in enumerate(values):
+            records.save(record(experiment, seed, "laptop", test_accuracy=accuracy))
+
+
+def test_a_difference_is_paired_by_seed_and_has_an_interval(results):
+    save_accuracies(net=[90.0, 80.0, 70.0], twin=[92.0, 83.0, 72.5])
+    # The differences -2, -3 and -2.5 have a standard deviation of 0.5: ± 4.3027 * 0.5 / sqrt(3) = 1.24.
+    assert report.difference("net", "twin") == {"difference": "−2.50 [−3.74, −1.26]", "seeds": "3", "verdict": "lower"}
+    assert report.difference("twin", "net") == {"difference": "+2.50 [1.26, 3.74]", "seeds": "3", "verdict": "higher"}
+    assert report.compare("net", "twin").interval == pytest.approx((-3.742, -1.258), abs=1e-3)
     assert report.difference("net", "missing") == report.difference("missing", "twin")
     assert report.difference("net", "missing")["difference"] == "not run"
+    assert report.compare("net", "missing") is None
 
 
-@pytest.mark.parametrize(("twin", "expected"), [([89.0, 81.0], "open"), ([89.0], "open")])
-def test_a_difference_within_two_standard_errors_or_of_one_run_is_open(results, twin, expected):
-    for experiment, values in (("net", [90.0, 80.5]), ("twin", twin)):
-        for seed, accuracy in enumerate(values[: len(twin)]):
-            records.save(record(experiment, seed, "laptop", test_accuracy=accuracy))
-    assert report.difference("net", "twin")["verdict"] == expected
+def test_a_difference_beyond_two_standard_errors_but_within_student_s_interval_is_open(results):
+    save_accuracies(net=[90.0, 80.0], twin=[92.0, 83.0])
+    assert report.difference("net", "twin") == {"difference": "−2.50 [−8.85, 3.85]", "seeds": "2", "verdict": "open"}
+
+
+def test_a_difference_of_one_run_is_open_and_has_no_interval(results):
+    save_accuracies(net=[90.0], twin=[80.0])
+    assert report.difference("net", "twin") == {"difference": "+10.00", "seeds": "1", "verdict": "open"}
+
+
+def test_a_small_difference_has_the_digits_that_say_something(results):
+    save_accuracies(net=[0.1105, 0.1210, 0.1301], twin=[0.11, 0.12, 0.13])
+    assert report.difference("net", "twin")["difference"] == "+0.0005 [−0.0006, 0.0017]"
+    save_accuracies(first=[0.1125], second=[0.11])
+    assert report.difference("first", "second")["difference"] == "+0.0025"
+
+
+def test_many_changes_against_one_base_have_dunnett_s_interval(results):
+    save_accuracies(base=[1.0, 2.0, 6.0], net=[2.0, 4.0, 6.0], other=[0.0, 3.0, 6.0])
+    low, high = dunnett([[2.0, 4.0, 6.0], [0.0, 3.0, 6.0]], [1.0, 2.0, 6.0])[0]
+    found = report.difference("net", "base", family=["net", "other"])
+    assert found["difference"] == f"+1.00 [{low:.2f}, {high:.2f}]".replace("-", "−")

@@ -16,6 +16,7 @@ from atif_lib.evaluation import evaluate
 
 NAME = "cifar10-small-atif-u"
 QUICK = "cifar10-small-relu"
+LEFT = ["commits.txt", "lock", "metrics.csv", "weights.safetensors"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_a_run_leaves_record_weights_and_metrics(finished):
     assert os.listdir(folder / "results") == [f"{NAME}-smoke-s0.json"]
     assert records.load(folder / "results" / f"{NAME}-smoke-s0.json") == record
     left = folder / "runs" / f"{NAME}-smoke-s0"
-    assert sorted(os.listdir(left)) == ["checkpoint.pt", "metrics.csv", "weights.safetensors"]
+    assert sorted(os.listdir(left)) == LEFT
     table = pd.read_csv(left / "metrics.csv")
     assert table["test_accuracy"].tolist() == [e["test_accuracy"] for e in record.epochs]
     assert record.result["test_accuracy"] == record.epochs[-1]["test_accuracy"]
@@ -67,7 +68,7 @@ def test_the_weights_give_the_record_s_numbers_again(finished):
 
 def test_committed_weights_serve_where_nothing_was_run(finished, folders, monkeypatch):
     record, folder = finished
-    monkeypatch.setattr(runs, "WEIGHTS", folder)
+    monkeypatch.setattr(runs, "weights_folders", lambda: (folder,))
     weights = folder / "runs" / record.run_id / "weights.safetensors"
     (folder / f"{record.run_id}.safetensors").write_bytes(weights.read_bytes())
     network, examples = runs.trained(record.run_id)
@@ -84,7 +85,7 @@ def test_exported_weights_are_half_as_large_and_as_good(finished, folders, monke
     assert before == record.result["test_accuracy"]
     assert after == pytest.approx(before, abs=5)  # of 64 pictures
     monkeypatch.setenv("ATIF_RUNS", str(folders[1]))
-    monkeypatch.setattr(runs, "WEIGHTS", out)
+    monkeypatch.setattr(runs, "weights_folders", lambda: (out,))
     assert evaluate(*runs.trained(record.run_id))["test_accuracy"] == after
 
 
@@ -159,12 +160,12 @@ def test_a_start_from_data_is_recorded_and_a_matter_of_the_seed(folders):
     assert all(a != b and abs(a - 1) > 0.01 for a, b in zip(*starts, strict=True))
 
 
-def test_validation_leaves_its_record_with_the_run(folders):
+def test_a_validation_record_is_kept_apart(folders):
     results, left = folders
     record = runs.run(QUICK, "smoke", validation=True)
-    assert not results.exists()
-    folder = left / f"{QUICK}-smoke-s0-validation"
-    assert records.load(folder / f"{QUICK}-smoke-s0.json") == record
+    assert os.listdir(results) == ["validation"]
+    assert records.load_all() == []
+    assert records.load_all(validation=True) == [record]
     assert record.config["validation"]
     assert not (left / f"{QUICK}-smoke-s0").exists()
 
@@ -216,5 +217,5 @@ def test_two_processes_leave_one_run(folders):
     )
     assert ran.returncode == 0, ran.stderr
     assert os.listdir(results) == [f"{QUICK}-smoke-s0.json"]
-    assert sorted(os.listdir(left / f"{QUICK}-smoke-s0")) == ["checkpoint.pt", "metrics.csv", "weights.safetensors"]
+    assert sorted(os.listdir(left / f"{QUICK}-smoke-s0")) == LEFT
     assert records.load(results / f"{QUICK}-smoke-s0.json").epochs[0]["train_loss"] < 2.5

@@ -1,0 +1,68 @@
+"""What the chapters say in words of a difference is what the committed records say: mend the sentence, then the row."""
+
+import pytest
+
+from atif_lib import records, report
+from atif_lib.experiments import BETTER
+
+CHANGES = [*BETTER, "atif-u-half"]
+THREE_STEPS = [("atif-u", "if"), ("atif-nu", "atif-u"), ("atif-u-half", "atif-u")]
+
+
+@pytest.fixture(autouse=True)
+def committed(monkeypatch):
+    monkeypatch.setenv("ATIF_RESULTS", str(records.RESULTS))
+
+
+def verdict(stem, one, other, metric="test_accuracy", family=()):
+    members = [f"{stem}-{name}" for name in family]
+    return report.difference(f"{stem}-{one}", f"{stem}-{other}", metric, family=members)["verdict"]
+
+
+@pytest.mark.parametrize("stem", ["cifar10-small", "cifar10-resnet8", "gsc13-small"])
+@pytest.mark.parametrize("neuron", ["if", "atif-u", "atif-nu", "atif-u-half"])
+def test_chapters_7_and_8_spikes_cost_accuracy(stem, neuron):
+    assert verdict(stem, neuron, "relu", family=["if", "atif-u", "atif-nu", "atif-u-half"]) == "lower"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "pictures", "words"),
+    [
+        ("quantized", "relu", "lower", "lower"),
+        ("quantized-8", "quantized", "higher", None),
+        ("atif-u", "quantized", "higher", "open"),
+        ("atif-u-rate", "quantized", "open", "open"),
+        ("atif-u", "atif-u-rate", "higher", None),
+        ("atif-u-warm", "atif-u", "open", "lower"),
+    ],
+)
+def test_chapter_7_takes_the_gap_apart(one, other, pictures, words):
+    assert verdict("cifar10-small", one, other) == pictures
+    assert words in (None, verdict("gsc13-small", one, other))
+
+
+@pytest.mark.parametrize("stem", ["cifar10-small", "cifar10-resnet8"])
+def test_chapter_9_accuracy_is_open_and_the_learned_threshold_is_quieter(stem):
+    assert [verdict(stem, *step) for step in THREE_STEPS] == ["open"] * 3
+    more = "higher" if stem == "cifar10-resnet8" else "open"
+    assert [verdict(stem, *step, "theta") for step in THREE_STEPS] == ["lower", more, "higher"]
+
+
+@pytest.mark.parametrize("stem", ["cifar10-small", "cifar10-resnet8"])
+def test_chapter_9_the_step_of_a_learned_threshold_is_smaller_than_the_paper_s(stem):
+    low, high = report.compare(f"{stem}-atif-u", f"{stem}-if").interval
+    assert low < 0 < high < 4.16
+
+
+def test_chapter_8_the_order_of_the_neurons_is_open_on_words():
+    assert [verdict("gsc13-small", *step) for step in THREE_STEPS[:2]] == ["open", "open"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_chapter_14(change):
+    worse = ("atif-u-absolute", "atif-u-rate")
+    assert verdict("cifar10-small", change, "atif-u", family=CHANGES) == ("lower" if change in worse else "open")
+    spikes = {"atif-u-charge": "lower", "atif-u-data": "lower", "atif-u-all": "lower"}
+    spikes |= {"atif-u-half": "higher", "atif-u-rate": "higher"}
+    assert verdict("cifar10-small", change, "atif-u", "theta", CHANGES) == spikes.get(change, "open")
+    assert verdict("gsc13-small", change, "atif-u", family=CHANGES) in ("open", "")
