@@ -6,7 +6,8 @@ sees it once, and its output is their constant current at every timestep (Ruecka
 {0, 1} for a spiking neuron, so that a weight is added or it is not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
@@ -36,6 +37,7 @@ __all__ = [
     "resnet18",
     "respond",
     "set_timesteps",
+    "unfused",
     "vgg16",
     "vgg_small",
 ]
@@ -303,6 +305,19 @@ def set_timesteps(network: Network, timesteps: int) -> None:
         raise ValueError(f"timesteps={timesteps}: ATIFnu has a threshold for each of its {network.timesteps} timesteps")
     for module in (network, *neurons):
         module.timesteps = timesteps
+
+
+@contextmanager
+def unfused(network: nn.Module) -> Iterator[None]:
+    """Let fused neurons run as they are written for a while: what looks at their inputs then sees currents."""
+    fused = [m for m in network.modules() if getattr(m, "fused", False)]
+    for module in fused:
+        module.fused = False
+    try:
+        yield
+    finally:
+        for module in fused:
+            module.fused = True
 
 
 class Cost(NamedTuple):
