@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="what reproduces, claim by claim")
     report.add_argument("--format", default="text", choices=("text", "md", "readme"))
-    report.add_argument("--check", action="store_true", help="fail where manifest and records disagree")
+    report.add_argument("--check", action="store_true", help="fail where manifest, README and records disagree")
     report.add_argument("--update", type=Path, metavar="README", help="rewrite the claims table of this file")
     report.set_defaults(command=_report)
 
@@ -244,8 +244,10 @@ def _report(options: argparse.Namespace) -> int:
     if options.update:
         report.update_readme(options.update)
     if options.check:
-        disagreements = report.check()
-        print("\n".join(disagreements) or "manifest and records agree")
+        stale = report.stale_readme(paths.CHECKOUT / "README.md") if paths.CHECKOUT else []
+        renew = ["to renew the table, run: python -m atif_lib report --update README.md"] if stale else []
+        disagreements = [*report.check(), *stale, *renew]
+        print("\n".join(disagreements) or "manifest, README and records agree")
         return int(bool(disagreements))
     render = {"text": report.report_text, "md": report.report_markdown, "readme": report.readme_table}
     print(render[options.format]())
