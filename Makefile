@@ -32,7 +32,7 @@ $(STAMP):
 
 data: $(STAMP)  ## fetch CIFAR-10; without it the chapters use scikit-learn's digits
 	@$(RUN) -m atif_lib data cifar10 \
-		|| echo "CIFAR-10 could not be fetched: the chapters run on scikit-learn's digits instead." >&2
+		|| echo "CIFAR-10 is not ready, for the reason above: the chapters run on scikit-learn's digits instead." >&2
 
 book: data  ## run the chapters, build the site and check it
 	@$(MAKE) --no-print-directory execute site check

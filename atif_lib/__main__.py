@@ -6,17 +6,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from atif_lib import paths
+from atif_lib import console, paths
 from atif_lib.records import PROFILES
 
 
+@console.command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors that a user can mend are one line on standard error and exit status 2."""
     options = _parser().parse_args(arguments)
     try:
         paths.make_absolute()
-        return options.command(options) or 0
+        status = options.command(options) or 0
+        print(end="", flush=True)
+        return status
     except (ValueError, RuntimeError, OSError, FloatingPointError) as error:
+        if isinstance(error, OSError) and console.is_closed(error):
+            raise
         print(f"atif_lib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -121,7 +126,6 @@ def _train(options: argparse.Namespace) -> None:
 def _reproduce(options: argparse.Namespace) -> int:
     from atif_lib import reproduce
     from atif_lib.checkpoints import write
-    from atif_lib.report import paper_table
 
     if (options.what == "all") == bool(options.tables):
         raise ValueError(f"reproduce takes `table` with numbers, or `all` without, got {options.tables or 'no number'}")
@@ -137,7 +141,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         return 0
     failed = reproduce.run(found, seconds, options.jobs)
     for number in tables:
-        print(paper_table(number).to_string())
+        _print_table(number)
     if failed:
         print(f"atif_lib: {', '.join(failed)} failed", file=sys.stderr)
     return int(bool(failed))
@@ -189,9 +193,14 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from atif_lib.report import paper_table
+    _print_table(options.number)
 
-    print(paper_table(options.number).to_string())
+
+def _print_table(number: int) -> None:
+    from atif_lib.report import paper_table, training_table
+
+    print(paper_table(number).to_string())
+    print(f"\nHow ours were trained:\n{training_table(number).to_string()}")
 
 
 def _figure(options: argparse.Namespace) -> None:
@@ -246,10 +255,11 @@ def _report(options: argparse.Namespace) -> int:
 def _data(options: argparse.Namespace) -> None:
     from atif_lib.data import fetch, load
 
-    fetch(options.name)
+    path = fetch(options.name)
     found = load(options.name)
     counts = f"{len(found.train_labels):,} training and {len(found.test_labels):,} test examples"
-    print(f"{found.name}: {counts}, source {found.source}, sha256 {found.sha256[:12]}… verified")
+    checked = "verified" if found.whole else f"noted; for the whole, put it there, delete {path} and run this again"
+    print(f"{found.name}: {counts}, source {found.source}, sha256 {found.sha256[:12]}… {checked}")
 
 
 if __name__ == "__main__":

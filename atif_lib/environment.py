@@ -28,7 +28,9 @@ def git_state() -> tuple[str | None, bool | None]:
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(CHECKOUT), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+        return subprocess.run(
+            command, check=True, capture_output=True, encoding="utf-8", errors="replace", timeout=60
+        ).stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != CHECKOUT:

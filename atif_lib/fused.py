@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 __all__ = ["Term", "compiled", "fire", "fusable"]
 
@@ -51,6 +52,11 @@ def fire(terms: Sequence[Term], thresholds: Tensor, v_start: Tensor, law: Law) -
         thresholds: [T] or [T, C].
         v_start: membrane before the first timestep, [] or [C].
         law: of the surrogate gradient.
+
+    Raises:
+        ValueError: in training, a norm that sees a single value for each channel.
+
+    Source: Eqs 2-5 and 9-12; the norm's gradient is that of Ioffe and Szegedy (2015).
     """
     shape, channels = terms[0].maps.shape, terms[0].maps.shape[2]
     maps = [_rows(term.maps) for term in terms]
@@ -118,6 +124,7 @@ class _Fire(torch.autograd.Function):
         return compiled(_spikes)(*current, thresholds, v_start, law.charge)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple:
         *maps, thresholds, v_start = ctx.saved_tensors
         (scales, offset), law = ctx.current, ctx.law

@@ -7,7 +7,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from atif_lib.limits import best_uniform, empirical
-from atif_lib.networks import Network, Residual, neurons
+from atif_lib.networks import Network, Residual, neurons, unfused
 from atif_lib.neurons import ATIFnu, ATIFu
 from atif_lib.quantized import QuantizedReLU
 
@@ -144,7 +144,8 @@ def _fit_in_order(network: Network, inputs: Tensor, hooks: list) -> None:
     """Run a batch through the network, whose hooks change it on the way; running averages stay as they were."""
     training, buffers = network.training, {name: value.clone() for name, value in network.named_buffers()}
     functional.reset_net(network.train())
-    network(inputs)
+    with unfused(network):
+        network(inputs)
     for hook in hooks:
         hook.remove()
     functional.reset_net(network.train(training))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atif_lib import data
 from atif_lib.evaluation import predictions
-from atif_lib.networks import Network, neurons
+from atif_lib.networks import Network, neurons, unfused
 
 __all__ = ["LayerErrors", "layer_errors"]
 
@@ -57,13 +57,14 @@ def layer_errors(network: Network, examples: data.Examples, batch_size: int = 25
     if strange or not found:
         raise ValueError(f"network must have neurons of atif_lib.neurons alone, got {', '.join(strange) or 'none'}")
     sums = {name: np.zeros(5) for name in found}
-    hooks = [m.register_forward_hook(_adder(copy.deepcopy(m), sums[name])) for name, m in found.items()]
-    try:
-        for _ in predictions(network, examples, batch_size):
-            pass
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with unfused(network):
+        hooks = [m.register_forward_hook(_adder(copy.deepcopy(m), sums[name])) for name, m in found.items()]
+        try:
+            for _ in predictions(network, examples, batch_size):
+                pass
+        finally:
+            for hook in hooks:
+                hook.remove()
     return {name: _shares(*total.tolist()) for name, total in sums.items()}
 
 

@@ -6,7 +6,8 @@ sees it once, and its output is their constant current at every timestep (Ruecka
 {0, 1} for a spiking neuron, so that a weight is added or it is not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
@@ -36,6 +37,7 @@ __all__ = [
     "resnet18",
     "respond",
     "set_timesteps",
+    "unfused",
     "vgg16",
     "vgg_small",
 ]
@@ -71,6 +73,8 @@ WITHOUT_TIME = ("relu", "quantized", "quantized-half", "quantized-fixed", "quant
 class Network(nn.Module):
     """Stem, blocks, readout: a classifier whose activations may spike.
 
+    Its neurons are set to step mode ``'m'``.
+
     Args:
         stem: from the input to the constant current of the first neurons, computed once.
         blocks: from that current, repeated T times, to the last spikes; the first block is the first activation.
@@ -96,6 +100,8 @@ class Network(nn.Module):
         others = {m.timesteps for m in blocks.modules() if hasattr(m, "timesteps")} - {timesteps}
         if others:
             raise ValueError(f"timesteps={timesteps} must be that of the neurons, {sorted(others)}")
+        for node in neurons(blocks).values():
+            node.step_mode = "m"  # in "s", their default, the T timesteps would pass for one
 
     def spikes(self, x: Tensor) -> Tensor:
         """Last spikes, averaged over the places of each channel, [T, N, channels]."""
@@ -299,6 +305,19 @@ def set_timesteps(network: Network, timesteps: int) -> None:
         raise ValueError(f"timesteps={timesteps}: ATIFnu has a threshold for each of its {network.timesteps} timesteps")
     for module in (network, *neurons):
         module.timesteps = timesteps
+
+
+@contextmanager
+def unfused(network: nn.Module) -> Iterator[None]:
+    """Let fused neurons run as they are written for a while: what looks at their inputs then sees currents."""
+    fused = [m for m in network.modules() if getattr(m, "fused", False)]
+    for module in fused:
+        module.fused = False
+    try:
+        yield
+    finally:
+        for module in fused:
+            module.fused = True
 
 
 class Cost(NamedTuple):

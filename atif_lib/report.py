@@ -30,6 +30,7 @@ __all__ = [
     "report_text",
     "stale_readme",
     "summary",
+    "training_table",
     "update_readme",
     "update_verdicts",
 ]
@@ -176,11 +177,8 @@ def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Re
         ValueError: the paper has no such table.
     """
     manifest, runs = _defaults(manifest, runs)
-    cells = [e for e in manifest.entries if e.where == f"Table {number}"]
-    if not cells:
-        raise ValueError(f"number={number!r}: the paper has Tables 1, 2 and 3")
     rows: dict[str, dict[str, str]] = {}
-    for entry in cells:
+    for entry in _cells(number, manifest):
         part = entry.checks[0]
         row = rows.setdefault(entry.text.rsplit(":", 1)[0], {"experiment": part.source.experiment})
         metric = entry.text.rsplit(":", 1)[1].strip(" .") + f", {part.unit}" * (part.unit == "%")
@@ -189,13 +187,61 @@ def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Re
     return pd.DataFrame(rows).T.fillna("")
 
 
-def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile: str = "laptop") -> pd.DataFrame:
+def _cells(number: int, manifest: Manifest) -> list[Entry]:
+    cells = [e for e in manifest.entries if e.where == f"Table {number}"]
+    if not cells:
+        raise ValueError(f"number={number!r}: the paper has Tables 1, 2 and 3")
+    return cells
+
+
+def training_table(number: int, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> pd.DataFrame:
+    """Tabulate how our networks of a table of the paper were trained: a row an experiment.
+
+    Returns:
+        Protocol, epochs of each stage, hours a seed (all stages), device and seeds; "not run" where there is no record.
+
+    Raises:
+        ValueError: the paper has no such table.
+    """
+    manifest, runs = _defaults(manifest, runs)
+    found = {(r.experiment, r.profile, r.seed): r for r in runs}
+    rows: dict[str, dict[str, str]] = {}
+    for entry in _cells(number, manifest):
+        source = entry.checks[0].source
+        own = [r for r in runs if (r.experiment, r.profile) == (source.experiment, source.profile)]
+        protocol = {"staged": "in stages", "paper": "the paper's"}.get(source.experiment.rsplit("-", 1)[-1], "direct")
+        row = {"protocol": protocol, "epochs": "not run", "hours a seed": "", "device": "", "seeds": ""}
+        if own:
+            chains = [_stages(r, found) for r in own]
+            row["epochs"] = " + ".join(f"{r.config['recipe']['epochs']}" for r in chains[0])
+            row["hours a seed"] = f"{mean(sum(r.wall_s for r in chain) for chain in chains) / 3600:.2g}"
+            row["device"] = "; ".join(sorted({r.device for chain in chains for r in chain}))
+            row["seeds"] = str(len(own))
+        rows[entry.text.rsplit(":", 1)[0]] = row
+    return pd.DataFrame(rows).T
+
+
+def _stages(record: Record, found: Mapping[tuple[str, str, int], Record]) -> list[Record]:
+    """List a run and, before it, those that it started from, as far as their records are there."""
+    stages = [record]
+    while (start := found.get((stages[0].config.get("start"), record.profile, record.seed))) is not None:
+        stages.insert(0, start)
+    return stages
+
+
+def summary(
+    experiments: Mapping[str, str],
+    metrics: Mapping[str, str],
+    profile: str = "laptop",
+    runs: Sequence[Record] | None = None,
+) -> pd.DataFrame:
     """Tabulate run records: one row an experiment, mean ± standard deviation over its seeds.
 
     Args:
         experiments: row label to experiment name.
         metrics: column label to dotted path into a record's result.
         profile: of the records.
+        runs: the records to look in, by default all.
 
     Returns:
         A table of texts, with the number of seeds; "not run" where there is no record, "–" where a record has no such
@@ -204,8 +250,10 @@ def summary(experiments: Mapping[str, str], metrics: Mapping[str, str], profile:
     Raises:
         RecordError: a metric that no record has, of whatever experiment.
     """
-    rows = {label: records.runs(name, profile) for label, name in experiments.items()}
-    every = records.load_all()
+    every = records.load_all() if runs is None else runs
+    rows = {
+        label: [r for r in every if (r.experiment, r.profile) == (name, profile)] for label, name in experiments.items()
+    }
     for path in metrics.values():
         if every and not any(_has(record, path) for record in every):
             raise RecordError(f"no record has a metric {path!r}")
@@ -222,6 +270,7 @@ def compare(
     metric: str = "test_accuracy",
     profile: str = "laptop",
     family: Sequence[str] = (),
+    runs: Sequence[Record] | None = None,
 ) -> Measured | None:
     """Subtract a metric of two experiments that draw at random, seed by seed; None where one was not run.
 
@@ -231,9 +280,10 @@ def compare(
         metric: dotted path into a record's result.
         profile: of the records.
         family: every experiment that is compared with this twin, where they are several: Dunnett's interval.
+        runs: the records to look in, by default all.
     """
     source = Source(experiment, metric, profile, Source(twin, metric, profile), family=tuple(family))
-    return source.measure(records.load_all())
+    return source.measure(records.load_all() if runs is None else runs)
 
 
 def difference(
@@ -242,6 +292,7 @@ def difference(
     metric: str = "test_accuracy",
     profile: str = "laptop",
     family: Sequence[str] = (),
+    runs: Sequence[Record] | None = None,
 ) -> dict[str, str]:
     """Write a comparison for a table of a chapter; the arguments are those of `compare`.
 
@@ -249,7 +300,7 @@ def difference(
         ``difference`` with its 95 % interval, or "not run"; ``seeds``; ``verdict``: higher or lower where the interval
         clears zero (`Check.holds`), else open, and of one seed always.
     """
-    found = compare(experiment, twin, metric, profile, family)
+    found = compare(experiment, twin, metric, profile, family, runs)
     if found is None:
         return {"difference": "not run", "seeds": "", "verdict": ""}
     higher = Check("", 0.0, "", ">", 0, None).holds(found)
@@ -263,9 +314,10 @@ def difference(
     }
 
 
-def provenance(experiments: Iterable[str], profile: str = "laptop") -> str:
+def provenance(experiments: Iterable[str], profile: str = "laptop", runs: Sequence[Record] | None = None) -> str:
     """Say in one line of Markdown which code and which devices the records of some experiments come from."""
-    found = [r for name in experiments for r in records.runs(name, profile)]
+    every, names = records.load_all() if runs is None else runs, list(experiments)
+    found = [r for name in names for r in every if (r.experiment, r.profile) == (name, profile)]
     if not found:
         return "*Not run yet.*"
     commits = sorted({r.commit[:7] + (" and changes" if r.dirty else "") for r in found if r.commit})

@@ -16,9 +16,11 @@ _INTRO = """\
 # What reproduces
 
 Each figure, table cell and checkable claim of {cite:t}`castagnetti2023trainable`, with the paper's value, ours and a
-verdict. A number that the paper gives in a figure and in its text has an entry for each. A network of another size or
-another schedule than the paper's never stands in a row of its tables. What our small networks say about the direction
-of a claim, and what we found beyond the paper, have sections and counts of their own.
+verdict. A number that the paper gives in a figure and in its text has an entry for each. In a row of the paper's tables
+stand networks of the paper's architecture alone. Ours are trained in three stages, from a ReLU network to spikes; the
+paper's were trained directly, for 900 epochs. {ref}`Chapter 7 <staged-training>` says what that can and cannot show.
+What our small networks say about the direction of a claim, and what we found beyond the paper, have sections and counts
+of their own.
 
 **How a verdict is reached.** Ours is the mean ± standard deviation over n seeds of run records committed with the book,
 and, in brackets, the interval that holds the true mean with 95 % confidence. A check allows a range of values: the

@@ -4,6 +4,8 @@
 smoke profile. The official lists of validation and test clips are kept: no speaker is in two parts.
 """
 
+import codecs
+import re
 import tarfile
 import warnings
 from collections.abc import Iterable, Iterator
@@ -28,6 +30,8 @@ SPECTRUM = {"n_fft": 1024, "win_length": 640, "hop_length": 320, "pad": 320, "ce
 MELS = {"n_mels": 40, "f_min": 20.0, "f_max": 4000.0}
 BATCH = 256  # clips at a time: 16 MB of samples, 51 MB of spectrum
 LISTS = ("validation_list.txt", "testing_list.txt")
+WORDS = frozenset(keywords.WORDS.split())
+IN_LIST = re.compile(r"([^\s\\/,;\"']+)[\\/]([^\s\\/,;\"']+\.wav)")
 CLIP = np.dtype([("mfcc", "<f2", (FRAMES, COEFFICIENTS)), ("label", "u1"), ("part", "u1")])  # part: 0, 1, 2
 HINT = (
     "go online (a broken download goes on where it stopped; 3 GB free), or put {} or its extracted folder there; "
@@ -50,6 +54,7 @@ class Release(NamedTuple):
 V1 = Release("speech_commands_v0.01", "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d")
 V2 = Release("speech_commands_v0.02", "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58")
 V2_CLIPS = (84_843, 9_981, 11_005)  # train, validation, test
+GSC13_CLIPS = (22_665, 3_105, 3_108)
 GSC13 = ("bed", "cat", "down", "five", "four", "happy", "no", "one", "three", "two", "up", "yes", "zero")
 GSC13_SHA256 = "578f53915d3b304a8b6c071925de46e731b36fcbab9152460334d5d19eb87076"  # of gsc13_mfcc.npz
 
@@ -98,22 +103,24 @@ def _dataset(name: str, progress: bool = False) -> Dataset:
 
 
 def _gsc(progress: bool) -> Dataset:
-    sources = _official(V2, tuple(keywords.WORDS.split()), (), V2_CLIPS, progress)
+    sources = _official(V2, tuple(keywords.WORDS.split()), (), V2_CLIPS, False, progress)
     return Dataset(tuple(keywords.WORDS.split()), sources, _unpack, HINT.format(f"{V2.version}.tar.gz"))
 
 
 def _gsc13(progress: bool) -> Dataset:
-    sources = ("features", _features), *_official(V1, GSC13, ("speech_commands_sample",), None, progress)
-    return Dataset(GSC13, sources, _unpack, HINT.format(f"gsc13_mfcc.npz, {V1.version}.tar.gz"))
+    sources = ("features", _features), *_official(V1, GSC13, ("speech_commands_sample",), GSC13_CLIPS, True, progress)
+    hint, size = HINT.format(f"gsc13_mfcc.npz, {V1.version}.tar.gz"), CLIP.itemsize * sum(GSC13_CLIPS)
+    return Dataset(GSC13, sources, _unpack, hint, size=size)
 
 
 def _official(
-    release: Release, words: tuple[str, ...], more: tuple[str, ...], clips: tuple[int, ...] | None, progress: bool
+    release: Release, words: tuple[str, ...], more: tuple[str, ...], clips: tuple[int, ...], parts: bool, progress: bool
 ) -> tuple[tuple[str, storage.Source], ...]:
-    """Return the sources of a release: its folder as extracted, as torchaudio extracts it, or another; its archive."""
-    folders = (release.version, f"SpeechCommands/{release.version}", *more)
+    """Return the sources of a release: its folder as tar, torchaudio or Windows make it, or another; its archive."""
+    name = release.version
+    folders = (name, f"SpeechCommands/{name}", f"{name}/{name}", *more)
     return (
-        ("folder", partial(_folder, folders, words, clips, progress)),
+        ("folder", partial(_folder, folders, words, clips, parts, progress)),
         ("official", partial(_archive, release, words, progress)),
     )
 
@@ -182,19 +189,25 @@ def _archive(release: Release, words: tuple[str, ...], progress: bool, work: Pat
 
 
 def _folder(
-    names: tuple[str, ...], words: tuple[str, ...], allowed: tuple[int, ...] | None, progress: bool, work: Path
+    names: tuple[str, ...], words: tuple[str, ...], whole: tuple[int, ...], parts: bool, progress: bool, work: Path
 ) -> Iterator[np.ndarray]:
-    """Yield the clips of the first folder that is there, in the official layout: `word/speaker_nohash_k.wav`, lists."""
+    """Yield the clips of the first folder that is there, in the official layout: `word/speaker_nohash_k.wav`, lists.
+
+    It may hold fewer clips than `whole`, those to train, validate and test, where `parts` allows it.
+    """
     folders = [folder for folder in (data_root() / name for name in names) if folder.is_dir()]
     if not folders:
         raise FileNotFoundError(f"no folder {' or '.join(names)} there")
-    paths = [folders[0] / name for name in LISTS]
-    paths += [path for word in words for path in sorted((folders[0] / word).glob("*.wav"))]
-    clips = _clips(((path.relative_to(folders[0]).as_posix(), path.read_bytes()) for path in paths), words, progress)
-    found = tuple(np.bincount(clips["part"], minlength=3).tolist())
-    if found != (allowed or found):
-        raise ValueError(f"{folders[0]} has {found} clips to train, validate, test; allowed: {allowed}")
-    yield clips
+    folder = next((folder for folder in folders if any((folder / name).is_file() for name in LISTS)), folders[0])
+    files = sorted(path.relative_to(folder).as_posix() for word in words for path in (folder / word).glob("*.wav"))
+    clips = [name for name in files if _is_clip(name, words)]
+    lists = {name: _listed(name, (folder / name).read_bytes(), words) for name in LISTS}
+    _check_lists(clips, lists, speakers=parts)  # of the whole the numbers of clips are held to the official ones
+    packed = _clips(((name, (folder / name).read_bytes()) for name in (*LISTS, *clips)), words, progress)
+    found = tuple(np.bincount(packed["part"], minlength=3).tolist())
+    if found != whole and not (parts and all(found) and sum(found) < sum(whole)):
+        raise ValueError(f"{folder} has {found} clips to train, validate, test; allowed: {whole}")
+    yield packed
 
 
 def _clips(sounds: Sounds, words: tuple[str, ...], progress: bool) -> np.ndarray:
@@ -213,12 +226,60 @@ def _clips(sounds: Sounds, words: tuple[str, ...], progress: bool) -> np.ndarray
     return _pack(np.concatenate(features), labels, parts)[np.argsort(names)]
 
 
+def _listed(list_: str, content: bytes, words: tuple[str, ...]) -> set[str]:
+    """Return the clips of `words` that a list names, as `word/clip.wav`, however the list is written.
+
+    A path may begin further up and have backslashes, lines may end as on any system, and a byte order mark may lead.
+
+    Raises:
+        ValueError: a line that names no clip of Speech Commands, or no line of these words.
+    """
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell writes
+    text = content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
+    found = []
+    for line in filter(str.strip, text.splitlines()):
+        clips = IN_LIST.findall(line)
+        if len(clips) != max(1, line.lower().count(".wav")) or not {word for word, _ in clips} <= WORDS:
+            raise ValueError(f"{list_}: {line.strip()[:80]!r}; allowed: word/clip.wav, with a word of Speech Commands")
+        found += [f"{word}/{clip}" for word, clip in clips if word in words]
+    if not found:
+        raise ValueError(f"{list_}: 0 clips of {', '.join(words)}; allowed: 1 or more")
+    return set(found)
+
+
+def _check_lists(names: list[str], lists: dict[str, set[str]], speakers: bool) -> None:
+    """Refuse lists that do not fit the clips, with list, count and first clip: a test clip could be trained on."""
+    for list_, listed in lists.items():
+        heard = {_speaker(name) for name in listed if speakers}
+        faults = {
+            "are not there": listed - set(names),
+            "are in the other list too": listed & set().union(*(lists[other] for other in lists if other != list_)),
+            "more, which it does not name, are of its speakers": {n for n in names if _speaker(n) in heard} - listed,
+        }
+        for fault, clips in faults.items():
+            if clips:
+                raise ValueError(
+                    f"{list_}: names {len(listed)} clips, {len(clips)} {fault}, the first {min(clips)}; "
+                    "allowed: the list and all clips of the archive, in which no speaker is in two parts"
+                )
+
+
+def _speaker(name: str) -> str:
+    return name.split("/")[1].split("_nohash_")[0]
+
+
+def _is_clip(name: str, words: tuple[str, ...]) -> bool:
+    """Say whether a path is that of a clip of `words`; a name that begins with a dot is another system's note."""
+    word, *_, last = name.split("/")
+    return word in words and last.endswith(".wav") and not last.startswith(".")
+
+
 def _waveforms(sounds: Sounds, words: tuple[str, ...], lists: dict[str, set[str]]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield name and samples of each clip of `words`; put what is in the lists into `lists`."""
     for name, content in sounds:
         if name in LISTS:
-            lists[name] = set(content.decode("utf-8").split())
-        elif name.split("/")[0] in words and name.endswith(".wav"):
+            lists[name] = _listed(name, content, words)
+        elif _is_clip(name, words):
             yield name, _waveform(name, content)
 
 

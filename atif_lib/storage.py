@@ -8,14 +8,16 @@ noted in `NAME.source` when it was made.
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
@@ -40,7 +42,8 @@ class Examples(NamedTuple):
 
     Inputs are pictures uint8 [N, C, H, W] in 0..255 or features float16 [N, 1, frames, coefficients]; labels are
     int64 [N] into `classes`; `source` says where the examples came from (official, npm, scikit-learn,
-    folder, ...); `sha256` is that of all of them, also of those that a validation split leaves out.
+    folder, ...); `sha256` is that of all of them, also of those that a validation split leaves out; `whole` is False
+    where the source had only a part of the data set, which `source` then says.
     """
 
     train_inputs: Tensor
@@ -51,6 +54,7 @@ class Examples(NamedTuple):
     name: str
     source: str
     sha256: str
+    whole: bool = True
 
     def to(self, device: torch.device | str) -> "Examples":
         """Return the same examples on a device."""
@@ -75,6 +79,7 @@ class Dataset(NamedTuple):
     sha256: str = ""  # of the file; empty where it is computed and so differs between machines
     parts: int | None = None  # how many a source yields, for the progress bar
     installed: bool = False  # comes with a package, so that `read` may fetch
+    size: int | None = None  # bytes of the whole, where a source may have only a part of it
 
 
 def data_root() -> Path:
@@ -96,7 +101,9 @@ def read(name: str, data: Dataset, validation: bool = False) -> Examples:
     found = hashlib.sha256(packed).hexdigest()
     if found != expected:
         raise DataCorrupt(f"{path} has sha256 {found}, not {expected or 'a noted one'}; delete it, then run: {command}")
-    return Examples(*data.unpack(packed, validation), data.classes, name, source, found)
+    whole = data.size in (None, len(packed))
+    source += "" if whole else f", {100 * len(packed) / data.size:.2g} % of the data set"
+    return Examples(*data.unpack(packed, validation), data.classes, name, source, found, whole)
 
 
 def fetch(name: str, data: Dataset, progress: bool = True) -> Path:
@@ -105,12 +112,32 @@ def fetch(name: str, data: Dataset, progress: bool = True) -> Path:
     try:
         if not _is_there(data, path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):  # of two processes, one brings it
+            with _lock(path):  # of two processes, one brings it
                 if not _is_there(data, path):
                     _bring(data, path, progress)
+    except Timeout:
+        hours = LOCK_SECONDS / 3600
+        raise DataUnavailable(
+            f"{name}: another process has been bringing it for {hours:g} hours; end it first"
+        ) from None
     except (OSError, NotImplementedError) as error:  # filelock: NotImplementedError where a file system has no locks
         raise DataUnavailable(f"{name}: cannot use folder {path.parent}: {error}; set ATIF_DATA to another") from error
     return path
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file; say on standard error when another process has it, and wait."""
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tqdm.write(f"{path.stem}: another process is bringing it; waiting for that (Ctrl-C ends this)", file=sys.stderr)
+        lock.acquire(timeout=LOCK_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def file_sha256(path: Path) -> str:

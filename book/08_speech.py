@@ -220,18 +220,18 @@ pd.DataFrame(rows).T.rename_axis(["activation", "epoch"]).astype(float).round(3)
 # %% [markdown]
 # ## Table 2
 #
-# The paper's rows, all 35 words of V2. "Ours" is the mean over the seeds of complete runs of ResNet-18 with our protocol.
+# The paper's rows, all 35 words of V2. "Ours" is the mean over the seeds of complete runs of ResNet-18, trained in stages
+# ([](07_cifar.py#staged-training)).
 
 # %%
 paper_table(2).drop(columns="experiment")
 
 # %% [markdown]
-# Where it says "not run", this is the command, for a GPU; the data set is fetched first, 2.4 GB:
+# Where it says "not run", these are the commands; the data set is fetched first, 2.4 GB:
 #
 # ```bash
 # python -m atif_lib data gsc
-# python -m atif_lib train gsc-resnet18-atif-u --profile full --seeds 0 1 2
-# python -m atif_lib table 2
+# python -m atif_lib reproduce table 2
 # ```
 #
 # The paper's ANN and its spiking networks are 0.15 and 0.17 points apart. The test part of V2 has 11,005 clips. How much

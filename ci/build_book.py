@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from atif_lib import console
 from ci.pages import not_found_page, write_generated
 from ci.project import Project, Repository, repository
 
@@ -108,6 +109,7 @@ def add_files(project: Project) -> None:
         shutil.copytree(project.figures, project.html / "figures")
 
 
+@console.command
 def main() -> int:
     """Parse the command line, stage and build."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

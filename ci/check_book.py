@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from bs4 import BeautifulSoup, Tag
 
+from atif_lib import console
 from ci.project import Project
 
 LOADING = {  # the attributes from which a browser loads something by itself
@@ -173,6 +174,7 @@ def check_site(html: Path, folders: tuple[str, ...] = ()) -> list[Fault]:
     return faults
 
 
+@console.command
 def main() -> int:
     """Parse the command line, check and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

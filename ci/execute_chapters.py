@@ -22,7 +22,7 @@ from typing import Any
 import nbformat
 from tqdm import tqdm
 
-from atif_lib import paths
+from atif_lib import console, paths
 from ci.notebooks import clean, read_chapter, title
 from ci.project import Project
 
@@ -88,7 +88,7 @@ def run_notebook(source: Path, profile: str, figures: Path, threads: int | None)
 def git_commit(root: Path) -> str:
     """Return the short commit of the checkout, marked where files differ from it."""
     command = ["git", "describe", "--always", "--dirty=+changes", "--exclude=*"]
-    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     return result.stdout.strip() or "no commit"
 
 
@@ -180,6 +180,7 @@ def run_all(project: Project, sources: list[Path], profile: str, jobs: int) -> I
             yield futures[future], future.result()
 
 
+@console.command
 def main() -> int:
     """Parse the command line, execute and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -1,6 +1,7 @@
 """The pages that are made rather than written: the status table, the report and the 404 page."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,8 @@ def status_page(status: dict[str, Any]) -> str:
 def report_page(root: Path) -> str:
     """Return the report of what reproduces, made by the library's own command."""
     command = [sys.executable, "-m", "atif_lib", "report", "--format", "md"]
-    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    result = subprocess.run(command, cwd=root, env=environment, capture_output=True, encoding="utf-8", check=False)
     if result.returncode:
         raise RuntimeError(f"{' '.join(command[1:])} failed:\n{result.stderr}")
     return result.stdout if result.stdout.startswith("# ") else f"# What reproduces\n\n{result.stdout}"

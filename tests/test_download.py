@@ -18,16 +18,19 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 @pytest.fixture
 def server(tmp_path):
     """A server of CONTENT that notes the ranges asked for and breaks off after `breaks`, one a request."""
-    state = SimpleNamespace(content=CONTENT, ranges=True, breaks=[], asked=[])
+    state = SimpleNamespace(content=CONTENT, ranges=True, breaks=[], asked=[], page=b"")
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             wanted = self.headers.get("Range")
             state.asked.append(wanted)
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and state.ranges else 0
-            body = state.content[start:]
+            if state.page:
+                start = 0
+            body = state.page or state.content[start:]
             self.send_response(416 if start and not body else 206 if start else 200)
             self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", "text/html; charset=utf-8" if state.page else "application/gzip")
             self.end_headers()
             self.wfile.write(body[: state.breaks.pop(0)] if state.breaks else body)
 
@@ -46,7 +49,7 @@ def server(tmp_path):
 
 def check_whole(server):
     assert server.path.read_bytes() == CONTENT
-    assert not server.part.exists()
+    assert os.listdir(server.path.parent) == [server.path.name]
 
 
 def test_it_comes_whole(server):
@@ -81,6 +84,28 @@ def test_server_without_ranges_starts_anew(server):
     server.part.write_bytes(b"something else")
     server.bring()
     check_whole(server)
+
+
+def test_a_login_page_takes_nothing_away(server):
+    """A network that wants a login first answers every request with its page and status 200."""
+    server.part.write_bytes(CONTENT[:700_001])
+    server.page = b"<html>Please log in</html>"
+    with pytest.raises(ValueError, match=r"what came, 26 bytes of text/html, has sha256 .*; allowed: "):
+        server.bring()
+    assert server.part.read_bytes() == CONTENT[:700_001]
+    assert os.listdir(server.path.parent) == [server.part.name]
+    server.page = b""
+    server.bring()
+    check_whole(server)
+    assert server.asked == ["bytes=700001-"] * 2
+
+
+def test_a_server_that_starts_anew_and_breaks_off_takes_nothing_away(server):
+    server.ranges, server.breaks = False, [300_000] * 3
+    server.part.write_bytes(CONTENT[:700_001])
+    with pytest.raises(ConnectionError, match="ended after 300000 of 1000000 bytes"):
+        server.bring()
+    assert server.part.read_bytes() == CONTENT[:700_001]
 
 
 def test_no_gain_ends_the_trying_and_keeps_what_came(server):

@@ -92,6 +92,10 @@ def test_the_first_layer_s_current_is_constant_and_the_others_not(digits, make, 
     assert all(sum(errors[:4]) == pytest.approx(errors.total) for errors in found.values())
     assert all(errors.granular > 0 and errors.overload >= 0 for errors in found.values())
     assert found == layer_errors(network, digits.thinned(40), batch_size=16), "it left something behind"
+    for node in neurons(network).values():
+        node.fused = True
+    assert found == layer_errors(network, digits.thinned(40), batch_size=16), "fused neurons have the same currents"
+    assert all(node.fused for node in neurons(network).values())
     assert first == pytest.approx(layer_errors(network, digits.thinned(40), batch_size=40)["blocks.0"])
 
 

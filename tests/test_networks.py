@@ -11,7 +11,17 @@ from torch import nn
 from torch.testing import assert_close
 
 from atif_lib import networks
-from atif_lib.networks import ACTIVATIONS, NETWORKS, WITHOUT_TIME, cost, resnet18, set_timesteps, vgg16, vgg_small
+from atif_lib.networks import (
+    ACTIVATIONS,
+    NETWORKS,
+    WITHOUT_TIME,
+    cost,
+    neurons,
+    resnet18,
+    set_timesteps,
+    vgg16,
+    vgg_small,
+)
 from atif_lib.neurons import IF, ATIFnu, ATIFu
 from atif_lib.quantized import QuantizedReLU
 
@@ -316,6 +326,7 @@ def test_the_activations_are_what_their_names_say():
     assert {n: made[n].levels for n in WITHOUT_TIME[1:]} == {
         "quantized": 4,
         "quantized-half": 4,
+        "quantized-fixed": 4,
         "quantized-8": 8,
         "quantized-16": 16,
     }
@@ -326,3 +337,15 @@ def test_the_activations_are_what_their_names_say():
 @pytest.mark.parametrize("make", [vgg16, resnet18])
 def test_the_paper_s_networks_take_pictures_of_32_pixels(make):
     assert make(ACTIVATIONS["atif-u"], classes=100)(noise(1, 3, 32, 32).expand(2, -1, -1, -1)).shape == (2, 100)
+
+
+def test_a_neuron_whose_step_mode_was_forgotten_runs_all_timesteps():
+    """With the default "s", T timesteps of a batch would pass for one of T times as many inputs."""
+    torch.manual_seed(0)
+    told = vgg_small(lambda channels: ATIFu(threshold=0.3, step_mode="m"))
+    forgotten = vgg_small(lambda channels: ATIFu(threshold=0.3))
+    forgotten.load_state_dict(told.state_dict())
+    x = torch.randn(4, 3, 16, 16)
+    assert torch.equal(told(x), forgotten(x))
+    theirs = vgg_small(lambda channels: neuron.IFNode())
+    assert {m.step_mode for m in neurons(theirs).values()} == {"m"}

@@ -294,6 +294,52 @@ def test_official_archive_put_there_by_hand_comes_first(fake, extracted):
     assert set(there) < set(fake.root.rglob("*")), "what the user put there is gone"
 
 
+@pytest.mark.parametrize("more", ["cifar-10-batches-py", "cifar-10-python"])
+def test_a_folder_that_windows_extracted_into_one_more_is_found(fake, more):
+    with tarfile.open(fake.archive) as archive:
+        archive.extractall(fake.root / more)
+    data.fetch("cifar10", progress=False)
+    check_loads(fake, "official")
+
+
+def test_hidden_files_of_other_systems_do_no_harm(fake):
+    with tarfile.open(fake.archive) as archive:
+        archive.extractall(fake.root)
+    for name in (".DS_Store", "._data_batch_1", "desktop.ini"):
+        (fake.root / "cifar-10-batches-py" / name).write_bytes(b"x")
+    (fake.root / "cifar-10-batches-py" / "loop").symlink_to(fake.root)
+    data.fetch("cifar10", progress=False)
+    check_loads(fake, "official")
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "meta", "empty"])
+def test_a_folder_half_extracted_is_named_and_not_used(fake, damage):
+    (fake.programs / "npm").unlink()
+    with tarfile.open(fake.archive) as archive:
+        archive.extractall(fake.root)
+    folder = fake.root / "cifar-10-batches-py"
+    first, count = {"meta": ("batches.meta", 1), "empty": ("data_batch_1", 7)}.get(damage, ("data_batch_4", 3))
+    for name in {"meta": ["batches.meta"], "empty": os.listdir(folder)}.get(damage, BATCHES[3:]):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        if damage == "cut":
+            (folder / name).write_bytes(content[:-1])
+    message = fetch_error()
+    assert (
+        f"{folder}: {count} of 7 files are missing or have another MD5, the first {first}; allowed: all of" in message
+    )
+    check_refused(fake)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_folder_half_extracted_is_made_up_for_by_a_download(fake):
+    with tarfile.open(fake.archive) as archive:
+        archive.extractall(fake.root)
+    (fake.root / "cifar-10-batches-py" / "data_batch_2").unlink()
+    data.fetch("cifar10", progress=False)
+    check_loads(fake, "official")
+
+
 def test_broken_archive_put_there_by_hand_is_named_and_not_used(fake):
     (fake.programs / "npm").unlink()
     fake.root.mkdir()

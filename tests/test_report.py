@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 import pytest
+import yaml
 from scipy import stats
 
 from atif_lib import manifest as manifests
@@ -449,3 +450,40 @@ def test_many_changes_against_one_base_have_dunnett_s_interval(results):
     low, high = dunnett([[2.0, 4.0, 6.0], [0.0, 3.0, 6.0]], [1.0, 2.0, 6.0])[0]
     found = report.difference("net", "base", family=["net", "other"])
     assert found["difference"] == f"+1.00 [{low:.2f}, {high:.2f}]".replace("-", "−")
+
+
+def test_a_table_says_how_its_networks_were_trained(tmp_path):
+    """All stages count: their epochs, their hours; a device is named once."""
+    cell = {
+        "id": "cell",
+        "kind": "table",
+        "where": "Table 3",
+        "text": "ATIF-u: test accuracy.",
+        "chapter": "09_ablation",
+        "paper": 90,
+        "ours": {"experiment": "net-atif-u-staged", "metric": "x", "profile": "full"},
+        "verdict": "not run",
+        "note": "",
+    }
+    (tmp_path / "manifest.yml").write_text(yaml.safe_dump({"command": "train", "entries": [cell]}), encoding="utf-8")
+    manifest = manifests.load(tmp_path / "manifest.yml")
+
+    def stage(name, epochs, start, seed):
+        config = {"recipe": {"epochs": epochs}, "start": start and f"net-{start}-staged"}
+        return dataclasses.replace(record(f"net-{name}-staged", seed, x=1.0), config=config, wall_s=1800.0)
+
+    runs = [
+        stage(*row, seed)
+        for seed in (0, 1)
+        for row in (("relu", 20, None), ("quantized", 6, "relu"), ("atif-u", 2, "quantized"))
+    ]
+    assert report.training_table(3, manifest, runs).loc["ATIF-u"].to_dict() == {
+        "protocol": "in stages",
+        "epochs": "20 + 6 + 2",
+        "hours a seed": "1.5",
+        "device": "cpu",
+        "seeds": "2",
+    }
+    assert report.training_table(3, manifest, []).loc["ATIF-u", "epochs"] == "not run"
+    with pytest.raises(ValueError, match="the paper has Tables 1, 2 and 3"):
+        report.training_table(4, manifest, [])

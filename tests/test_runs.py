@@ -160,12 +160,12 @@ def test_a_start_from_data_is_recorded_and_a_matter_of_the_seed(folders):
     assert all(a != b and abs(a - 1) > 0.01 for a, b in zip(*starts, strict=True))
 
 
-def test_validation_leaves_its_record_with_the_run(folders):
+def test_a_validation_record_is_kept_apart(folders):
     results, left = folders
     record = runs.run(QUICK, "smoke", validation=True)
-    assert not results.exists()
-    folder = left / f"{QUICK}-smoke-s0-validation"
-    assert records.load(folder / f"{QUICK}-smoke-s0.json") == record
+    assert os.listdir(results) == ["validation"]
+    assert records.load_all() == []
+    assert records.load_all(validation=True) == [record]
     assert record.config["validation"]
     assert not (left / f"{QUICK}-smoke-s0").exists()
 

@@ -15,6 +15,7 @@ from scipy.io import wavfile
 from torchaudio.datasets import speechcommands
 
 from atif_lib import data, keywords, speech
+from atif_lib.__main__ import main
 
 SHARED = Path(os.environ.get("ATIF_SHARED") or Path(__file__).resolve().parents[2] / "shared") / "data"
 WORDS = speech.GSC13[:3]
@@ -112,7 +113,8 @@ def test_mfcc_names_what_is_wrong(bad):
 
 def check_loads(files, source):
     whole, held_out = speech.load("gsc13"), speech.load("gsc13", validation=True)
-    assert (whole.name, whole.source, whole.classes) == ("gsc13", source, speech.GSC13)
+    assert (whole.name, whole.source, whole.classes) == ("gsc13", f"{source}, 0.042 % of the data set", speech.GSC13)
+    assert not whole.whole
     for inputs, labels, speakers in (
         (whole.train_inputs, whole.train_labels, "ab"),
         (whole.test_inputs, whole.test_labels, "d"),
@@ -189,6 +191,130 @@ def test_without_a_list_there_is_no_split(root, files, missing):
     del files[missing]
     write(root / "speech_commands_v0.01", files)
     assert missing in fetch_error("gsc13")
+
+
+# ---- lists and folders as people have them
+
+
+def rewritten(files, change):
+    """The same files, with both lists changed, as bytes."""
+    return files | {name: change(files[name].decode()) for name in LISTED}
+
+
+LIST_FORMS = {
+    "./": lambda text: text.replace("\n", "\n./").join(["./", ""]).encode(),
+    "folder in front": lambda text: "\n".join(f"speech_commands_v0.01/{line}" for line in text.split()).encode(),
+    "absolute": lambda text: "\n".join(f"/home/a b/{line}" for line in text.split()).encode(),
+    "Windows": lambda text: "\r\n".join(
+        f"C:\\My data\\v1\\{line}" for line in text.replace("/", "\\").split()
+    ).encode(),
+    "old Mac": lambda text: text.replace("\n", "\r").encode(),
+    "byte order mark": lambda text: text.encode("utf-8-sig"),
+    "PowerShell": lambda text: text.replace("\n", "\r\n").encode("utf-16"),
+    "big endian": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+    "spaces and empty lines": lambda text: ("\n\n" + text.replace("\n", "  \n\t\n ") + "\n\n").encode(),
+    "on one line": lambda text: text.replace("\n", " ").encode(),
+    "commas": lambda text: text.replace("\n", ",").encode(),
+    "quoted": lambda text: "\n".join(f'"{line}";' for line in text.split()).encode(),
+    "twice": lambda text: (text + "\n" + text).encode(),
+    "other words": lambda text: (text + "\ndog/c_nohash_0.wav\nwow/x_nohash_1.wav").encode(),
+}
+
+
+@pytest.mark.parametrize("form", LIST_FORMS)
+def test_lists_written_another_way_are_the_same_split(root, files, form):
+    write(root / "speech_commands_v0.01", rewritten(files, LIST_FORMS[form]))
+    speech.fetch("gsc13", progress=False)
+    check_loads(files, "folder")
+
+
+LIST_FAULTS = {
+    "empty": (lambda text: b"", "0 clips of bed, cat, .*; allowed: 1 or more"),
+    "blank": (lambda text: b"\xef\xbb\xbf\r\n \n", "0 clips of bed, cat, .*; allowed: 1 or more"),
+    "of other words": (lambda text: b"dog/a_nohash_0.wav", "0 clips of bed, cat, .*; allowed: 1 or more"),
+    "names alone": (lambda text: text.replace("/", "_").encode(), "'bed_[cd]_nohash_0.wav'; allowed: word/clip.wav"),
+    "no names": (lambda text: b"<html>", "'<html>'; allowed: word/clip.wav"),
+    "cut": (lambda text: text.encode()[:-3], "'down/[cd]_nohash_0.'; allowed: word/clip.wav"),
+    "capitals": (lambda text: text.replace("bed", "Bed").encode(), "'Bed/[cd]_nohash_0.wav'; allowed: word/clip.wav"),
+    "another ending": (
+        lambda text: (
+            text.replace("bed/d_nohash_0.wav", "bed/d.flac").replace("bed/c_nohash_0.wav", "bed/c.flac").encode()
+        ),
+        "'bed/[cd].flac'",
+    ),
+    "one not there": (
+        lambda text: (text + "\ncat/zz_nohash_0.wav").encode(),
+        "names 4 clips, 1 are not there, the first cat/zz_nohash_0.wav; allowed: ",
+    ),
+    "none there": (
+        lambda text: text.replace("_nohash_0", "_nohash_7").encode(),
+        "names 3 clips, 3 are not there, the first bed/[cd]_nohash_7.wav; allowed: ",
+    ),
+    "of a speaker who is trained on": (
+        lambda text: text.split("\n")[0].encode(),
+        "names 1 clips, 2 more, which it does not name, are of its speakers, the first cat/[cd]_nohash_0.wav",
+    ),
+}
+
+
+@pytest.mark.parametrize("list_", LISTED)
+@pytest.mark.parametrize("fault", LIST_FAULTS)
+def test_a_list_that_gives_no_true_split_is_named_with_count_and_first_clip(root, files, list_, fault):
+    change, message = LIST_FAULTS[fault]
+    write(root / "speech_commands_v0.01", files | {list_: change(files[list_].decode())})
+    assert re.search(f"{list_}: {message}", fetch_error("gsc13"))
+    assert not (root / "gsc13.bin").exists()
+
+
+def test_a_clip_in_both_lists_is_named(root, files):
+    both = b"\n".join(files[name] for name in LISTED)
+    write(root / "speech_commands_v0.01", files | {"testing_list.txt": both})
+    message = "validation_list.txt: names 3 clips, 3 are in the other list too, the first bed/c_nohash_0.wav"
+    assert message in fetch_error("gsc13")
+
+
+@pytest.mark.parametrize("gone", ["bed", "down"])
+def test_a_folder_half_extracted_is_named(root, files, gone):
+    write(root / "speech_commands_v0.01", {k: v for k, v in files.items() if not k.startswith(gone)})
+    message = (
+        f"validation_list.txt: names 3 clips, 1 are not there, the first {gone}/c_nohash_0.wav; allowed: the list and"
+    )
+    assert message in fetch_error("gsc13")
+
+
+def test_a_folder_without_training_clips_is_refused(root, files):
+    write(root / "speech_commands_v0.01", {k: v for k, v in files.items() if not re.search("/[ab]_", k)})
+    assert "has (0, 3, 3) clips to train, validate, test; allowed: (22665, 3105, 3108)" in fetch_error("gsc13")
+
+
+def test_hidden_files_of_other_systems_are_no_clips(root, files):
+    hidden = {f"{WORDS[0]}/._a_nohash_0.wav": b"Mac", f"{WORDS[1]}/.DS_Store": b"Mac", ".DS_Store": b"Mac"}
+    hidden |= {
+        "__MACOSX/bed/._a_nohash_0.wav": b"Mac",
+        f"{WORDS[1]}/Thumbs.db": b"Windows",
+        "._testing_list.txt": b"Mac",
+    }
+    write(root / "speech_commands_v0.01", files | hidden)
+    speech.fetch("gsc13", progress=False)
+    check_loads(files, "folder")
+
+
+@pytest.mark.parametrize(
+    "place", ["SpeechCommands/speech_commands_v0.01", "speech_commands_v0.01/speech_commands_v0.01"]
+)
+def test_folders_in_folders_are_found(root, files, place):
+    write(root / place, files)
+    speech.fetch("gsc13", progress=False)
+    check_loads(files, "folder")
+
+
+def test_a_part_is_not_called_verified(root, files, capsys):
+    write(root / "speech_commands_v0.01", files)
+    assert main(["data", "gsc13"]) == 0
+    output = capsys.readouterr().out
+    assert "6 training and 3 test examples, source folder, 0.042 % of the data set" in output
+    assert "verified" not in output
+    assert f"delete {root / 'gsc13.bin'} and run this again" in output
 
 
 def test_folder_of_v2_must_be_complete(root, files):

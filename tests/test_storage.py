@@ -2,10 +2,12 @@
 
 import functools
 import hashlib
+import threading
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from atif_lib import storage
 
@@ -84,3 +86,34 @@ def test_where_no_source_works_each_reason_is_told(computed):
 def test_installed_data_is_fetched_when_it_is_read(computed):
     entry, _ = computed
     assert storage.read("made", entry._replace(installed=True)).source == "second"
+
+
+def test_a_lock_that_another_process_holds_is_waited_for_with_a_word(computed, capsys, monkeypatch):
+    entry, _ = computed
+    path = storage.data_root() / "made.bin"
+    path.parent.mkdir(parents=True)
+    held = FileLock(path.with_suffix(".lock"), thread_local=False)
+    with held:
+        freed = threading.Timer(0.5, held.release)
+        freed.start()
+        assert storage.fetch("made", entry, progress=False) == path
+        freed.join()
+    assert path.is_file()
+    told = capsys.readouterr().err
+    assert told == "made: another process is bringing it; waiting for that (Ctrl-C ends this)\n"
+    storage.fetch("made", entry, progress=False)
+    path.unlink()
+    storage.fetch("made", entry, progress=False)
+    assert capsys.readouterr().err == ""
+    path.unlink()
+    monkeypatch.setattr(storage, "LOCK_SECONDS", 0.1)
+    with held, pytest.raises(storage.DataUnavailable, match=r"made: another process has been bringing it for .* hours"):
+        storage.fetch("made", entry, progress=False)
+
+
+def test_a_part_of_a_data_set_says_so(computed):
+    entry, _ = computed
+    storage.fetch("made", entry, progress=False)
+    whole, part = (storage.read("made", entry._replace(size=size)) for size in (9, 12))
+    assert (whole.source, whole.whole) == ("second", True)
+    assert (part.source, part.whole) == ("second, 75 % of the data set", False)
