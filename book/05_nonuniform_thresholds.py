@@ -99,7 +99,8 @@ figures.show(
 #
 # $$ V_{p_2} = (T-1)\,p_2 - T\,(p_3 - p_4). \tag{19} $$ (eq-19)
 #
-# On this page the four thresholds have sliders. They start equal: the uniform neuron. Make the first one larger, then the
+# Before we check it, a feeling for four thresholds: on this page they have sliders. They start equal, as the uniform
+# neuron has them. Make the first one larger, then the
 # last one: which steps of the staircase move? Can you make a staircase that goes *down*?
 
 # %% tags=["remove-input"]
