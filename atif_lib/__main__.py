@@ -109,6 +109,7 @@ def _list(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from atif_lib import runs
+    from atif_lib.environment import first_process
 
     if options.deterministic:
         _be_deterministic()
@@ -120,7 +121,8 @@ def _train(options: argparse.Namespace) -> None:
     for seed in options.seeds:
         record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
-        print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
+        if first_process():
+            print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
 
 
 def _reproduce(options: argparse.Namespace) -> int:
