@@ -6,13 +6,24 @@ JOBS ?= 2
 VENV ?= .venv
 DRAFT ?=
 
+ifneq ($(realpath $(dir $(lastword $(MAKEFILE_LIST)))),$(realpath .))
+$(error Run make in the folder of the Makefile: make -C $(dir $(lastword $(MAKEFILE_LIST))) $(MAKECMDGOALS))
+endif
+ifeq ($(strip $(VENV)),)
+$(error VENV= is empty; allowed: a folder that is not there yet, or one that make made in this folder)
+endif
+
 RUN := $(VENV)/bin/python
 # The stamp bears a hash of what was installed, so that a restored or an old environment is known for what it is.
 STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
+# It holds the name of this folder: no other environment is written to or removed.
+OURS = [ -z "$$(ls -A $(VENV) 2>/dev/null)" ] || cat $(VENV)/installed-* 2>/dev/null | grep -qxF "$(CURDIR)" || { \
+	echo "VENV=$(VENV): make did not make it in this folder; name another folder, or remove it by hand." >&2; exit 1; }
 CODE := atif_lib ci tests $(wildcard book/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book execute site check notebooks test lint lock clean distclean
+.NOTPARALLEL:  # whatever -j says: a step reads what the one before it wrote
+.PHONY: help setup data book records execute site check notebooks test lint lock clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,33 +32,36 @@ help:  ## show this list
 setup: $(STAMP)  ## make .venv with the pinned packages and the library
 
 $(STAMP):
+	@$(OURS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 14))' \
 		|| { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@mkdir -p $(VENV) && echo "$(CURDIR)" > $(VENV)/installed-partly
 	$(PYTHON) -m venv $(VENV)
 # The lock names every package, so pip has nothing to resolve: torch is fetched once and read once.
 	$(RUN) -m pip install --no-deps --requirement requirements.lock
 	$(RUN) -m pip install --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/installed-*
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 data: $(STAMP)  ## fetch CIFAR-10; without it the chapters use scikit-learn's digits
 	@$(RUN) -m atif_lib data cifar10 \
-		|| echo "CIFAR-10 is not ready, for the reason above: the chapters run on scikit-learn's digits instead." >&2
+		|| { [ $$? -eq 2 ] && echo "CIFAR-10 is not ready, for the reason above: the chapters run on digits instead." >&2; }
 
-book: data  ## run the chapters, build the site and check it
-	@$(MAKE) --no-print-directory execute site check
+book: data records execute site check  ## run the chapters, build the site and check it
 	@echo "The book is in _build/html; open _build/html/index.html"
+
+records: $(STAMP)  ## check that the manifest and the README say what the run records say
+	$(RUN) -m atif_lib report --check
 
 execute: $(STAMP)  ## run the chapters that changed
 	$(RUN) -m ci.execute_chapters --profile $(PROFILE) --jobs $(JOBS)
 
-site: $(STAMP)  ## build the site from the executed chapters
+site: records  ## build the site from the executed chapters
 	$(RUN) -m ci.build_book $(if $(DRAFT),--draft)
 	$(RUN) -m ci.make_colab
 
-check: $(STAMP)  ## check the built site: links, alt texts, nothing from the network; manifest and records agree
+check: $(STAMP)  ## check the built site: links, alt texts, nothing from the network
 	$(RUN) -m ci.check_book
-	$(RUN) -m atif_lib report --check
 
 notebooks: $(STAMP)  ## run the notebooks as a reader on Colab does, without the checkout
 	$(RUN) -m ci.run_notebooks --jobs $(JOBS)
@@ -67,4 +81,5 @@ clean:  ## remove what was built
 	rm -rf _build
 
 distclean: clean  ## remove what was built and the environment
+	@$(OURS)
 	rm -rf $(VENV)

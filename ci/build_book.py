@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from atif_lib import console
+from ci import processes
 from ci.pages import not_found_page, write_generated
 from ci.project import Project, Repository, repository
 
@@ -110,6 +111,7 @@ def add_files(project: Project) -> None:
 
 
 @console.command
+@processes.interruptible
 def main() -> int:
     """Parse the command line, stage and build."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -118,11 +120,16 @@ def main() -> int:
     arguments = parser.parse_args()
     project = Project(arguments.root.absolute())
     stage_pages(project, arguments.draft)
-    if failed := build(project, arguments.draft):
-        shutil.rmtree(project.html, ignore_errors=True)
-        return failed
-    add_files(project)
-    return 0
+    whole = False
+    try:
+        if failed := build(project, arguments.draft):
+            return failed
+        add_files(project)
+        whole = True
+        return 0
+    finally:
+        if not whole:
+            shutil.rmtree(project.html, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +25,8 @@ import nbformat
 from tqdm import tqdm
 
 from atif_lib import console, paths
-from ci.notebooks import clean, read_chapter, title
+from ci import processes
+from ci.notebooks import clean, figure_names, read_chapter, title
 from ci.project import Project
 
 PROFILES = ("smoke", "laptop", "full")
@@ -44,8 +47,10 @@ def shared_key(project: Project, profile: str) -> str:
     """Hash what every chapter depends on: library, records, pinned packages, profile and which data are here."""
     digest = hashlib.sha256(profile.encode())
     found = {path for pattern in DEPENDENCIES for path in project.root.glob(pattern) if path.is_file()}
+    if os.environ.get("ATIF_RESULTS"):
+        found |= {path for folder in paths.results_folders() for path in folder.rglob("*.json")}
     for path in sorted(path for path in found if "-smoke-s" not in path.name):  # smoke runs are shown nowhere
-        digest.update(f"\0{path.relative_to(project.root)}\0".encode() + path.read_bytes())
+        digest.update(f"\0{os.path.relpath(path, project.root)}\0".encode() + path.read_bytes())
     for name in data_state(project.root):
         digest.update(f"\0data {name}".encode())
     return digest.hexdigest()
@@ -67,6 +72,7 @@ def run_notebook(source: Path, profile: str, figures: Path, threads: int | None)
     import papermill
 
     os.environ.update(ATIF_FIGURES=str(figures), TQDM_DISABLE="1", JUPYTER_PREFER_ENV_PATH="1", PYTHONHASHSEED="0")
+    os.environ["PYTHONPATH"] = str(source.parents[1])  # the library beside the book, whatever was installed
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -88,7 +94,10 @@ def run_notebook(source: Path, profile: str, figures: Path, threads: int | None)
 def git_commit(root: Path) -> str:
     """Return the short commit of the checkout, marked where files differ from it."""
     command = ["git", "describe", "--always", "--dirty=+changes", "--exclude=*"]
-    result = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    try:
+        result = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    except OSError:  # git is not installed
+        return "no commit"
     return result.stdout.strip() or "no commit"
 
 
@@ -102,19 +111,31 @@ def page_names(project: Project) -> dict[str, str]:
     return {str(project.root.resolve()): ".", sys.prefix: "<environment>", str(Path.home()): "~"}
 
 
-def publish(project: Project, source: Path, result: dict[str, Any]) -> str:
-    """Write the cleaned notebook in one move, so that a page is never half written; return its title."""
+def publish(project: Project, source: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Write the cleaned notebook; return what the record of the chapters' runs says of it."""
     for cell in result["notebook"].cells:
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr" and output.text.strip():
                 tqdm.write(f"{source.stem}, standard error (not on the page): {output.text.strip()}")
     notebook = clean(result["notebook"], page_names(project))
     target = project.notebook(source)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(".tmp")
-    nbformat.write(notebook, temporary)
-    temporary.replace(target)
-    return title(notebook)
+    write_whole(target, nbformat.writes(notebook) + "\n")
+    drawn = [path for name in figure_names(notebook) for path in sorted(project.figures.glob(f"{name}.*"))]
+    files = {path.relative_to(project.build).as_posix(): sha256(path) for path in [target, *drawn]}
+    return {"title": title(notebook), "files": files}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in one move, so that an interrupt leaves the one before or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def sha256(path: Path) -> str:
+    """Hash a file; return an empty text where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def withdraw(project: Project, names: Iterable[str], status: dict[str, Any]) -> None:
@@ -125,20 +146,28 @@ def withdraw(project: Project, names: Iterable[str], status: dict[str, Any]) -> 
 
 
 def read_status(project: Project) -> dict[str, Any]:
-    """Read the record of the chapters that have run."""
-    return json.loads(project.status.read_text(encoding="utf-8")) if project.status.exists() else {}
+    """Read the record of the chapters that have run; of a damaged one nothing counts."""
+    try:
+        found = json.loads(project.status.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    runs = found if isinstance(found, dict) else {}
+    return {name: run for name, run in runs.items() if isinstance(run, dict) and "files" in run}
 
 
 def write_status(project: Project, status: dict[str, Any]) -> None:
     """Write the record of the chapters that have run, in the book's order."""
-    project.build.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(dict(sorted(status.items())), indent=2, ensure_ascii=False)
-    project.status.write_text(text + "\n", encoding="utf-8")
+    write_whole(project.status, json.dumps(dict(sorted(status.items())), indent=2, ensure_ascii=False) + "\n")
 
 
 def unchanged(project: Project, keys: dict[Path, str], status: dict[str, Any]) -> set[Path]:
-    """Return the chapters whose notebook is there and was made from what is there now."""
-    return {s for s, key in keys.items() if status.get(s.stem, {}).get("key") == key and project.notebook(s).exists()}
+    """Return the chapters that were made from what is there now, and whose notebook and figures are as they were."""
+    return {
+        source
+        for source, key in keys.items()
+        if (run := status.get(source.stem, {})).get("key") == key
+        and all(sha256(project.build / name) == known for name, known in run["files"].items())
+    }
 
 
 def execute(project: Project, profile: str, jobs: int = 1) -> dict[str, str]:
@@ -153,34 +182,46 @@ def execute(project: Project, profile: str, jobs: int = 1) -> dict[str, str]:
     print(f"{len(stale)} of {len(keys)} chapters to run, profile {profile}", flush=True)
     errors: dict[str, str] = {}
     facts = {"profile": profile, "commit": git_commit(project.root), "versions": versions()}
-    for source, result in run_all(project, stale, profile, jobs):
-        if "error" in result:
-            errors[source.stem] = result["error"]
-            continue
-        times = {name: result[name] for name in ("started", "seconds")}
-        status[source.stem] = {"title": publish(project, source, result), "key": keys[source], **times, **facts}
-        write_status(project, status)
+    with closing(run_all(project, stale, profile, jobs)) as results:
+        for source, result in results:
+            if "error" in result:
+                errors[source.stem] = result["error"]
+                continue
+            times = {name: result[name] for name in ("started", "seconds")}
+            status[source.stem] = {**publish(project, source, result), "key": keys[source], **times, **facts}
+            write_status(project, status)
     return errors
 
 
-def run_all(project: Project, sources: list[Path], profile: str, jobs: int) -> Iterable[tuple[Path, dict[str, Any]]]:
-    """Run chapters in processes of their own and yield each as it ends, with a progress bar."""
+def run_all(project: Project, sources: list[Path], profile: str, jobs: int) -> Generator[tuple[Path, dict[str, Any]]]:
+    """Run chapters in processes of their own and yield each as it ends, with a progress bar.
+
+    Where the generator is left before its end, as at an interrupt, all that runs is ended.
+    """
     if not sources:
         return
     workers = min(jobs, len(sources))
     threads = 1 if workers > 1 else None  # two kernels with all the threads each would fight over the cores
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context) as pool, tqdm(total=len(sources), unit="chapter") as bar:
-        futures: dict[Future[dict[str, Any]], Path] = {
-            pool.submit(run_notebook, source, profile, project.figures, threads): source for source in sources
-        }
-        for future in as_completed(futures):
-            bar.set_postfix_str(futures[future].stem)
-            bar.update()
-            yield futures[future], future.result()
+    with (
+        ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool,
+        tqdm(total=len(sources), unit="chapter") as bar,
+    ):
+        try:
+            futures: dict[Future[dict[str, Any]], Path] = {
+                pool.submit(run_notebook, source, profile, project.figures, threads): source for source in sources
+            }
+            for future in as_completed(futures):
+                bar.set_postfix_str(futures[future].stem)
+                bar.update()
+                yield futures[future], future.result()
+        except BaseException:
+            processes.stop(pool, multiprocessing.active_children())
+            raise
 
 
 @console.command
+@processes.interruptible
 def main() -> int:
     """Parse the command line, execute and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -191,6 +232,11 @@ def main() -> int:
     project = Project(arguments.root.absolute())
     paths.make_absolute()  # a chapter runs in the folder of its source
     project.figures.mkdir(parents=True, exist_ok=True)
+    try:
+        paths.results_folders()
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 2
     errors = execute(project, arguments.profile, arguments.jobs)
     for name, error in errors.items():
         print(f"\nbook/{name}.py failed:\n{error}", file=sys.stderr)

@@ -20,6 +20,8 @@ def read_chapter(path: Path) -> NotebookNode:
     notebook = jupytext.read(path, fmt="py:percent")
     if not any("parameters" in tags(cell) for cell in notebook.cells):
         raise ValueError(f'{path.name}: no cell is tagged "parameters"; one must be, with `profile = "smoke"` in it')
+    if not title(notebook):
+        raise ValueError(f"{path.name}: no title; one must stand in a cell of text, as `# Title`")
     notebook.metadata = NotebookNode(kernelspec=dict(KERNEL), language_info={"name": "python"})
     return notebook
 
@@ -30,12 +32,16 @@ def tags(cell: NotebookNode) -> list[str]:
 
 
 def title(notebook: NotebookNode) -> str:
-    """Return the text of the first `# Heading`."""
+    """Return the text of the first `# Heading`; an empty one where there is none."""
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     match = re.search(r"^# (.+)$", text, re.MULTILINE)
-    if match is None:
-        raise ValueError("the chapter has no `# Title`")
-    return match[1].strip()
+    return match[1].strip() if match else ""
+
+
+def figure_names(notebook: NotebookNode) -> list[str]:
+    """Return the names of the figures in a cleaned notebook."""
+    figures = [cell.metadata["mystnb"]["figure"] for cell in notebook.cells if "mystnb" in cell.metadata]
+    return [figure["name"].removeprefix("fig-") for figure in figures]
 
 
 def clean(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:

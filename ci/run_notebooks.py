@@ -20,8 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+import psutil
 from nbformat import NotebookNode
 
+from ci import processes
 from ci.check_book import RAW_MYST
 from ci.make_colab import write_notebooks
 from ci.notebooks import FIGURE
@@ -130,7 +132,11 @@ def run(project: Project, folder: Path, jobs: int) -> dict[str, list[str]]:
     tasks = [(notebook, False) for notebook in notebooks]
     tasks += [(notebook, True) for notebook in notebooks if "data.fetch(" in notebook.read_text(encoding="utf-8")]
     with ThreadPoolExecutor(jobs) as pool:
-        found = dict(pool.map(lambda task: run_and_tell(python, task[0], work, task[1]), tasks))
+        try:
+            found = dict(pool.map(lambda task: run_and_tell(python, task[0], work, task[1]), tasks))
+        except BaseException:
+            processes.stop(pool, psutil.Process().children())
+            raise
     found["site-packages"] = [f"a notebook wrote {path}" for path in files(site_packages(python)) - installed]
     return found
 
@@ -151,6 +157,7 @@ def lend_images(source: Path, target: Path) -> None:
             shutil.copy(source / name, target)
 
 
+@processes.interruptible
 def main() -> int:
     """Parse the command line, execute and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from atif_lib import __main__ as command_line
 from atif_lib import manifest as manifests
-from atif_lib import records, report
+from atif_lib import paths, records, report
 from atif_lib.manifest import Measured, Source
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +88,26 @@ def test_the_command_line_renders_and_checks():
 
     assert run("--format", "readme").stdout.strip() == report.readme_table(runs=COMMITTED)
     assert run("--check").returncode == 0
+
+
+def test_the_command_checks_the_readme_too(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("ATIF_RESULTS", str(records.RESULTS))
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    assert command_line.main(["report", "--check"]) == 0
+    (tmp_path / "README.md").write_text(text.replace("3.01", "4.01"), encoding="utf-8")
+    capsys.readouterr()
+    assert command_line.main(["report", "--check"]) == 1
+    said = capsys.readouterr().out
+    assert "4.01" in said
+    assert said.endswith("to renew the table, run: python -m atif_lib report --update README.md\n")
+
+
+def test_a_folder_that_is_not_there_is_no_folder_without_records(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("ATIF_RESULTS", str(tmp_path / "resluts"))
+    assert command_line.main(["report", "--check"]) == 2
+    assert re.fullmatch(r"atif_lib: ATIF_RESULTS=.*resluts is no folder; allowed: .*\n", capsys.readouterr().err)
 
 
 def test_every_experiment_of_the_chapters_written_exists(listed):

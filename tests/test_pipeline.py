@@ -1,13 +1,19 @@
 """The publishing pipeline: executing and cleaning chapters, staging, checking the site, and the files that set up."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 import yaml
 from packaging.markers import default_environment
@@ -17,7 +23,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
-from ci import build_book, check_book, execute_chapters, notebooks, pages, project  # noqa: E402
+from ci import build_book, check_book, execute_chapters, notebooks, pages, processes, project  # noqa: E402
 
 CHAPTER = """# %% [markdown]
 # # {title}
@@ -120,6 +126,48 @@ def test_a_lost_notebook_is_made_again(book, ran):
     assert rerun(book, ran)[0] == ["01_one"]
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"cells": []}', b"\xff"])
+def test_a_damaged_notebook_or_record_is_made_again(book, ran, damage):
+    rerun(book, ran)
+    whole = book.notebook(Path("01_one.py")).read_bytes()
+    book.notebook(Path("01_one.py")).write_bytes(damage)
+    assert rerun(book, ran)[0] == ["01_one"]
+    assert book.notebook(Path("01_one.py")).read_bytes() == whole
+    book.status.write_bytes(damage)
+    assert rerun(book, ran)[0] == ["01_one", "02_two"]
+    assert rerun(book, ran)[0] == []
+
+
+def test_a_lost_or_changed_figure_is_made_again(book, ran, monkeypatch):
+    def run_all(project, sources, profile, jobs):
+        for source in sources:
+            ran.append(source.stem)
+            project.figures.mkdir(exist_ok=True)
+            (project.figures / f"{source.stem}.csv").write_text("x\n1\n")
+            cell = output_cell(figure(source.stem))
+            notebook = nbformat.v4.new_notebook(cells=[*notebooks.read_chapter(source).cells, cell])
+            yield source, {"notebook": notebook, "started": "2026-01-02T03:04:05+00:00", "seconds": 1.5}
+
+    monkeypatch.setattr(execute_chapters, "run_all", run_all)
+    assert rerun(book, ran)[0] == ["01_one", "02_two"]
+    (book.figures / "01_one.csv").unlink()
+    assert rerun(book, ran)[0] == ["01_one"]
+    (book.figures / "02_two.csv").write_text("x\n2\n")
+    assert rerun(book, ran)[0] == ["02_two"]
+    assert rerun(book, ran)[0] == []
+
+
+def test_records_in_another_folder_count_and_one_that_is_not_there_is_an_error(book, ran, monkeypatch, tmp_path):
+    (own := tmp_path / "own").mkdir()
+    monkeypatch.setenv("ATIF_RESULTS", str(own))
+    rerun(book, ran)
+    (own / "a.json").write_text("{}")
+    assert rerun(book, ran)[0] == ["01_one", "02_two"]
+    monkeypatch.setenv("ATIF_RESULTS", str(tmp_path / "wno"))
+    with pytest.raises(FileNotFoundError, match=r"^ATIF_RESULTS=.*wno is no folder"):
+        rerun(book, ran)
+
+
 def test_a_failed_chapter_is_never_published(book, ran):
     rerun(book, ran)
     write_chapter(book.root, "01_one", "1 / 0")
@@ -155,6 +203,104 @@ def test_papermill_runs_and_fails_a_real_chapter(book):
     assert set(run["versions"]) == {"python", "torch", "spikingjelly", "jupyter-book"}
 
 
+def test_a_chapter_runs_the_library_beside_it(book):
+    """Not that of whichever checkout an environment was set up from."""
+    (book.root / "atif_lib" / "__init__.py").write_text("PLACE = 'beside'\n")
+    write_chapter(book.root, "01_one", "import atif_lib; print(atif_lib.PLACE)")
+    assert execute_chapters.execute(book, "smoke") == {}
+    notebook = nbformat.read(book.notebook(Path("01_one.py")), as_version=4)
+    assert notebook.cells[-1].outputs[0].text == "beside\n"
+
+
+ENDLESS = """
+import os, pathlib, time
+pathlib.Path("kernel.tmp").write_text(str(os.getpid()))
+os.replace("kernel.tmp", f"kernel-{os.getpid()}")
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent")
+@pytest.mark.parametrize("whom", ["a terminal to all of them", "kill to the command"])
+def test_an_interrupt_ends_all_that_runs_and_the_next_run_goes_on(book, whom):
+    write_chapter(book.root, "02_two", ENDLESS)
+    write_chapter(book.root, "03_three", ENDLESS)
+    write_chapter(book.root, "04_four", ENDLESS)
+    command = [sys.executable, "-m", "ci.execute_chapters", "--jobs", "2", "--root", str(book.root)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        wait_for(lambda: len(list((book.root / "book").glob("kernel-*"))) == 2)
+        started = psutil.Process(process.pid).children(recursive=True)
+        if whom.startswith("kill"):
+            process.terminate()
+        else:
+            os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=15)[1]
+    finally:
+        process.kill()
+    wait_for(lambda: not [left for left in started if left.is_running() and left.status() != psutil.STATUS_ZOMBIE], 10)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert said.endswith("interrupted; the same command goes on from here\n")
+    assert [path.name for path in (book.stage / "book").iterdir()] == ["01_one.ipynb"]
+    assert list(json.loads(book.status.read_text())) == ["01_one"]
+    assert len(list((book.root / "book").glob("kernel-*"))) == 2, "another chapter was begun"
+    for name in ("02_two", "03_three", "04_four"):
+        write_chapter(book.root, name, "1 + 1")
+    assert execute_chapters.execute(book, "smoke") == {}
+    assert len(json.loads(book.status.read_text())) == 4
+
+
+GROUPED = """
+import pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+pathlib.Path(sys.argv[1]).write_text(str(child.pid))
+time.sleep(600)
+"""
+
+
+def test_to_stop_a_pool_ends_what_its_processes_started_and_begins_nothing(tmp_path):
+    def run(name):
+        return subprocess.run([sys.executable, "-c", GROUPED, tmp_path / name], check=False)
+
+    def begun():
+        return (tmp_path / "one").is_file() and (tmp_path / "one").read_text()
+
+    with ThreadPoolExecutor(1) as pool:
+        first, second = pool.submit(run, "one"), pool.submit(run, "two")
+        wait_for(begun)
+        grandchild = psutil.Process(int(begun()))
+        processes.stop(pool, psutil.Process().children())
+    assert first.result().returncode
+    assert second.cancelled()
+    wait_for(lambda: not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE, 10)
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])
+def test_a_half_built_site_is_not_left(tmp_path, monkeypatch, failure, capsys):
+    def half(book, draft):
+        book.html.mkdir(parents=True)
+        raise failure
+
+    monkeypatch.setattr(build_book, "stage_pages", lambda book, draft: None)
+    monkeypatch.setattr(build_book, "build", half)
+    monkeypatch.setattr(sys, "argv", ["build_book", "--root", str(tmp_path)])
+    if failure is KeyboardInterrupt:
+        assert build_book.main() == 130
+    else:
+        with pytest.raises(OSError):  # noqa: PT011 - of any kind
+            build_book.main()
+    assert not (tmp_path / "_build" / "html").exists()
+
+
+def wait_for(condition, seconds=90):
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
 # --- cleaning --------------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +324,13 @@ def figure(name):
 def test_a_chapter_needs_a_parameters_cell(tmp_path):
     (tmp_path / "01_x.py").write_text("# %%\n1\n")
     with pytest.raises(ValueError, match=r"01_x\.py.*parameters"):
+        notebooks.read_chapter(tmp_path / "01_x.py")
+
+
+@pytest.mark.parametrize("text", ["Text only.", "## A smaller heading", "#hashtag"])
+def test_a_chapter_needs_a_title(tmp_path, text):
+    (tmp_path / "01_x.py").write_text(f"# %% [markdown]\n# {text}\n\n# %% tags=[\"parameters\"]\nprofile = 'smoke'\n")
+    with pytest.raises(ValueError, match=r"^01_x\.py: no title; .*# Title"):
         notebooks.read_chapter(tmp_path / "01_x.py")
 
 
