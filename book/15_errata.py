@@ -225,7 +225,9 @@ print(f"all neurons firing, n = {n}, m = {m}: θ as printed = {terms / (n * m * 
 printed = {entry.id: entry.checks[0].paper for entry in load().entries}
 pairs = {f"{d}, {n}": f"table-1-{d}-{n}" for d in ("cifar10", "cifar100") for n in ("vgg16", "resnet18")}
 pairs["gsc, resnet18"] = "table-2"
-rows = {name: {neuron: printed[f"{cells}-{neuron}"] for neuron in ("atif-u", "atif-nu")} for name, cells in pairs.items()}
+rows = {
+    name: {neuron: printed[f"{cells}-{neuron}"] for neuron in ("atif-u", "atif-nu")} for name, cells in pairs.items()
+}
 tables = pd.DataFrame(rows).T
 tables.assign(better=tables.idxmax(axis=1))
 
