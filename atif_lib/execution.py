@@ -20,8 +20,9 @@ __all__ = ["any_process", "compile_neurons", "save_memory", "sync_norms"]
 def compile_neurons(network: nn.Module) -> None:
     """Compute each neuron, with the batch norms before it, by the kernels of :mod:`atif_lib.fused`.
 
-    Spikes and gradients stay as they are, within the rounding of the precision. A fused neuron keeps no membrane, and
-    in low precision it does not round its current. Where torch cannot compile, the network is left as it is; so are
+    Spikes and gradients stay as they are, within the rounding of the precision. A fused neuron keeps no membrane, so
+    that energy profilers count none; with ``store_v_seq`` it runs unfused. In low precision it does not round its
+    current. Where torch cannot compile, the network is left as it is; so are
     neurons of other libraries, and those with the gradient of the rate.
     """
     found = [m for m in neurons(network).values() if isinstance(m, SoftResetNode) and m.surrogate != "rate"]

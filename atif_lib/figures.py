@@ -2,9 +2,11 @@
 
 import ast
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from io import StringIO
 from typing import Any
 
@@ -132,6 +134,30 @@ def display_svg(svg: str, **facts: str) -> None:
     display({"image/svg+xml": svg, "text/plain": facts["alt"]}, metadata={"atif_figure": facts}, raw=True)
     if _numbers is not None:
         display(Markdown(f"**{_numbers.get(facts['name'], 'Figure')}.** {facts['caption']}"))
+
+
+def show_moving(fig: Figure, settings: Mapping[str, Any], *, alt: str) -> None:
+    """Display a figure that the book's page replaces by a neuron with sliders (``book/_static/neuron.js``).
+
+    Without that script, in print and in a notebook, the figure stays.
+
+    Args:
+        fig: the first drawing.
+        settings: ranges of the sliders and values at the start; the script says what it knows.
+        alt: what the first drawing shows, for who cannot see it.
+    """
+    buffer = StringIO()
+    with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
+        fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(fig)
+    svg = buffer.getvalue()
+    drawing = f'<div role="img" aria-label="{escape(alt)}">{svg[svg.index("<svg") :]}</div>'
+    html = f'<div class="moving-neuron" data-settings="{escape(json.dumps(dict(settings)))}">{drawing}</div>'
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and ipython.get_ipython() is not None:
+        from IPython.display import display
+
+        display({"text/html": html, "text/plain": alt}, raw=True)
 
 
 def show_source(function: Callable[..., Any]) -> None:

@@ -1,7 +1,7 @@
 """Integrate-and-fire neurons with soft reset whose threshold is fixed, learned, or learned for each timestep.
 
-All three are one neuron (Eqs 2-5) with another law for its threshold. They are SpikingJelly modules: step modes
-``'s'`` and ``'m'``, ``functional.reset_net``, monitors and layers work as for SpikingJelly's own nodes.
+All three are one neuron (Eqs 2-5) with another law for its threshold. They are SpikingJelly nodes: see
+:class:`IF` for which of its tools take them.
 """
 
 import math
@@ -42,11 +42,21 @@ class IF(SoftResetNode):
         slope: :math:`\alpha` of the surrogate; the paper's is 1. ``'rate'`` has none.
         detach_reset: keep the reset out of the gradient.
         step_mode: SpikingJelly's ``'s'`` (one timestep a call) or ``'m'`` (all of them).
+        store_v_seq: keep the membranes behind all timesteps, [T, N, *], in ``v_seq``, as SpikingJelly's nodes do.
+
+    What works: step modes, ``functional.reset_net``, monitors, ``op_counter`` with ``SimpleEnergyProfiler``, and
+    ``memopt`` of SpikingJelly; ``torch.compile``, ``torch.export`` and ``torch.onnx.export``.
+
+    What does not, and says so: NIR export, because NIR has no soft reset; ``torch.utils.checkpoint``, which calls a
+    neuron again in another state (use ``memopt`` or :func:`atif_lib.execution.save_memory`); the energy models of
+    Lemaire, SpikeSim and NeuroMC, which know SpikingJelly's own nodes only. Profile the energy before
+    :func:`atif_lib.execution.compile_neurons`: a neuron that it has changed keeps no membrane to be counted.
 
     Raises:
         ValueError: an argument outside its range, a threshold with a gradient; on a call, another number of timesteps,
             an input that is empty or not finite.
         TypeError: an input that is not floating point.
+        NotImplementedError: traced by ``torch.fx``, as NIR export does.
 
     Source: Eqs 2-5.
     """

@@ -4,7 +4,7 @@ import math
 from typing import Any, Literal
 
 import torch
-from spikingjelly.activation_based import base
+from spikingjelly.activation_based import neuron
 from spikingjelly.activation_based import surrogate as surrogates
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ from atif_lib.fused import Law, Term, fire
 __all__ = ["SoftResetNode"]
 
 
-class SoftResetNode(base.MemoryModule):
+class SoftResetNode(neuron.BaseNode):
     """Eqs 2-5 for thresholds that a subclass gives; the arguments are described in :class:`atif_lib.neurons.IF`."""
 
     def __init__(
@@ -28,8 +28,8 @@ class SoftResetNode(base.MemoryModule):
         slope: float = 4.0,
         detach_reset: bool = False,
         step_mode: Literal["s", "m"] = "s",
+        store_v_seq: bool = False,
     ) -> None:
-        super().__init__()
         timesteps = checks.integer("timesteps", timesteps)
         v0, slope = checks.number("v0", v0), checks.number("slope", slope)
         if not 0 <= v0 <= 1:
@@ -40,13 +40,19 @@ class SoftResetNode(base.MemoryModule):
             raise ValueError(f"surrogate must be 'relative', 'absolute' or 'rate', got {surrogate!r}")
         if not 0 < slope < math.inf:
             raise ValueError(f"slope must be positive and finite, got {slope}")
-        self.timesteps, self.charge, self.surrogate, self.detach_reset = timesteps, charge, surrogate, detach_reset
+        super().__init__(
+            v_reset=None,
+            surrogate_function=surrogates.Sigmoid(alpha=slope),
+            detach_reset=bool(detach_reset),
+            step_mode=step_mode,
+            store_v_seq=store_v_seq,
+        )
+        self.timesteps, self.charge, self.surrogate = timesteps, charge, surrogate
         self._v0 = v0
         self.logit_v0 = nn.Parameter(torch.tensor(v0).logit()) if learn_v0 else None
-        self.surrogate_function = surrogates.Sigmoid(alpha=slope)
-        self.step_mode = step_mode
-        self.fused = False  # see atif_lib.execution.compile_neurons
-        self.register_memory("v", None)  # membrane potential, [N, *]
+        self.fused = False
+        self.set_reset_value("v", None)
+        self.v = None  # membrane potential, [N, *]
         self.register_memory("t", 0)  # timesteps since the last reset
 
     @property
@@ -59,9 +65,23 @@ class SoftResetNode(base.MemoryModule):
         """Thresholds :math:`V_{th}(t)`, shape [T], or [T, C] where each channel has its own."""
         raise NotImplementedError
 
+    @property
+    def fused(self) -> bool:
+        """Whether a kernel computes this neuron, see :func:`atif_lib.execution.compile_neurons`; it stores no v_seq."""
+        return self._fused and self.step_mode == "m" and not self.store_v_seq
+
+    @fused.setter
+    def fused(self, value: bool) -> None:
+        self._fused = value
+
     def forward(self, *inputs: Tensor | Term) -> Tensor:
-        """Return the spikes for an input; a fused neuron in step mode 'm' may get the terms of its current instead."""
-        if not self.fused or self.step_mode == "s":
+        """Return the spikes for an input; a fused neuron may get the terms of its current instead."""
+        if isinstance(inputs[0], torch.fx.Proxy):
+            raise NotImplementedError(
+                f"{type(self).__name__} has a soft reset, which NIR has no node for, and cannot be traced by torch.fx; "
+                "torch.export and torch.onnx.export work"
+            )
+        if not self.fused:
             return super().forward(*inputs)
         terms = [x if isinstance(x, Term) else Term(x) for x in inputs]
         self._check_input(terms[0].maps, self.t, nan=False)
@@ -78,6 +98,8 @@ class SoftResetNode(base.MemoryModule):
 
     @v_threshold.setter
     def v_threshold(self, value: Any) -> None:
+        if "timesteps" not in self.__dict__:  # SpikingJelly's constructor sets a default, which is not used
+            return
         raise AttributeError(
             f"v_threshold={value!r}; allowed: threshold of IF, log_threshold of ATIFu, log_steps of ATIFnu"
         )
@@ -99,7 +121,23 @@ class SoftResetNode(base.MemoryModule):
 
     def multi_step_functional_forward(self, inputs: tuple[Tensor], states: tuple) -> tuple[tuple[Tensor], tuple]:
         """All timesteps: input [T, N, *], spikes [T, N, *], each worth its charge if that is asked for."""
-        (x_seq,), (v, t) = inputs, states
+        spikes, membranes, t = self._answer(*inputs, *states)
+        return (spikes,), (membranes[-1], t)
+
+    def multi_step_forward(self, x_seq: Tensor) -> Tensor:
+        """All timesteps; with ``store_v_seq`` the membranes behind each, [T, N, *], are in ``v_seq``."""
+        if not self.store_v_seq:
+            return super().multi_step_forward(x_seq)
+        spikes, membranes, self.t = self._answer(x_seq, self.v, self.t)
+        self.v, self.v_seq = membranes[-1], torch.stack(membranes)
+        return spikes
+
+    def materialize_states(self, inputs: tuple[Tensor], states: tuple, step_mode: str) -> tuple:
+        """Return the states as they are: the first timestep makes the membrane, once the input is checked."""
+        return states
+
+    def _answer(self, x_seq: Tensor, v: Tensor | None, t: int) -> tuple[Tensor, list[Tensor], int]:
+        """Spikes [T, N, *], membranes as `integrate_and_fire` returns them, and timesteps since the last reset."""
         self._check_input(x_seq, t)
         thresholds = self.thresholds
         if len(thresholds) != self.timesteps:
@@ -110,23 +148,28 @@ class SoftResetNode(base.MemoryModule):
             rate = _straight_through_rate(x_seq.mean(0), thresholds[0], self.v0, self.timesteps)
             x_seq, thresholds = x_seq.detach(), thresholds.detach()
         if v is None:
-            v = self.v0 * thresholds[0]
-        spikes, v = self.integrate_and_fire(x_seq, thresholds[t:], v)
+            v = torch.zeros_like(x_seq[0])  # by this, SpikingJelly's counters know a membrane
+            v = v + self.v0 * thresholds[0] if self._v0 else v
+        spikes, membranes = self.integrate_and_fire(x_seq, thresholds[t:], v)
         if self.surrogate == "rate":
             spikes = [z.detach() + rate for z in spikes]
         if self.charge:
             spikes = [threshold * z for threshold, z in zip(thresholds[t:], spikes, strict=False)]
-        return (torch.stack(spikes).to(dtype),), (v, t + len(spikes))
+        return torch.stack(spikes).to(dtype), membranes, t + len(spikes)
 
-    def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Spikes [N, *] of each timestep and the last membrane, from currents [T, N, *] and the membrane before."""
-        spikes = []
+    def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Spikes [N, *] of each timestep, from currents [T, N, *] and the membrane before; and the last membrane.
+
+        With ``store_v_seq`` the membranes behind all timesteps are returned.
+        """
+        spikes, membranes = [], []
         for x, threshold in zip(x_seq, thresholds, strict=False):
             h = v + x  # Eq. 2
             z = self._fire(h, threshold)  # Eq. 4
             v = h - threshold * (z.detach() if self.detach_reset else z)  # Eq. 5
             spikes.append(z)
-        return spikes, v
+            membranes = [*membranes, v] if self.store_v_seq else [v]
+        return spikes, membranes
 
     def _fire(self, h: Tensor, threshold: Tensor) -> Tensor:
         q = h - threshold
@@ -166,7 +209,8 @@ class SoftResetNode(base.MemoryModule):
             raise ValueError("surrogate='rate' needs all timesteps in one call: step_mode must be 'm', got 's'")
         if t + steps > self.timesteps:
             raise ValueError(
-                f"timestep {t + steps} is past timesteps={self.timesteps}: call functional.reset_net between inputs"
+                f"timestep {t + steps} is past timesteps={self.timesteps}: call functional.reset_net between inputs; "
+                "to save memory in place of torch.utils.checkpoint, use save_memory or SpikingJelly's memopt"
             )
         if not x_seq.is_floating_point():
             raise TypeError(f"input must be floating point, got {x_seq.dtype}")
@@ -179,7 +223,8 @@ class SoftResetNode(base.MemoryModule):
     def __getstate__(self) -> dict:
         # A membrane with autograd history can be neither copied nor pickled: its value can.
         memories = {k: v.detach() if isinstance(v, Tensor) else v for k, v in self._memories.items()}
-        return self.__dict__ | {"_memories": memories}
+        v_seq = None if self.v_seq is None else self.v_seq.detach()
+        return self.__dict__ | {"_memories": memories, "v_seq": v_seq}
 
     def extra_repr(self) -> str:
         """Options, as they show in ``print(network)``."""

@@ -112,6 +112,41 @@ figures.show(
 trace.set_index("t").T.round(1)
 
 # %% [markdown]
+# ## Move it
+#
+# On this page the neuron below has sliders. Move one at a time, and predict what the others will make of it: where does the
+# staircase step when $V_{th}$ falls? What does a bias do? And how much does the estimate, the right-hand picture, gain by
+# more timesteps? ($v(0)$ is what the membrane holds before the first timestep; the sections below explain the estimate.)
+
+# %% tags=["remove-input"]
+first = {"i": 0.7, "threshold": 1.0, "b": 0.0, "T": 4, "start": 0.0}
+grid = torch.linspace(-0.5, 1.5, 801, dtype=torch.float64)
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2))
+heights, v = [], 0.0
+for _ in range(first["T"]):
+    heights.append(v + first["i"])
+    v = heights[-1] - (heights[-1] >= first["threshold"])
+left.plot(range(1, 5), heights, "o-", color=figures.BLUE)
+left.axhline(first["threshold"], color=figures.VERMILION, linestyle="--")
+left.set(xlabel="timestep $t$", ylabel="membrane $H(t)$", xticks=range(1, 5))
+counts = spike_counts(grid, torch.ones(first["T"], dtype=torch.float64))
+right.plot(grid, grid.relu(), color=figures.GREY, linestyle=":")
+right.plot(grid, counts / first["T"], color=figures.BLUE)
+right.set(xlabel="current $i + b$", ylabel="estimate")
+figures.show_moving(
+    fig,
+    {
+        "values": first,
+        "ranges": {"i": [-0.5, 1.5, 0.01], "threshold": [0.1, 1.5, 0.01], "b": [-0.5, 0.5, 0.01], "T": [1, 16, 1],
+                   "start": [0, 1, 0.05]},
+        "range": [-0.5, 1.5],
+        "sigma": 0.5,
+    },
+    alt="Membrane of a neuron over four timesteps with the current 0.7 and the threshold 1, and its staircase of five "
+    "levels beside the ReLU.",
+)  # fmt: skip
+
+# %% [markdown]
 # ## Decoding: what did the spikes say?
 #
 # The receiver sees only spikes. It takes their average, the **firing rate**:

@@ -17,6 +17,7 @@ from atif_lib.initialisation import start_from_data
 from atif_lib.layer_errors import layer_errors
 from atif_lib.networks import ACTIVATIONS, cost, resnet8, vgg_small
 from atif_lib.neurons import IF, ATIFnu, ATIFu
+from atif_lib.records import Draft
 from atif_lib.training import Batches, Recipe, train
 
 
@@ -108,12 +109,9 @@ def test_a_number_of_numpy_is_a_number(kind):
     assert {value.dtype for value in learned.state_dict().values()} == {torch.float32}
 
 
-def test_an_experiment_runs_whole(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(NetworkExperiment, "examples", lambda self: digits.thinned(24))
-    from atif_lib.records import Draft
-
+def test_an_experiment_runs_whole(few, tmp_path):
     experiment = NetworkExperiment("", "digits", "small", "atif-u", Recipe(1, 8), data_start=True)
     draft = Draft()
     with WithoutFloat64():
-        experiment.run(draft, 0, tmp_path)
+        experiment.run(draft, 0, few, tmp_path)
     assert draft.result["theta"] > 0
