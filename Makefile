@@ -44,8 +44,8 @@ $(STAMP):
 	@echo "$(CURDIR)" > $@
 
 data: $(STAMP)  ## fetch CIFAR-10; without it the chapters use scikit-learn's digits
-	@$(RUN) -m atif_lib data cifar10 \
-		|| { [ $$? -eq 2 ] && echo "CIFAR-10 is not ready, for the reason above: the chapters run on digits instead." >&2; }
+	@$(RUN) -m atif_lib data cifar10 || { [ $$? -eq 2 ] \
+		&& echo "CIFAR-10 is not ready, for the reason above: the chapters run on scikit-learn's digits instead." >&2; }
 
 book: data records execute site check  ## run the chapters, build the site and check it
 	@echo "The book is in _build/html; open _build/html/index.html"

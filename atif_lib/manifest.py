@@ -34,7 +34,14 @@ _CHECK_KEYS = ("text", "paper", "unit", "relation", "tolerance", "ours")
 _REQUIRED = ("id", "kind", "where", "text", "chapter", "verdict", "note")
 _ENTRY_KEYS = (*_REQUIRED, *_CHECK_KEYS, "headline", "command", "checks")
 _SOURCE_KEYS = ("experiment", "metric", "profile")
+_CITED_KEYS = ("where", "text", "unit", "source")
 _PARTS = ("entries", "small", "beyond")
+_TEXTS = (*_REQUIRED, *_CITED_KEYS, *_SOURCE_KEYS, "command", "relation", "family")
+_TYPES = dict.fromkeys(_TEXTS, (str, "a text")) | {
+    **dict.fromkeys((*_PARTS, "cited", "one_record", "checks"), (list, "a list")),
+    **dict.fromkeys(("ours", "families"), (dict, "a mapping")),
+    "headline": (bool, "true or false"),
+}
 _ROUNDING = 1e-9  # what binary fractions make of a decimal difference
 
 
@@ -249,8 +256,14 @@ def load(path: Path | str = MANIFEST) -> Manifest:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         _keys(values, ("command", "one_record", "families", *_PARTS, "cited"), "the manifest")
         _present(values, ("command", "entries"), "the manifest")
+        _format(values["command"], "the manifest")
+        for name, members in (values.get("families") or {}).items():
+            if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
+                raise ManifestError(f"the manifest: families: {name} = {members!r}: expected a list of texts")
+        for number, work in enumerate(values.get("cited") or (), 1):
+            _cited(work, f"the manifest: cited, number {number}")
         parts = {key: tuple(_entry(e, values) for e in values.get(key) or ()) for key in _PARTS}
-    except (yaml.YAMLError, ManifestError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, ManifestError) as error:
         raise ManifestError(f"{path}: {error}") from None
     families = {name: tuple(members) for name, members in (values.get("families") or {}).items()}
     found = Manifest(**parts, cited=tuple(values.get("cited") or ()), families=families)
@@ -264,6 +277,7 @@ def _entry(values: dict[str, Any], manifest: dict[str, Any]) -> Entry:
     name = f"entry {values.get('id')!r}" if isinstance(values, dict) else "an entry"
     _keys(values, _ENTRY_KEYS, name)
     _present(values, _REQUIRED, name)
+    _format(values.get("command") or manifest["command"], name)
     for key, allowed in {"kind": KINDS, "chapter": CHAPTERS, "verdict": VERDICTS}.items():
         _allowed(values[key], allowed, f"{name}: {key}")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", values["id"]):
@@ -273,7 +287,7 @@ def _entry(values: dict[str, Any], manifest: dict[str, Any]) -> Entry:
         raise ManifestError(f"{name}: {', '.join(both)} beside checks; they stand in the checks then")
     checks = tuple(_check(c, manifest, f"{name}, check {n}") for n, c in enumerate(plural or [values], 1))
     options = {"headline": False, "command": manifest["command"]}
-    fields = {k: values[k] for k in _REQUIRED} | {k: values.get(k, default) for k, default in options.items()}
+    fields = {k: values[k] for k in _REQUIRED} | {k: values.get(k) or default for k, default in options.items()}
     return Entry(**fields, checks=checks)
 
 
@@ -282,15 +296,14 @@ def _check(values: dict[str, Any], manifest: dict[str, Any], name: str) -> Check
     _present(values, ("text",), name)
     paper, relation, ours = values.get("paper"), values.get("relation", "="), values.get("ours")
     _allowed(relation, RELATIONS, f"{name}: relation")
-    tolerance = values.get("tolerance", 0)
-    if not isinstance(tolerance, int | float) or tolerance < 0 or (tolerance and relation in ("<", ">")):
+    tolerance = _finite(values.get("tolerance", 0), f"{name}: tolerance")
+    if tolerance < 0 or (tolerance and relation in ("<", ">")):
         raise ManifestError(f"{name}: tolerance = {tolerance!r}: expected a number of at least 0, 0 on < and >")
-    numbers = paper if relation == "between" and isinstance(paper, list) and len(paper) == 2 else [paper]
-    if ours is not None and not all(isinstance(p, int | float) for p in numbers):
-        raise ManifestError(f"{name}: paper = {paper!r}: expected a number, or [low, high] for between")
+    if ours is not None or paper is not None:
+        _paper(paper, relation, f"{name}: paper")
     paper = tuple(paper) if isinstance(paper, list) else paper
     source = None if ours is None else _source(ours, manifest, f"{name}: ours")
-    return Check(values["text"], paper, values.get("unit", ""), relation, tolerance, source)
+    return Check(values["text"], paper, values.get("unit") or "", relation, tolerance, source)
 
 
 def _source(values: dict[str, Any], manifest: dict[str, Any], name: str, whole: dict[str, str] | None = None) -> Source:
@@ -298,28 +311,66 @@ def _source(values: dict[str, Any], manifest: dict[str, Any], name: str, whole: 
     _keys(values, _SOURCE_KEYS if whole else (*_SOURCE_KEYS, "minus", "family"), name)
     own = {key: values.get(key, (whole or {}).get(key)) for key in _SOURCE_KEYS}
     _present(own, _SOURCE_KEYS, name)
-    _allowed(own["profile"], ("laptop", "full"), f"{name}.profile")  # smoke runs are no results
+    _allowed(own["profile"], ("laptop", "full"), f"{name}: profile")  # smoke runs are no results
     own["one_record"] = own["experiment"] in (manifest.get("one_record") or ())
     minus, family = values.get("minus"), ()
     if isinstance(minus, dict):
-        minus = _source(minus, manifest, f"{name}.minus", own)
-    elif minus is not None and not isinstance(minus, int | float):
-        raise ManifestError(f"{name}.minus = {minus!r}: expected a number, or a mapping")
+        minus = _source(minus, manifest, f"{name}: minus", own)
+    elif minus is not None:
+        _finite(minus, f"{name}: minus", "or a mapping")
     if "family" in values:
         families = manifest.get("families") or {}
-        _allowed(values["family"], tuple(families), f"{name}.family")
+        _allowed(values["family"], tuple(families), f"{name}: family")
         family = tuple(families[values["family"]])
         if not isinstance(minus, Source):
-            raise ManifestError(f"{name}.minus = {minus!r}: expected the experiment that the family is compared with")
+            raise ManifestError(f"{name}: minus = {minus!r}: expected the experiment that the family is compared with")
         _allowed(own["experiment"], family, f"{name}: experiment, in family {values['family']!r}")
     return Source(**own, minus=minus, family=family)
 
 
+def _cited(values: Any, name: str) -> None:
+    _keys(values, (*_CITED_KEYS, "paper"), name)
+    _present(values, _CITED_KEYS, name)
+    if values.get("paper") is not None:
+        _finite(values["paper"], f"{name}: paper")
+
+
+def _paper(value: Any, relation: str, name: str) -> None:
+    """Hold a value of the paper to its relation: one number, or for between two."""
+    if relation != "between":
+        _finite(value, name, "or [low, high] for between")
+        return
+    if not isinstance(value, list) or len(value) != 2:
+        raise ManifestError(f"{name} = {value!r}: expected [low, high]")
+    if _finite(value[0], name) > _finite(value[1], name):
+        raise ManifestError(f"{name} = {value!r}: expected [low, high]")
+
+
+def _finite(value: Any, name: str, other: str = "") -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ManifestError(f"{name} = {value!r}: expected a finite number{', ' * bool(other)}{other}")
+    return value
+
+
+def _format(command: str, name: str) -> None:
+    try:
+        command.format(experiment="", profile="")
+    except (LookupError, ValueError, AttributeError):
+        raise ManifestError(
+            f"{name}: command = {command!r}: expected a text with {{experiment}} and {{profile}}"
+        ) from None
+
+
 def _keys(values: Any, allowed: Sequence[str], name: str) -> None:
+    """Hold a mapping to the keys that it may have, and each to its type; a key without a value counts as left out."""
     if not isinstance(values, dict):
         raise ManifestError(f"{name}: expected a mapping, got {values!r}")
     if unknown := [k for k in values if k not in allowed]:
         raise ManifestError(f"{name}: unknown key {', '.join(map(str, unknown))}; allowed are {', '.join(allowed)}")
+    for key, value in values.items():
+        wanted, words = _TYPES.get(key, (object, ""))
+        if value is not None and not isinstance(value, wanted):
+            raise ManifestError(f"{name}: {key} = {value!r}: expected {words}")
 
 
 def _present(values: dict[str, Any], required: Sequence[str], name: str) -> None:

@@ -303,6 +303,72 @@ def test_a_wrong_manifest_is_named(path, old, new, message):
     assert str(path) in str(caught.value)
 
 
+ONE = "entry 'one'"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("id: one", "id: 1", "entry 1: id = 1: expected a text"),
+        ("where: Section 3.3", "where: 2023-03-03", f"{ONE}: where = datetime.date(2023, 3, 3): expected a text"),
+        ('text: "A gain', 'text: [1]  # "', f"{ONE}: text = [1]: expected a text"),
+        ("kind: claim", "kind: [claim]", f"{ONE}: kind = ['claim']: expected a text"),
+        ("headline: true", "headline: 1", f"{ONE}: headline = 1: expected true or false"),
+        ("unit: dB", "unit: 1", f"{ONE}: unit = 1: expected a text"),
+        ("paper: 10", "paper: true", f"{ONE}, check 1: paper = True: expected a finite number"),
+        ("paper: 10", "paper: .nan", f"{ONE}, check 1: paper = nan: expected a finite number"),
+        ("paper: 10", "relation: between\n    paper: 10", f"{ONE}, check 1: paper = 10: expected [low, high]"),
+        ("paper: 10", "relation: between\n    paper: [2, 1]", "paper = [2, 1]: expected [low, high]"),
+        ("tolerance: 0.5", "tolerance: .inf", f"{ONE}, check 1: tolerance = inf: expected a finite number"),
+        ("ours: {experiment: net, metric: x, profile: full}", "ours: net", f"{ONE}: ours = 'net': expected a mapping"),
+        ("experiment: net", "experiment: [net]", f"{ONE}, check 1: ours: experiment = ['net']: expected a text"),
+        (
+            "profile: full}",
+            "profile: full, minus: [1]}",
+            f"{ONE}, check 1: ours: minus = [1]: expected a finite number",
+        ),
+        ("profile: full}", "profile: full, family: [pair]}", "ours: family = ['pair']: expected a text"),
+        ("verdict: not run", "verdict: no", f"{ONE}: verdict = False: expected a text"),
+        ('note: ""', "note: 1", f"{ONE}: note = 1: expected a text"),
+        ("checks:", "checks: all\n    note:", "entry 'two': checks = 'all': expected a list"),
+        ("checks:", "checks:\n      - only text", "entry 'two', check 1: expected a mapping, got 'only text'"),
+        ("- {text: first", "- {text: 1", "entry 'two', check 1: text = 1: expected a text"),
+        ("{experiment} --profile", "{experiments} --profile", "command = 'run {experiments} --profile {profile}'"),
+        ("{experiment} --profile", "{experiment --profile", "the manifest: command = 'run {experiment --profile"),
+        ("one_record: [net, other]", "one_record: net", "the manifest: one_record = 'net': expected a list"),
+        ("{pair: [third]}", "[third]", "the manifest: families = ['third']: expected a mapping"),
+        ("{pair: [third]}", "{pair: third}", "the manifest: families: pair = 'third': expected a list of texts"),
+        (
+            "one_record: [net, other]",
+            "cited: [words]",
+            "the manifest: cited, number 1: expected a mapping, got 'words'",
+        ),
+        ("one_record: [net, other]", "cited: [{text: x}]", "cited, number 1: missing where, unit, source"),
+        ("one_record: [net, other]", "small: 3", "the manifest: small = 3: expected a list"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_its_entry_and_key(path, old, new, message):
+    assert old in ENTRY
+    path.write_text(ENTRY.replace(old, new, 1))
+    with pytest.raises(ManifestError) as caught:
+        manifests.load(path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_without_a_value_counts_as_left_out(path):
+    path.write_text(ENTRY.replace("unit: dB", "unit:\n    command:", 1).replace("headline: true", "headline:"))
+    one = manifests.load(path).entries[0]
+    assert (one.checks[0].unit, one.headline, one.commands) == ("", False, ("run net --profile full",))
+
+
+def test_a_manifest_that_is_no_text_or_no_mapping_is_named(path):
+    for content in (b"\xff\xfe", b"", b"- a list"):
+        path.write_bytes(content)
+        with pytest.raises(ManifestError, match=re.escape(str(path))):
+            manifests.load(path)
+
+
 def test_the_page_shows_what_was_measured_and_by_which_runs(path):
     report.update_verdicts(path, RUNS)
     page = report.report_markdown(manifests.load(path), RUNS, ["04_uniform_threshold"])
