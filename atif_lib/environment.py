@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def environment() -> dict[str, Any]:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """HEAD and whether `DEPENDS_ON` differs from it; (None, None) where this package is not in its own checkout."""
+    """HEAD and whether `DEPENDS_ON` differs from it; (None, None), and in a checkout a word why, where git has none."""
     if CHECKOUT is None:
         return None, None
 
@@ -33,11 +34,21 @@ def git_state() -> tuple[str | None, bool | None]:
         ).stdout.strip()
 
     try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != CHECKOUT:
-            return None, None  # installed inside some other repository
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *DEPENDS_ON))
-    except (OSError, subprocess.SubprocessError):
-        return None, None
+        if Path(git("rev-parse", "--show-toplevel")).resolve() == CHECKOUT:
+            return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *DEPENDS_ON))
+        _say_no_commit("the library is not in a repository of its own")
+    except subprocess.CalledProcessError as error:
+        _say_no_commit(next(iter(error.stderr.splitlines()), f"git ended with status {error.returncode}"))
+    except (OSError, subprocess.SubprocessError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        _say_no_commit("git is not installed" if missing else f"git does not run: {error}")
+    return None, None
+
+
+@cache
+def _say_no_commit(why: str) -> None:
+    """Say so on standard error, once."""
+    print(f"atif_lib: the record has no commit: {why}", file=sys.stderr)
 
 
 def versions() -> dict[str, str | None]:

@@ -88,7 +88,10 @@ def run_notebook(source: Path, profile: str, figures: Path, threads: int | None)
 def git_commit(root: Path) -> str:
     """Return the short commit of the checkout, marked where files differ from it."""
     command = ["git", "describe", "--always", "--dirty=+changes", "--exclude=*"]
-    result = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    try:
+        result = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    except OSError:  # git is not installed
+        return "no commit"
     return result.stdout.strip() or "no commit"
 
 

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from atif_lib import environment, records
 from atif_lib.records import Record, RecordError
@@ -197,11 +198,62 @@ def test_dirty_looks_at_what_a_run_depends_on(tmp_path, monkeypatch):
     assert environment.git_state() == (commit, True)
 
 
-def test_outside_its_own_checkout_there_is_no_commit(tmp_path, monkeypatch):
+@pytest.fixture
+def said():
+    """What is said once is said again in the next test."""
+    environment._say_no_commit.cache_clear()
+    yield
+    environment._say_no_commit.cache_clear()
+
+
+@pytest.mark.usefixtures("said")
+def test_outside_its_own_checkout_there_is_no_commit(tmp_path, monkeypatch, capsys):
     checkout(tmp_path)
     inside = tmp_path / "atif_lib"  # as a package installed in a virtual environment within some repository
     monkeypatch.setattr(environment, "CHECKOUT", inside.resolve())
     assert environment.git_state() == (None, None)
+    assert "the library is not in a repository of its own" in capsys.readouterr().err
+
+
+GIT_FAULTS = {
+    "no repository": "fatal: not a git repository",
+    "refused": "fatal: detected dubious ownership in repository",
+    "missing": "git is not installed",
+    "silent": "git ended with status 1",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script stands in for git")
+@pytest.mark.usefixtures("said")
+@pytest.mark.parametrize("fault", GIT_FAULTS)
+def test_without_a_commit_one_line_says_why(tmp_path, monkeypatch, capsys, fault):
+    monkeypatch.setattr(environment, "CHECKOUT", tmp_path.resolve())
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    if fault != "no repository":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    if fault in ("refused", "silent"):
+        told = f"echo '{GIT_FAULTS[fault]}'>&2; echo 'To add an exception, call:'>&2; " * (fault == "refused")
+        (tmp_path / "git").write_text(f"#!/bin/sh\n{told}exit 1\n")
+        (tmp_path / "git").chmod(0o755)
+    for _ in range(2):
+        with records.recording("toy-fixed", "smoke", 0, {}, tmp_path) as draft:
+            pass
+        assert records.load(draft.path).commit is None
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"atif_lib: the record has no commit: {GIT_FAULTS[fault]}")
+    assert errors.count("\n") == 1
+
+
+def test_a_record_says_with_how_many_threads_it_ran(tmp_path):
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with records.recording("toy-fixed", "smoke", 0, {}, tmp_path) as draft:
+                pass
+            assert records.load(draft.path).device.endswith(f", {threads} thread{'s' * (threads > 1)}")
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_peak_memory_is_that_of_this_process():
