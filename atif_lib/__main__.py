@@ -25,8 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"atif_lib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumable = options.command is _train and not options.dry_run
-        print("atif_lib: interrupted" + "; --resume goes on from here" * resumable, file=sys.stderr)
+        print(f"atif_lib: interrupted{getattr(options, 'way_on', '')}", file=sys.stderr)
         return 130
 
 
@@ -109,7 +108,12 @@ def _list(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from atif_lib import runs
+    from atif_lib.experiments import NetworkExperiment, find
 
+    experiment = find(options.name)
+    network = isinstance(experiment, NetworkExperiment)
+    if idle := _idle_options(options, network):
+        _tell(f"{', '.join(idle)}: of no use to {'a dry run' if network else 'a run that trains no network'}")
     if options.deterministic:
         _be_deterministic()
     if options.dry_run:
@@ -117,10 +121,33 @@ def _train(options: argparse.Namespace) -> None:
             print(f"{label:20} {value}")
         return
     folder = paths.results_folder() / ("validation" if options.validation else "")
-    for seed in options.seeds:
-        record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
+    for number, seed in enumerate(options.seeds):
+        profile = options.profile or experiment.profiles[-1]
+        checkpoint = runs.run_folder(options.name, profile, seed, options.validation) / "checkpoint.pt"
+        if options.resume and network and not checkpoint.is_file():
+            _tell(f"no checkpoint in {checkpoint.parent}: seed {seed} starts from the beginning")
+        try:
+            record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
+        except KeyboardInterrupt:
+            rest = " ".join(map(str, options.seeds[number:]))
+            if checkpoint.is_file():
+                options.way_on = f"; {f'--seeds {rest} ' if len(options.seeds) > 1 else ''}--resume goes on from here"
+            raise
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
         print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
+
+
+def _idle_options(options: argparse.Namespace, network: bool) -> list[str]:
+    """Return the options given that change nothing: of a dry run, or of a run that trains no network."""
+    names = ("resume", "validation") if network else ("resume", "validation", "deterministic")
+    idle = [f"--{name}" for name in names if getattr(options, name)] if options.dry_run or not network else []
+    return idle + ["--seeds"] * (options.dry_run and options.seeds != [0])
+
+
+def _tell(text: str) -> None:
+    """Write a line on standard error, of several processes one."""
+    if not int(os.environ.get("RANK", 0)):
+        print(f"atif_lib: {text}", file=sys.stderr)
 
 
 def _reproduce(options: argparse.Namespace) -> int:

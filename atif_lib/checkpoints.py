@@ -96,7 +96,8 @@ class Checkpoint:
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
         except Exception as error:  # torch raises many kinds for a file that it did not write
-            why = " ".join(str(error).split()).partition(". ")[0]  # on one line, less torch's advice
+            text = f"no {error} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
+            why = " ".join(text.split()).partition(". ")[0]  # on one line, less torch's advice
             raise ValueError(f"{path} is not a checkpoint of this run ({why}); delete it to start anew") from error
         return Progress(state["history"], state["losses"], state["seconds"])
 

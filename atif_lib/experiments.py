@@ -275,8 +275,9 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def find(name: str) -> Experiment:
-    """Look an experiment up; a ValueError for an unknown name lists the near ones."""
+    """Look an experiment up; a ValueError for an unknown name has at most five near ones."""
     if name not in EXPERIMENTS:
-        near = difflib.get_close_matches(name, EXPERIMENTS, cutoff=0.4) or list(EXPERIMENTS)
-        raise ValueError(f"unknown experiment {name!r}: did you mean {', '.join(near)}?")
+        near = difflib.get_close_matches(name, EXPERIMENTS, n=5, cutoff=0.4)
+        hint = f": did you mean {', '.join(near)}?" if near else "."
+        raise ValueError(f"unknown experiment {name!r}{hint} The command `list` shows all {len(EXPERIMENTS)}")
     return EXPERIMENTS[name]

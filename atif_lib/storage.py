@@ -5,6 +5,7 @@ file is computed (features of sounds), its source verifies what it computes from
 noted in `NAME.source` when it was made.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -24,6 +25,7 @@ from tqdm import tqdm
 from atif_lib.paths import data_folder
 
 LOCK_SECONDS = 3600
+DISK_ERRORS = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS") if hasattr(errno, name)}
 
 Source = Callable[[Path], Iterator[np.ndarray]]  # takes a work folder, yields the file's parts in order
 Unpack = Callable[[np.ndarray, bool], tuple[Tensor, Tensor, Tensor, Tensor]]
@@ -175,6 +177,8 @@ def _bring(data: Dataset, path: Path, progress: bool) -> None:
                 path.with_suffix(".source").write_text(f"{source} {found}", "utf-8")
                 return os.replace(new, path)
             except Exception as error:  # a source may fail in any way: keep the reason, try the next
+                if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                    raise  # no other source would help
                 failed.append(f"  {source}: {type(error).__name__}: {error}")
     tried = "\n".join(failed)
     raise DataUnavailable(f"{path.stem}: no source worked for {path.parent}:\n{tried}\nWhat to do: {data.hint}.")

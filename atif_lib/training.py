@@ -119,8 +119,9 @@ def train(
     """Train a network and report after each epoch.
 
     What a step draws depends on the seed and the number of the step alone. So a run that is resumed from a checkpoint
-    ends, on the CPU to the last bit, where an uninterrupted one does; and several processes (started by torchrun) draw
-    the same batches and share each between them.
+    ends where an uninterrupted one does, on the CPU to the last bit if it has the same number of threads: another
+    number sums in another order. Several processes (started by torchrun) draw the same batches and share each between
+    them.
 
     Args:
         network: maps inputs [N, C, H, W] to logits [N, classes]; trained in place.
@@ -138,7 +139,8 @@ def train(
         A dictionary of epoch, seconds (training time so far), train_loss, and the metrics of `evaluate`.
 
     Raises:
-        ValueError: fewer training examples than a batch, or a batch that the processes cannot share equally.
+        ValueError: fewer training examples than a batch, a batch that the processes cannot share equally, or no test
+            examples.
         FloatingPointError: the loss is not finite; the message names step and layer.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the checkpoint is written.
 
@@ -147,6 +149,8 @@ def train(
     fabric = Fabric(devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)), precision=recipe.precision)
     fabric.launch()
     seed = checks.integer("seed", seed, 0)
+    if not len(examples.test_labels):
+        raise ValueError(f"{examples.name} has 0 test examples; allowed: 1 or more")
     steps = _steps_per_epoch(len(examples.train_labels), recipe.batch_size, fabric.world_size)
     batches = Batches(examples.to(fabric.device), recipe, seed)
     share = slice(fabric.global_rank, None, fabric.world_size)

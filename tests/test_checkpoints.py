@@ -175,6 +175,19 @@ def test_what_is_no_checkpoint_of_this_run_is_refused_by_name(tmp_path, content)
     assert "weights_only" not in str(e.value), "torch's advice to load what it should not"
 
 
+@pytest.mark.parametrize("content", [b"", {"epoch": 3}, [1]])
+def test_the_reason_is_never_empty(tmp_path, content):
+    path = tmp_path / "checkpoint.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=r"not a checkpoint of this run \([^()]*\w\w[^()]*\)") as e:
+        checkpoint(tmp_path).load()
+    if isinstance(content, dict):
+        assert "(no 'config' in it)" in str(e.value)
+
+
 def test_another_configuration_is_named(tmp_path):
     checkpoint(tmp_path, lr=0.2, mix="mixup").save(progress())
     with pytest.raises(ValueError, match=r"it was made with lr=0\.2, not 0\.1, mix='mixup', not None\); delete"):

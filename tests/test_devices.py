@@ -13,10 +13,11 @@ from atif_lib import data
 from atif_lib.evaluation import accuracy_over_time, confusion, evaluate
 from atif_lib.experiments import NetworkExperiment
 from atif_lib.folding import fold
-from atif_lib.initialisation import start_from_data
+from atif_lib.initialisation import start_from_data, start_from_network
 from atif_lib.layer_errors import layer_errors
 from atif_lib.networks import ACTIVATIONS, cost, resnet8, vgg_small
 from atif_lib.neurons import IF, ATIFnu, ATIFu
+from atif_lib.records import Draft
 from atif_lib.training import Batches, Recipe, train
 
 
@@ -88,6 +89,12 @@ def test_sounds_train(few):
     assert np.isfinite(metrics["train_loss"])
 
 
+def test_quantized_networks_are_started_from_data(few):
+    network = vgg_small(ACTIVATIONS["quantized-half"], 1)
+    with WithoutFloat64():
+        start_from_data(network, Batches(few, Recipe(1, 8), 0).draw(0, 0)[0])
+
+
 @pytest.mark.parametrize("activation", ["atif-u-channels", "atif-nu", "atif-u-charge"])
 def test_networks_are_started_from_data_folded_and_diagnosed(few, activation):
     torch.manual_seed(0)
@@ -99,6 +106,18 @@ def test_networks_are_started_from_data_folded_and_diagnosed(few, activation):
         copy.deepcopy(network)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("relu", "quantized"), ("quantized", "atif-u"), ("quantized", "atif-nu")]
+)
+def test_networks_start_from_networks(few, first, second):
+    torch.manual_seed(0)
+    before, network = (resnet8(ACTIVATIONS[name], 4 if "atif" in name else 1) for name in (first, second))
+    with WithoutFloat64():
+        start_from_network(network, before.state_dict(), Batches(few, Recipe(1, 8), 0).draw(0, 0)[0])
+        metrics = list(train(network, few, Recipe(1, 8), started=True))
+    assert len(metrics) == 2
+
+
 @pytest.mark.parametrize("kind", [IF, ATIFu, ATIFnu])
 def test_a_number_of_numpy_is_a_number(kind):
     """numpy's default is float64, so that a threshold that NumPy computed made a neuron of it."""
@@ -108,12 +127,9 @@ def test_a_number_of_numpy_is_a_number(kind):
     assert {value.dtype for value in learned.state_dict().values()} == {torch.float32}
 
 
-def test_an_experiment_runs_whole(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(NetworkExperiment, "examples", lambda self: digits.thinned(24))
-    from atif_lib.records import Draft
-
+def test_an_experiment_runs_whole(few, tmp_path):
     experiment = NetworkExperiment("", "digits", "small", "atif-u", Recipe(1, 8), data_start=True)
     draft = Draft()
     with WithoutFloat64():
-        experiment.run(draft, 0, tmp_path)
+        experiment.run(draft, 0, few, tmp_path)
     assert draft.result["theta"] > 0

@@ -82,11 +82,21 @@ def test_the_paper_s_protocol_is_the_paper_s():
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("cifar10-resnet18-atifnu", "cifar10-resnet18-atif-nu"), ("toy-atif", "toy-atif-u"), ("%", "toy-fixed")],
+    [("cifar10-resnet18-atifnu", "cifar10-resnet18-atif-nu"), ("toy-atif", "toy-atif-u"), ("cifar10", "cifar10-")],
 )
-def test_an_unknown_name_lists_near_ones(name, near):
-    with pytest.raises(ValueError, match=f"unknown experiment '{name}': did you mean .*{near}"):
+def test_an_unknown_name_lists_at_most_five_near_ones(name, near):
+    with pytest.raises(
+        ValueError, match=rf"unknown experiment '{name}': did you mean .*{near}.*\? The command `list`"
+    ) as e:
         find(name)
+    assert str(e.value).count(",") < 5
+
+
+def test_a_name_like_no_other_points_to_the_list():
+    with pytest.raises(
+        ValueError, match=rf"^unknown experiment '%'\. The command `list` shows all {len(EXPERIMENTS)}$"
+    ):
+        find("%")
 
 
 def test_every_cell_of_a_table_row_differs_in_what_its_name_says():
@@ -127,8 +137,9 @@ def test_a_line_of_activations_trains_any_spikingjelly_node(digits, monkeypatch,
     node = neuron.LIFNode(detach_reset=True, step_mode="m")
     monkeypatch.setitem(ACTIVATIONS, "mine", lambda channels: copy.deepcopy(node))
     draft = Draft()
-    experiment = dataclasses.replace(EXPERIMENTS["cifar10-small-if"], dataset="digits", activation="mine")
-    experiment.at("smoke").run(draft, 0, tmp_path)
+    whole = dataclasses.replace(EXPERIMENTS["cifar10-small-if"], dataset="digits", activation="mine")
+    experiment = whole.at("smoke")
+    experiment.run(draft, 0, experiment.examples(), tmp_path)
     assert 0 < draft.result["theta"] < 1
     assert draft.result["thresholds"] == {}
     assert (tmp_path / "weights.safetensors").exists()

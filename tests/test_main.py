@@ -92,8 +92,49 @@ def test_interrupted_it_says_how_to_go_on(run, monkeypatch, folders):
     assert (status, output) == (130, "")
     assert errors.splitlines()[-1] == "atif_lib: interrupted; --resume goes on from here"
     assert (folders[1] / f"{QUICK}-smoke-s0" / "checkpoint.pt").is_file()
-    assert run("train", QUICK, "--profile", "smoke", "--resume")[0] == 0
+    status, _, errors = run("train", QUICK, "--profile", "smoke", "--resume")
+    assert (status, "no checkpoint" in errors) == (0, False)
     assert os.listdir(folders[0]) == [f"{QUICK}-smoke-s0.json"]
+
+
+def test_interrupted_among_several_seeds_it_says_which_are_left(run, monkeypatch):
+    monkeypatch.setattr(training, "mixed_loss", training.mixed_loss)
+    worker.signal_before(11, signal.SIGINT)  # 8 updates a seed
+    status, _, errors = run("train", QUICK, "--profile", "smoke", "--seeds", "4", "5", "6")
+    assert (status, errors.splitlines()[-1]) == (
+        130,
+        "atif_lib: interrupted; --seeds 5 6 --resume goes on from here",
+    )
+
+
+@pytest.mark.parametrize("arguments", [["toy-fixed", "--profile", "smoke"], [QUICK, "--profile", "smoke"]])
+def test_interrupted_without_a_checkpoint_it_promises_nothing(run, monkeypatch, arguments):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "run", interrupted)
+    assert run("train", *arguments) == (130, "", "atif_lib: interrupted\n")
+
+
+IDLE = {
+    "toy-fixed --profile smoke --resume": "--resume: of no use to a run that trains no network",
+    "toy-fixed --profile smoke --validation --resume": "--resume, --validation: of no use to a run that trains no",
+    f"{QUICK} --profile smoke --dry-run --resume --seeds 3": "--resume, --seeds: of no use to a dry run",
+    f"{QUICK} --profile smoke --resume": "no checkpoint in ",
+}
+
+
+@pytest.mark.parametrize("line", IDLE)
+def test_options_that_change_nothing_are_told(run, line):
+    status, _, errors = run("train", *line.split())
+    assert status == 0
+    assert errors.splitlines()[0].startswith(f"atif_lib: {IDLE[line]}")
+    assert (
+        run("train", *line.replace("--resume", "").replace("--validation", "").split("--seeds")[0].split())[2].count(
+            "atif_lib: "
+        )
+        == 0
+    )
 
 
 def test_deterministic_algorithms_are_taken_when_asked_for(run, monkeypatch):

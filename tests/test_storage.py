@@ -1,7 +1,9 @@
 """Files come into place whole or not at all; tests/test_pictures.py tries the same with real sources."""
 
+import errno
 import functools
 import hashlib
+import os
 import threading
 
 import numpy as np
@@ -117,3 +119,22 @@ def test_a_part_of_a_data_set_says_so(computed):
     whole, part = (storage.read("made", entry._replace(size=size)) for size in (9, 12))
     assert (whole.source, whole.whole) == ("second", True)
     assert (part.source, part.whole) == ("second, 75 % of the data set", False)
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS"])
+def test_a_full_disk_is_not_a_source_that_fails(computed, name):
+    """The hint of digits was to install scikit-learn."""
+    entry, _ = computed
+    number = getattr(errno, name, errno.ENOSPC)
+
+    def full(work):
+        raise OSError(number, os.strerror(number))
+        yield
+
+    entry = entry._replace(sources=(("first", full), *entry.sources[1:]), hint="pip install scikit-learn")
+    with pytest.raises(
+        storage.DataUnavailable, match=f"cannot use folder .*{os.strerror(number)}; set ATIF_DATA"
+    ) as caught:
+        storage.fetch("made", entry, progress=False)
+    assert "scikit-learn" not in str(caught.value)
+    assert not [path for path in storage.data_root().iterdir() if path.suffix != ".lock"]
