@@ -137,8 +137,9 @@ def test_a_line_of_activations_trains_any_spikingjelly_node(digits, monkeypatch,
     node = neuron.LIFNode(detach_reset=True, step_mode="m")
     monkeypatch.setitem(ACTIVATIONS, "mine", lambda channels: copy.deepcopy(node))
     draft = Draft()
-    experiment = dataclasses.replace(EXPERIMENTS["cifar10-small-if"], dataset="digits", activation="mine")
-    experiment.at("smoke").run(draft, 0, tmp_path)
+    whole = dataclasses.replace(EXPERIMENTS["cifar10-small-if"], dataset="digits", activation="mine")
+    experiment = whole.at("smoke")
+    experiment.run(draft, 0, experiment.examples(), tmp_path)
     assert 0 < draft.result["theta"] < 1
     assert draft.result["thresholds"] == {}
     assert (tmp_path / "weights.safetensors").exists()
