@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atif_lib import console, paths
+from atif_lib.environment import first_process
 from atif_lib.records import PROFILES
 
 
@@ -134,7 +135,21 @@ def _train(options: argparse.Namespace) -> None:
                 options.way_on = f"; {f'--seeds {rest} ' if len(options.seeds) > 1 else ''}--resume goes on from here"
             raise
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
-        print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
+        if first_process():
+            print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
+
+
+def _idle_options(options: argparse.Namespace, network: bool) -> list[str]:
+    """Return the options given that change nothing: of a dry run, or of a run that trains no network."""
+    names = ("resume", "validation") if network else ("resume", "validation", "deterministic")
+    idle = [f"--{name}" for name in names if getattr(options, name)] if options.dry_run or not network else []
+    return idle + ["--seeds"] * (options.dry_run and options.seeds != [0])
+
+
+def _tell(text: str) -> None:
+    """Write a line on standard error, of several processes one."""
+    if first_process():
+        print(f"atif_lib: {text}", file=sys.stderr)
 
 
 def _idle_options(options: argparse.Namespace, network: bool) -> list[str]:

@@ -22,6 +22,11 @@ def environment() -> dict[str, Any]:
     return {"commit": commit, "dirty": dirty, "versions": versions(), "device": device()}
 
 
+def first_process() -> bool:
+    """Tell whether this process writes what a run leaves; of the several that torchrun starts, the first alone does."""
+    return not int(os.environ.get("RANK") or 0)
+
+
 def git_state() -> tuple[str | None, bool | None]:
     """HEAD and whether `DEPENDS_ON` differs from it; (None, None), and in a checkout a word why, where git has none."""
     if CHECKOUT is None:

@@ -1,11 +1,13 @@
 """How a network is executed: fused, with less memory, by several processes. What it computes stays the same."""
 
+import os
 import warnings
 from functools import partial
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from spikingjelly.activation_based.memopt import BooleanSpikeCompressor, checkpoint_module
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
@@ -14,15 +16,18 @@ from torch.utils.checkpoint import create_selective_checkpoint_contexts
 from atif_lib.networks import Network, Residual, neurons
 from atif_lib.soft_reset import SoftResetNode
 
-__all__ = ["any_process", "compile_neurons", "save_memory", "sync_norms"]
+__all__ = ["any_process", "compile_neurons", "processes", "save_memory", "sync_norms"]
+
+# What a launcher that is not torchrun says of several processes, and the most that one process alone would see.
+_ALONE = {"WORLD_SIZE": 1, "RANK": 0, "SLURM_NTASKS": 1, "OMPI_COMM_WORLD_SIZE": 1, "PMI_SIZE": 1}
 
 
 def compile_neurons(network: nn.Module) -> None:
     """Compute each neuron, with the batch norms before it, by the kernels of :mod:`atif_lib.fused`.
 
-    Spikes and gradients stay as they are, within the rounding of the precision. A fused neuron keeps no membrane, so
-    that energy profilers count none; with ``store_v_seq`` it runs unfused. In low precision it does not round its
-    current. Where torch cannot compile, the network is left as it is; so are
+    Spikes and gradients stay as they are, within the rounding of the precision. A fused neuron keeps no membrane, which
+    energy profilers ask for (see :func:`atif_lib.networks.unfused`); with ``store_v_seq`` it runs unfused by itself. In
+    low precision it does not round its current. Where torch cannot compile, the network is left as it is; so are
     neurons of other libraries, and those with the gradient of the rate.
     """
     found = [m for m in neurons(network).values() if isinstance(m, SoftResetNode) and m.surrogate != "rate"]
@@ -99,3 +104,25 @@ def any_process(fabric: Fabric, flag: bool) -> bool:
     if fabric.world_size == 1:
         return flag
     return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="max"))
+
+
+def processes() -> tuple[int, int]:
+    """Return the processes on each machine, and the machines, that torchrun started for one training; (1, 1) without.
+
+    Raises:
+        RuntimeError: another launcher started several processes, each of which would train the whole; or machines with
+            different numbers of processes.
+    """
+    if TorchElasticEnvironment.detect():
+        here, machines, total = (int(os.environ[f"{name}WORLD_SIZE"]) for name in ("LOCAL_", "GROUP_", ""))
+        if here * machines != total:
+            shown = f"LOCAL_WORLD_SIZE={here} on one of {machines} machines with {total} processes"
+            raise RuntimeError(f"{shown}; allowed: equal numbers, by the same --nproc-per-node on each machine")
+        return here, machines
+    for name, most in _ALONE.items():
+        if int(os.environ.get(name) or 0) > most:
+            raise RuntimeError(
+                f"{name}={os.environ[name]} without torchrun; allowed: one process, or several by torchrun, "
+                'as README.md says under "Several machines" (on SLURM: `srun --ntasks 1`, or `srun torchrun`)'
+            )
+    return 1, 1

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from atif_lib import data
 from atif_lib.checkpoints import save_weights
+from atif_lib.environment import first_process
 from atif_lib.initialisation import start_from_data, start_from_network
 from atif_lib.networks import ACTIVATIONS, NETWORKS, WITHOUT_TIME, Network, cost, neurons
 from atif_lib.neuron_experiments import ExactExperiment, NeuronExperiment
@@ -105,8 +106,9 @@ class NetworkExperiment:
             "v0": {n: torch.as_tensor(m.v0).item() for n, m in _own_neurons(network).items()},
         }
         draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
-        save_weights(network, folder / "weights.safetensors")
-        draft.result["weights_sha256"] = file_sha256(folder / "weights.safetensors")
+        if first_process():
+            save_weights(network, folder / "weights.safetensors")
+            draft.result["weights_sha256"] = file_sha256(folder / "weights.safetensors")
 
 
 def _thresholds(network: Network) -> dict[str, list]:

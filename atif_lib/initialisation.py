@@ -1,5 +1,6 @@
 """Where a network starts: thresholds where the data want them, weights from a network of another activation."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -157,7 +158,7 @@ def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
     current = inputs[0].mean(0, dtype=torch.promote_types(inputs[0].dtype, torch.float32))
     if isinstance(activation, QuantizedReLU):
         if (current > 0).any():
-            activation.log_threshold.fill_(_best(current, activation.levels, activation.v0).log())
+            activation.log_threshold.fill_(math.log(_best(current, activation.levels, activation.v0)))
         return
     parameter = activation.log_steps if isinstance(activation, ATIFnu) else activation.log_threshold
     steps = activation.timesteps if isinstance(activation, ATIFnu) else 1
@@ -170,8 +171,8 @@ def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
     parameter.copy_((thresholds / steps).log().expand_as(parameter))
 
 
-def _best(current: Tensor, timesteps: int, v0: float) -> Tensor:
+def _best(current: Tensor, timesteps: int, v0: float) -> float:
     x = current.flatten().cpu()
     x = x[:: max(1, len(x) // _SAMPLES)]
     x = x if (x > 0).any() else current.flatten().cpu()
-    return torch.tensor(best_uniform(empirical(x), timesteps, v0).levels[-1])
+    return float(best_uniform(empirical(x), timesteps, v0).levels[-1])

@@ -49,8 +49,9 @@ class IF(SoftResetNode):
 
     What does not, and says so: NIR export, because NIR has no soft reset; ``torch.utils.checkpoint``, which calls a
     neuron again in another state (use ``memopt`` or :func:`atif_lib.execution.save_memory`); the energy models of
-    Lemaire, SpikeSim and NeuroMC, which know SpikingJelly's own nodes only. Profile the energy before
-    :func:`atif_lib.execution.compile_neurons`: a neuron that it has changed keeps no membrane to be counted.
+    Lemaire, SpikeSim and NeuroMC, which know SpikingJelly's own nodes only. A neuron that
+    :func:`atif_lib.execution.compile_neurons` has fused keeps no membrane: count the energy of a network inside
+    :func:`atif_lib.networks.unfused`.
 
     Raises:
         ValueError: an argument outside its range, a threshold with a gradient; on a call, another number of timesteps,

@@ -19,7 +19,15 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from atif_lib import paths
-from atif_lib.environment import device, environment, git_state, peak_memory_mib, reset_peak_memory, versions
+from atif_lib.environment import (
+    device,
+    environment,
+    first_process,
+    git_state,
+    peak_memory_mib,
+    reset_peak_memory,
+    versions,
+)
 
 __all__ = [
     "PROFILES",
@@ -224,13 +232,17 @@ def runs(experiment: str, profile: str | None = None, folder: Path | str | None 
 
 @dataclass
 class Draft:
-    """What a run fills in while it goes; `earlier_s`: time before an interruption; `path` is set once it is saved."""
+    """What a run fills in while it goes; `earlier_s`: time before an interruption.
+
+    At its end `record` is set, and `path` where it is saved: of several processes, in the first.
+    """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
     data_sha256: str | None = None
     earlier_s: float = 0.0
     path: Path | None = None
+    record: Record | None = None
 
 
 def _probe(folder: Path) -> None:
@@ -270,4 +282,6 @@ def recording(
         wall_s=round(draft.earlier_s + time.perf_counter() - start, 3),
         peak_memory_mib=peak_memory_mib(),
     )
-    draft.path = save(record, folder)
+    draft.record = record
+    if first_process():
+        draft.path = save(record, folder)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -19,8 +18,9 @@ from tqdm import tqdm
 
 from atif_lib import data
 from atif_lib.checkpoints import save_weights
-from atif_lib.environment import git_state, peak_memory_mib
+from atif_lib.environment import first_process, git_state, peak_memory_mib
 from atif_lib.evaluation import evaluate
+from atif_lib.execution import processes
 from atif_lib.experiments import NetworkExperiment, find
 from atif_lib.networks import Network, cost
 from atif_lib.paths import results_folder, runs_folder, weights_folders
@@ -45,18 +45,21 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
             own below the other records.
 
     Returns:
-        The record, as it was saved.
+        The record, as it was saved; of several processes the first saves it.
 
     Raises:
         ValueError: an unknown name, or a profile that the experiment has not.
         data.DataUnavailable: its data is not there; the message says how to fetch it.
         FileNotFoundError: the run that it starts from left no weights.
         FileExistsError: without ``resume``, an interrupted run that a new one would destroy.
-        RuntimeError: another process trains this run.
+        RuntimeError: another process trains this run, or several do that torchrun did not start.
         KeyboardInterrupt: after Ctrl-C; with ``resume=True`` it goes on where it stopped.
     """
     experiment, profile = _at(name, profile)
+    here, machines = processes()
     if not isinstance(experiment, NetworkExperiment):
+        if here * machines > 1:
+            raise ValueError(f"{name} in {here * machines} processes; allowed: one, for it trains no network")
         with recording(name, profile, seed, dataclasses.asdict(experiment)) as draft:
             experiment.run(draft, seed)
         return load(draft.path)
@@ -83,14 +86,15 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
             experiment.run(draft, seed, examples, folder, resume, start)
             if len(commits) > 1:
                 draft.result["commits"] = commits
-        (folder / "checkpoint.pt").unlink(missing_ok=True)  # a finished run is not to be resumed
-    return load(draft.path)
+        if first_process():
+            (folder / "checkpoint.pt").unlink(missing_ok=True)  # a finished run is not to be resumed
+    return load(draft.path) if draft.path else draft.record
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder, of several processes of one training the first does; others are refused."""
-    if int(os.environ.get("RANK", 0)):
+    if not first_process():
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +112,7 @@ def _commits(folder: Path, resumed: bool) -> list[str]:
     commit, dirty = git_state()
     now = f"{commit or 'unknown'}{' and changes' if dirty else ''}"
     commits = [line for line in before if line] + [now] * (now not in before)
-    if not int(os.environ.get("RANK", 0)):
+    if first_process():
         path.write_text("\n".join(commits), encoding="utf-8")
     return commits
 

@@ -85,7 +85,7 @@ class SoftResetNode(neuron.BaseNode):
             return super().forward(*inputs)
         terms = [x if isinstance(x, Term) else Term(x) for x in inputs]
         self._check_input(terms[0].maps, self.t, nan=False)
-        thresholds = self.thresholds
+        thresholds = self._all_thresholds()
         law = Law(self.surrogate_function.alpha, self.surrogate == "relative", self.detach_reset, self.charge)
         spikes = fire(terms, thresholds, self.v0 * thresholds[0], law)
         self.t += len(spikes)
@@ -139,9 +139,7 @@ class SoftResetNode(neuron.BaseNode):
     def _answer(self, x_seq: Tensor, v: Tensor | None, t: int) -> tuple[Tensor, list[Tensor], int]:
         """Spikes [T, N, *], membranes as `integrate_and_fire` returns them, and timesteps since the last reset."""
         self._check_input(x_seq, t)
-        thresholds = self.thresholds
-        if len(thresholds) != self.timesteps:
-            raise ValueError(f"thresholds {[*thresholds.shape]}; allowed: [T={self.timesteps}] or [T, C]")
+        thresholds = self._all_thresholds()
         x_seq, dtype = x_seq.to(torch.promote_types(x_seq.dtype, thresholds.dtype)), x_seq.dtype
         thresholds = _over_channels(thresholds, x_seq)
         if self.surrogate == "rate":
@@ -200,6 +198,13 @@ class SoftResetNode(neuron.BaseNode):
         rate = spikes.mean(0, dtype=torch.promote_types(spikes.dtype, thresholds.dtype))
         scale = _over_channels(thresholds, spikes, "spikes")[0]
         return rate if self.charge else scale * rate
+
+    def _all_thresholds(self) -> Tensor:
+        """Return the thresholds, of which a subclass, or another number of timesteps, may give too few or too many."""
+        thresholds = self.thresholds
+        if len(thresholds) != self.timesteps:
+            raise ValueError(f"thresholds {[*thresholds.shape]}; allowed: [T={self.timesteps}] or [T, C]")
+        return thresholds
 
     def _check_input(self, x_seq: Tensor, t: int, nan: bool = True) -> None:
         if self.step_mode == "m" and x_seq.shape[:1] != (self.timesteps,):

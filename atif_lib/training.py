@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from tqdm import tqdm
 from atif_lib import augment, checks, data
 from atif_lib.checkpoints import Checkpoint, Progress, stop_requests
 from atif_lib.evaluation import evaluate
-from atif_lib.execution import any_process, compile_neurons, save_memory, sync_norms
+from atif_lib.execution import any_process, compile_neurons, processes, save_memory, sync_norms
 from atif_lib.initialisation import estimate_norms
 from atif_lib.networks import Network
 from atif_lib.quantized import QuantizedReLU
@@ -141,12 +140,14 @@ def train(
     Raises:
         ValueError: fewer training examples than a batch, a batch that the processes cannot share equally, or no test
             examples.
+        RuntimeError: processes that torchrun did not start, or that do not train the same.
         FloatingPointError: the loss is not finite; the message names step and layer.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the checkpoint is written.
 
     Source: Section 4.1 for the optimizer; what it leaves out is in :mod:`atif_lib.experiments`.
     """
-    fabric = Fabric(devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)), precision=recipe.precision)
+    here, machines = processes()
+    fabric = Fabric(devices=here, num_nodes=machines, precision=recipe.precision)
     fabric.launch()
     seed = checks.integer("seed", seed, 0)
     if not len(examples.test_labels):
@@ -162,6 +163,12 @@ def train(
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(recipe, steps))
     checkpoint = Checkpoint(folder, identity, network, optimizer, scheduler)
     progress = checkpoint.load() if resume else Progress()
+    mine = identity | {"updates so far": scheduler.last_epoch}
+    if any_process(fabric, mine != fabric.broadcast(mine)):
+        raise RuntimeError(
+            "torchrun must train the same on every machine: experiment, seed, data, and with --resume "
+            "the checkpoint, which lies in ATIF_RUNS, a folder that all machines share"
+        )
     yield from progress.history
     if recipe.compile:
         compile_neurons(network)

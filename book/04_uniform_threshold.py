@@ -13,7 +13,10 @@
 # :::
 
 # %%
+from statistics import mean
+
 import pandas as pd
+import torch
 from IPython.display import Markdown
 from matplotlib import pyplot as plt
 from torch.distributions import Normal
@@ -21,7 +24,7 @@ from torch.distributions import Normal
 from atif_lib import figures
 from atif_lib.fitting import fit_neuron
 from atif_lib.neurons import ATIFu
-from atif_lib.quantization import maximise_sqnr, uniform_staircase
+from atif_lib.quantization import gaussian_sqnr_db, maximise_sqnr, uniform_staircase
 from atif_lib.records import runs
 from atif_lib.report import provenance, summary
 
@@ -72,6 +75,33 @@ steps = {"smoke": 300, "laptop": 5000, "full": 5000}[profile]
 live = pd.DataFrame(fit_neuron(ATIFu(timesteps, step_mode="m"), Normal(0.0, sigma), steps=steps, log_every=steps // 5))
 live["V_th"] = live.pop("thresholds").str[0]
 live.set_index("step").rename_axis(index=None, columns="step").round(3)
+
+# %% [markdown]
+# Or find it by hand. The curve below is the SQNR for every threshold; on this page the threshold has a slider, and the
+# dotted lines are where $\sigma$ is and where learning ends (the mean of the runs below). Try other $T$ and $v(0)$, too.
+
+# %% tags=["remove-input"]
+learned_threshold = mean(r.result["thresholds"][0] for r in runs("toy-atif-u", "laptop"))
+grid = torch.linspace(0.03, 1.0, 200, dtype=torch.float64)
+curve = [gaussian_sqnr_db(*uniform_staircase(v, timesteps), sigma).item() for v in grid]
+fig, ax = plt.subplots()
+ax.plot(grid, curve, color=figures.BLUE)
+for place in (sigma, learned_threshold):
+    ax.axvline(place, color=figures.GREY, linestyle=":")
+ax.set(xlabel="threshold $V_{th}$", ylabel="SQNR in dB")
+figures.show_moving(
+    fig,
+    {
+        "panels": ["curve", "staircase"],
+        "values": {"i": 0.1, "threshold": 1.0, "T": timesteps},
+        "ranges": {"threshold": [0.03, 1.0, 0.001], "T": [1, 16, 1], "start": [0, 1, 0.05], "i": [0, 0.4, 0.005]},
+        "range": [-0.1, 0.4],
+        "sigma": sigma,
+        "marks": [{"at": sigma, "label": "σ"}, {"at": round(learned_threshold, 4), "label": "learned"}],
+    },
+    alt="SQNR against the threshold for four timesteps: it rises steeply, is highest near 1.7 standard deviations, and "
+    "falls towards a threshold of 1, where learning starts.",
+)
 
 # %% [markdown]
 # ## Figure 3

@@ -99,6 +99,31 @@ figures.show(
 #
 # $$ V_{p_2} = (T-1)\,p_2 - T\,(p_3 - p_4). \tag{19} $$ (eq-19)
 #
+# Before we check it, a feeling for four thresholds: on this page they have sliders. They start equal, as the uniform
+# neuron has them. Make the first one larger, then the
+# last one: which steps of the staircase move? Can you make a staircase that goes *down*?
+
+# %% tags=["remove-input"]
+equal = [1.0, 1.0, 1.0, 1.0]
+grid = torch.linspace(-0.25, 1.5, 701, dtype=torch.float64)
+fig, ax = plt.subplots()
+ax.plot(grid, grid.relu(), color=figures.GREY, linestyle=":")
+ax.plot(grid, spike_counts(grid, torch.tensor(equal, dtype=torch.float64)) / T, color=figures.BLUE)
+ax.set(xlabel="current $i$", ylabel="estimate")
+figures.show_moving(
+    fig,
+    {
+        "thresholds": equal,
+        "thresholdRange": [0.1, 3.0, 0.01],
+        "values": {"i": 0.7},
+        "ranges": {"i": [-0.25, 1.5, 0.01], "start": [0, 1, 0.05]},
+        "range": [-0.25, 1.5],
+        "sigma": 0.5,
+    },
+    alt="Staircase of a neuron with four timesteps and a threshold of 1 at each of them, beside the ReLU.",
+)
+
+# %% [markdown]
 # ## Eq. 19 against Eq. 18
 #
 # Put the uniform case in, $p = (1, \frac34, \frac12, \frac14)$. It should give back the constant threshold 1.

@@ -140,8 +140,10 @@ def test_a_schedule_of_the_wrong_length_is_refused(step_mode):
         def thresholds(self):
             return torch.tensor([1.0, 0.5, 0.25])
 
-    neurons = [Falling(4, step_mode=step_mode), ATIFnu(3, step_mode=step_mode)]
-    neurons[1].timesteps = 4
+    neurons = [Falling(4, step_mode=step_mode), ATIFnu(3, step_mode=step_mode), ATIFnu(3, step_mode=step_mode)]
+    for neuron in neurons:
+        neuron.timesteps = 4
+    neurons[2].fused = True  # refused before anything is compiled
     for neuron in neurons:
         with pytest.raises(ValueError, match=r"thresholds \[3\]; allowed: \[T=4\] or \[T, C\]"):
             neuron(torch.ones(4, 2, 3) if step_mode == "m" else torch.ones(2, 3))

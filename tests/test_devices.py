@@ -13,7 +13,7 @@ from atif_lib import data
 from atif_lib.evaluation import accuracy_over_time, confusion, evaluate
 from atif_lib.experiments import NetworkExperiment
 from atif_lib.folding import fold
-from atif_lib.initialisation import start_from_data
+from atif_lib.initialisation import start_from_data, start_from_network
 from atif_lib.layer_errors import layer_errors
 from atif_lib.networks import ACTIVATIONS, cost, resnet8, vgg_small
 from atif_lib.neurons import IF, ATIFnu, ATIFu
@@ -89,6 +89,12 @@ def test_sounds_train(few):
     assert np.isfinite(metrics["train_loss"])
 
 
+def test_quantized_networks_are_started_from_data(few):
+    network = vgg_small(ACTIVATIONS["quantized-half"], 1)
+    with WithoutFloat64():
+        start_from_data(network, Batches(few, Recipe(1, 8), 0).draw(0, 0)[0])
+
+
 @pytest.mark.parametrize("activation", ["atif-u-channels", "atif-nu", "atif-u-charge"])
 def test_networks_are_started_from_data_folded_and_diagnosed(few, activation):
     torch.manual_seed(0)
@@ -98,6 +104,18 @@ def test_networks_are_started_from_data_folded_and_diagnosed(few, activation):
         layer_errors(network, few)
         fold(network)
         copy.deepcopy(network)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("relu", "quantized"), ("quantized", "atif-u"), ("quantized", "atif-nu")]
+)
+def test_networks_start_from_networks(few, first, second):
+    torch.manual_seed(0)
+    before, network = (resnet8(ACTIVATIONS[name], 4 if "atif" in name else 1) for name in (first, second))
+    with WithoutFloat64():
+        start_from_network(network, before.state_dict(), Batches(few, Recipe(1, 8), 0).draw(0, 0)[0])
+        metrics = list(train(network, few, Recipe(1, 8), started=True))
+    assert len(metrics) == 2
 
 
 @pytest.mark.parametrize("kind", [IF, ATIFu, ATIFnu])

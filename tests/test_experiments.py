@@ -101,7 +101,9 @@ def test_a_name_like_no_other_points_to_the_list():
 
 def test_every_cell_of_a_table_row_differs_in_what_its_name_says():
     fields = ("dataset", "network", "activation", "recipe", "data_start")
-    seen = [tuple(str(getattr(e, field)) for field in fields) for e in TRAINED.values()]
+    # The first stage of a small network may be the ReLU network itself.
+    kept = [e for name, e in TRAINED.items() if not name.endswith("-relu-staged")]
+    seen = [tuple(str(getattr(e, field)) for field in fields) for e in kept]
     assert len(set(seen)) == len(seen)
 
 
@@ -137,8 +139,9 @@ def test_a_line_of_activations_trains_any_spikingjelly_node(digits, monkeypatch,
     node = neuron.LIFNode(detach_reset=True, step_mode="m")
     monkeypatch.setitem(ACTIVATIONS, "mine", lambda channels: copy.deepcopy(node))
     draft = Draft()
-    experiment = dataclasses.replace(EXPERIMENTS["cifar10-small-if"], dataset="digits", activation="mine")
-    experiment.at("smoke").run(draft, 0, tmp_path)
+    whole = dataclasses.replace(EXPERIMENTS["cifar10-small-if"], dataset="digits", activation="mine")
+    experiment = whole.at("smoke")
+    experiment.run(draft, 0, experiment.examples(), tmp_path)
     assert 0 < draft.result["theta"] < 1
     assert draft.result["thresholds"] == {}
     assert (tmp_path / "weights.safetensors").exists()

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from atif_lib import fused
 from atif_lib.execution import compile_neurons, save_memory
-from atif_lib.networks import ACTIVATIONS, NETWORKS
+from atif_lib.networks import ACTIVATIONS, NETWORKS, unfused
 from atif_lib.neurons import IF, ATIFnu, ATIFu
 
 KINDS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu}
@@ -131,6 +131,19 @@ def test_the_energy_is_that_of_spikingjelly_s_neuron():
     assert reports[0].counts == reports[1].counts
     assert reports[0].breakdown_pj == reports[1].breakdown_pj
     assert reports[0].breakdown_pj["neuron_state_memory_pj"] > 0
+
+
+def test_the_energy_of_a_fused_network_is_counted_unfused(monkeypatch):
+    monkeypatch.setattr(fused, "compiled", lambda function: function)
+    torch.manual_seed(0)
+    plain = NETWORKS["small"](ACTIVATIONS["atif-u"]).eval()
+    quick = copy.deepcopy(plain)
+    compile_neurons(quick)
+    images = torch.randn(2, 3, 16, 16)
+    with unfused(quick):
+        found = op_counter.estimate_simple_energy(quick, images)
+    assert found.counts == op_counter.estimate_simple_energy(plain, images).counts
+    assert found.breakdown_pj["neuron_state_memory_pj"] > 0
 
 
 def test_operations_on_the_membrane_are_counted_as_spikingjelly_s():
