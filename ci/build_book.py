@@ -50,7 +50,8 @@ def staged_toc(toc: dict[str, Any], stage: Path, draft: bool) -> dict[str, Any]:
     missing = [entry["file"] for entry in entries if not written(entry)]
     if missing and not draft:
         raise FileNotFoundError(
-            f"_toc.yml names pages that do not exist: {', '.join(missing)} (DRAFT=1 builds without)"
+            f"_toc.yml names pages that do not exist: {', '.join(missing)}; write them, or take them out of it "
+            "(DRAFT=1 builds without them, to look at: links to them will be faults)"
         )
     parts = [{**part, "chapters": [entry for entry in part["chapters"] if written(entry)]} for part in toc["parts"]]
     return {**toc, "parts": [part for part in parts if part["chapters"]]}
@@ -119,7 +120,11 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=Path.cwd())
     arguments = parser.parse_args()
     project = Project(arguments.root.absolute())
-    stage_pages(project, arguments.draft)
+    try:
+        stage_pages(project, arguments.draft)
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 1
     whole = False
     try:
         if failed := build(project, arguments.draft):

@@ -369,13 +369,19 @@ def test_each_figure_gets_a_cell_with_what_myst_nb_reads():
 # --- staging and pages -----------------------------------------------------------------------------------------------
 
 
-def test_an_unwritten_page_stops_the_build_unless_it_is_a_draft(tmp_path):
+def test_an_unwritten_page_stops_the_build_unless_it_is_a_draft(tmp_path, monkeypatch, capsys):
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "a.md").write_text("# A\n")
     parts = [{"caption": "One", "chapters": [{"file": "book/a"}, {"file": "book/b"}]}]
     toc = {"root": "book/a", "parts": [*parts, {"caption": "Two", "chapters": [{"file": "book/c"}]}]}
     with pytest.raises(FileNotFoundError, match="book/b, book/c"):
         build_book.staged_toc(toc, tmp_path, draft=False)
+    monkeypatch.setattr(build_book, "stage_pages", lambda *_: build_book.staged_toc(toc, tmp_path, draft=False))
+    monkeypatch.setattr(sys, "argv", ["build_book", "--root", str(tmp_path)])
+    assert build_book.main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith("_toc.yml names pages that do not exist: book/b, book/c; ")
+    assert said.count("\n") == 1
     draft = build_book.staged_toc(toc, tmp_path, draft=True)
     assert draft["parts"] == [{"caption": "One", "chapters": [{"file": "book/a"}]}]
 
