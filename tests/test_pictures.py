@@ -307,7 +307,8 @@ def test_hidden_files_of_other_systems_do_no_harm(fake):
         archive.extractall(fake.root)
     for name in (".DS_Store", "._data_batch_1", "desktop.ini"):
         (fake.root / "cifar-10-batches-py" / name).write_bytes(b"x")
-    (fake.root / "cifar-10-batches-py" / "loop").symlink_to(fake.root)
+    if sys.platform != "win32":  # where links need a right of their own
+        (fake.root / "cifar-10-batches-py" / "loop").symlink_to(fake.root)
     data.fetch("cifar10", progress=False)
     check_loads(fake, "official")
 
