@@ -221,7 +221,7 @@ pd.DataFrame(rows).T.rename_axis(["activation", "epoch"]).astype(float).round(3)
 # ## Table 2
 #
 # The paper's rows, all 35 words of V2. "Ours" is the mean over the seeds of complete runs of ResNet-18, trained in stages
-# ([](07_cifar.py#staged-training)).
+# ([](07_cifar.py#three-stages-and-no-gpu)).
 
 # %%
 paper_table(2).drop(columns="experiment")

@@ -38,7 +38,7 @@ profile = "smoke"
 # ## Table 3
 #
 # One network, one recipe, three neurons: the fixed threshold of 1, a learned one, four learned ones. "Ours" are
-# complete runs of the paper's ResNet-18, trained in stages ([](07_cifar.py#staged-training)).
+# complete runs of the paper's ResNet-18, trained in stages ([](07_cifar.py#three-stages-and-no-gpu)).
 
 # %%
 paper_table(3).drop(columns="experiment")
