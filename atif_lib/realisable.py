@@ -166,7 +166,7 @@ def best_realisable(
         if n == restarts:
             first[: len(inside)] = inside
         found = optimize.differential_evolution(
-            *(losses, bounds), init=first, maxiter=1000, tol=1e-9, polish=False, rng=seed + n,
+            *(losses, bounds), init=first, maxiter=600, tol=1e-9, polish=False, rng=seed + n,
             vectorized=True, updating="deferred",
         )  # fmt: skip
         ends.append(found.x)
@@ -240,7 +240,7 @@ CONTAINS: dict[str, tuple[str, ...]] = {
 }
 
 
-def best_of_families(largest: int, restarts: int = 5, population: int = 80) -> dict[tuple[str, bool], list[Best]]:
+def best_of_families(largest: int, restarts: int = 12, population: int = 30) -> dict[tuple[str, bool], list[Best]]:
     """Find the best neuron of each decode, from V(0) = 0 and with V(0) free, for T = 1 ... ``largest``.
 
     Each search begins at what the families that it contains, and one timestep less, have found: so none can end below
@@ -265,7 +265,7 @@ def best_of_families(largest: int, restarts: int = 5, population: int = 80) -> d
 def realisable_facts(largest: int = 8) -> dict[str, object]:
     """Return the best SQNR found for T = 1 ... ``largest`` of each decode, its thresholds, and the shares of random p.
 
-    The record `limits-realisable`; half an hour.
+    The record `limits-realisable`; ten minutes.
     """
     facts: dict[str, object] = {"lloyd_max_db": [lloyd_max(GAUSSIAN, t).sqnr_db for t in range(1, largest + 1)]}
     for (decode, free), best in best_of_families(largest).items():
