@@ -25,8 +25,8 @@ class Eq11(ATIFu):
 
     .. math:: \frac{\partial q}{\partial V_{th}} = -1, \quad q = H(t) - V_{th}
 
-    With ``detach_reset=True`` it is the spike alone that is left out, as in SpikingJelly: the threshold that is taken off
-    still counts.
+    With ``detach_reset=True`` it is the spike alone that is left out, as in SpikingJelly: the threshold that is taken
+    off still counts.
     """
 
     def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], Tensor]:
