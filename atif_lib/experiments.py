@@ -275,7 +275,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "toy-atif-u-literal-relu": NeuronExperiment("the same, target ReLU(i)", options=LITERAL),
     "toy-atif-u-spikingjelly": NeuronExperiment(
-        "Eq. 10 with slope 4, reset detached, target ReLU(i)", options=SPIKINGJELLY
+        "Eq. 10 with slope 4, spike of the reset detached, target ReLU(i)", options=SPIKINGJELLY, steps=10_000
     ),
     "toy-laplace": NeuronExperiment("learned threshold, Laplace input", density="laplace"),
     "toy-atif-nu": NeuronExperiment("Fig. 5: learned non-uniform steps", "ATIFnu"),
