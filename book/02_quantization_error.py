@@ -143,8 +143,8 @@ pd.DataFrame(
 
 # %% [markdown]
 # At $V_{th} = 1$ the first step is at 0.25, which is $2.5\,\sigma$: almost no input ever causes a spike, and the noise
-# is nearly as strong as the signal. At $V_{th} = 0.05$ almost everything overloads. The best lies where the two errors
-# are of similar size.
+# is nearly as strong as the signal. At $V_{th} = 0.05$ almost everything overloads. The best lies between, where one error grows
+# as fast as the other falls. (That is not where they are equal: at the best threshold the granular error is twice the other.)
 #
 # ## The optimum, exactly
 #
@@ -183,7 +183,7 @@ figures.show(
     fig,
     "sqnr-against-threshold",
     alt="Five curves of SQNR against threshold, each with one peak that moves right and up as T grows from 1 to 20.",
-    caption="What a threshold is worth for Gaussian inputs. Left of each peak (dots) overload dominates, right of it "
+    caption="What a threshold is worth for Gaussian inputs. Left of each peak (dots) overload error decides, right of it "
     "granular error. On the curve for $T = 4$: the square is $V_{th} = \\sigma$, the diamond $V_{th} = 10\\,\\sigma$, "
     "where the paper starts.",
     data={"threshold_over_sigma": thresholds} | {f"T={T}": curve for T, curve in curves.items()},
