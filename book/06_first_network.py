@@ -268,14 +268,15 @@ functional.reset_net(network)
 #
 # ```{exercise} Start half full
 # :label: ex-network-half
-# Give the network neurons with a half-step start, `ATIFu(v0=0.5, step_mode="m")`. By Chapter 4 each of them is worth
-# 4 dB more. What do you expect of the accuracy, and of θ?
+# Give the network neurons with a half-step start, `ATIFu(v0=0.5, step_mode="m")`. By Chapter 4 each of them, decoded
+# by itself, is worth 4 dB more. What do you expect of the accuracy, and of θ?
 # ```
 #
 # ```{solution} ex-network-half
 # :class: dropdown
 # `vgg_small(lambda channels: ATIFu(v0=0.5, step_mode="m"), T)`. Every neuron needs less current for its first spike, so
-# expect a higher θ unless the thresholds rise. Run it with `profile = "laptop"` before you believe either guess.
+# expect a higher θ unless the thresholds rise. Of the 4 dB the next layer's weights and bias give three to the empty start as
+# well ([](12_limits.py)), and the batch norm's bias can shift its steps: expect little of the accuracy. Run it with `profile = "laptop"` before you believe either guess.
 # ```
 #
 # ## Recap
