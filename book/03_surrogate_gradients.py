@@ -65,14 +65,16 @@ history.set_index("step").rename_axis(index=None, columns="step").round(3)
 # see is that a higher threshold silences spikes.
 #
 # Nothing is wrong with the loss. Its *expectation* is a smooth function of $V_{th}$, and Chapter 2 found its minimum by
-# descending its gradient. But expectation and derivative must not be exchanged where the inside jumps. As $V_{th}$ moves, so
-# do the transitions $t_k = k V_{th} / T$, and inputs there pass from the level $\ell_{k-1}$ to $\ell_k$:
+# descending its gradient. But expectation and derivative must not be exchanged where the inside jumps. As $V_{th}$
+# moves, so do the transitions $t_k = k V_{th} / T$, and inputs there pass from the level $\ell_{k-1}$ to $\ell_k$:
 #
-# $$ \frac{d}{d V_{th}} E\big[(x - \hat x)^2\big] = \underbrace{E\Big[\frac{\partial}{\partial V_{th}} (x - \hat x)^2\Big]}_{\text{pathwise}}
-# + \underbrace{\sum_k f(t_k)\, \frac{d t_k}{d V_{th}} \big[ (t_k - \ell_{k-1})^2 - (t_k - \ell_k)^2 \big]}_{\text{boundaries}} $$
+# $$ \begin{aligned} \frac{d}{d V_{th}} E\big[(x - \hat x)^2\big] = {}&
+#    \underbrace{E\Big[\frac{\partial}{\partial V_{th}} (x - \hat x)^2\Big]}_{\text{pathwise}} \\
+#    &{} + \underbrace{\sum_k f(t_k)\, \frac{d t_k}{d V_{th}}
+#    \big[ (t_k - \ell_{k-1})^2 - (t_k - \ell_k)^2 \big]}_{\text{boundaries}} \end{aligned} $$
 #
-# with the density $f$ of the current. Sampling and differentiating gives the first term only. For a Gaussian both have a
-# closed form. In units of $\sigma$:
+# with the density $f$ of the current. Sampling and differentiating gives the first term only. For a Gaussian both have
+# a closed form. In units of $\sigma$:
 
 # %%
 steps_of = torch.arange(1, timesteps + 1, dtype=torch.float64)
@@ -95,8 +97,8 @@ for value in (10.0, 5.0, 2.5, 1.731, 1.0):
 pd.DataFrame(rows).T.rename_axis("V_th / σ").round(4)
 
 # %% [markdown]
-# The sum is the exact derivative: positive above $1.73\,\sigma$, zero there, negative below. The pathwise term is negative
-# everywhere here. A gradient for the threshold needs something in place of the boundaries.
+# The sum is the exact derivative: positive above $1.73\,\sigma$, zero there, negative below. The pathwise term is
+# negative everywhere here. A gradient for the threshold needs something in place of the boundaries.
 #
 # ## A surrogate for the step
 #
@@ -161,8 +163,8 @@ for name, detach in [("reset in the graph", False), ("reset detached", True)]:
 pd.DataFrame(rows, index=[f"t={t}" for t in range(1, 5)]).T.rename_axis(columns="dq/dV_th")
 
 # %% [markdown]
-# With the reset in the graph Eq. {eq}`eq-11` holds up to the first spike; to have it at every timestep the whole reset must
-# be detached. (There is a choice between. In `ATIFu`, `detach_reset=True` detaches the *spike* in the reset, as
+# With the reset in the graph Eq. {eq}`eq-11` holds up to the first spike; to have it at every timestep the whole reset
+# must be detached. (There is a choice between. In `ATIFu`, `detach_reset=True` detaches the *spike* in the reset, as
 # SpikingJelly does; the threshold that is subtracted still counts.)
 #
 # ## Where does learning end?
@@ -263,16 +265,16 @@ figures.show(
 
 # %% [markdown]
 # The same neuron, the same loss, the same inputs, and final thresholds between 1.7 and 7.5 standard deviations, between
-# 1.6 and 11.1 dB. What counts is the **width of the surrogate relative to the threshold**. The absolute surrogate of slope
-# $\alpha$ is, at a threshold $V_{th}$, the relative one of slope $\alpha V_{th}$. Near the optimum, $V_{th} = 0.17$, slope 40
-# means relative slope 7, and comes to rest well; slope 1 means 0.17, which is nearly flat. The relative argument is no
-# guarantee either: at slopes of 4 to 16 it rests at the optimum, at slope 1 or 40 it does not.
+# 1.6 and 11.1 dB. What counts is the **width of the surrogate relative to the threshold**. The absolute surrogate of
+# slope $\alpha$ is, at a threshold $V_{th}$, the relative one of slope $\alpha V_{th}$. Near the optimum, $V_{th} =
+# 0.17$, slope 40 means relative slope 7, and comes to rest well; slope 1 means 0.17, which is nearly flat. The relative
+# argument is no guarantee either: at slopes of 4 to 16 it rests at the optimum, at slope 1 or 40 it does not.
 #
 # ## Why is flat too flat?
 #
-# A flat surrogate credits each timestep alike, those far from firing included. So it follows the *mean* error, where the
-# boundary terms weigh the errors next to the transitions. That matters because our neuron rounds down: its granular errors
-# have one sign. Let the membrane start half full ({ref}`ex-half-full`), so that errors have both signs:
+# A flat surrogate credits each timestep alike, those far from firing included. So it follows the *mean* error, where
+# the boundary terms weigh the errors next to the transitions. That matters because our neuron rounds down: its granular
+# errors have one sign. Let the membrane start half full ({ref}`ex-half-full`), so that errors have both signs:
 
 # %%
 halves = {}
@@ -294,8 +296,8 @@ for name, options in {
 pd.DataFrame(halves).T.round(2)
 
 # %% [markdown]
-# From a half-step start the surrogate as printed, which lost 5 dB before, comes within 0.02 dB of the optimum, 15.13 dB at
-# 2.14 σ. Its flatness alone was not the fault; flat *and* rounding down was. Too sharp fails both times.
+# From a half-step start the surrogate as printed, which lost 5 dB before, comes within 0.02 dB of the optimum, 15.13 dB
+# at 2.14 σ. Its flatness alone was not the fault; flat *and* rounding down was. Too sharp fails both times.
 #
 # ## The relative argument forgets σ
 #
@@ -336,15 +338,16 @@ summary(
 Markdown(provenance(experiments.values()))
 
 # %% [markdown]
-# They do. The paper reports a gain of more than 10 dB with "the sigmoid". The first row is a likely reading of it: the paper
-# names SpikingJelly, whose `Sigmoid` has the slope 4 unless one asks for another and whose neurons detach the spike of the
-# reset when `detach_reset=True`, and it compares a neuron with a ReLU. So read, **the claim comes out**. With slope 1 taken
-# from the printed formula it does not; the library lets you choose either.
+# They do. The paper reports a gain of more than 10 dB with "the sigmoid". The first row is one reading of it: the paper
+# names SpikingJelly, whose `Sigmoid` has the slope 4 unless one asks for another and whose neurons detach the spike of
+# the reset when `detach_reset=True`, and it compares the neuron with a ReLU. So read, **the claim comes out**, given
+# 10,000 updates. With the slope 1 of the printed formula it does not. Which one was run, only the authors can say.
 #
 # ## What can go wrong
 #
 # **Too sharp.** As the slope grows the surrogate approaches the true derivative, and its failure comes back: only
-# membranes within a hair of the threshold have a say. The further $V_{th}$ is from the scale that the slope fits, the sooner:
+# membranes within a hair of the threshold have a say. The further $V_{th}$ is from the scale that the slope fits, the
+# sooner:
 
 # %%
 for slope in (16.0, 40.0, 64.0):
@@ -368,8 +371,8 @@ for slope in (16.0, 40.0, 64.0):
 # ```{solution} ex-detach
 # :class: dropdown
 # `end(pull(surrogate="absolute", detach_reset=True))` is 2.1 σ, `end(pull(detach_reset=True))` is 1.3 σ. Without the
-# reset in the graph the relative neuron forgets that a lower threshold also costs less charge, and settles too low.
-# The two choices are not independent: each surrogate has its own best partner. (With `kind=Eq11`, the whole reset detached,
+# reset in the graph the relative neuron forgets that a lower threshold also costs less charge, and settles too low. The
+# two choices are not independent: each surrogate has its own best partner. (With `kind=Eq11`, the whole reset detached,
 # they are 2.3 σ and 1.6 σ.)
 # ```
 #
@@ -381,17 +384,17 @@ for slope in (16.0, 40.0, 64.0):
 #
 # ```{solution} ex-bump
 # :class: dropdown
-# Import `surrogate` from `spikingjelly.activation_based` and add the line
-# `neuron.surrogate_function = surrogate.ATan()` after the neuron is made. With the relative argument it ends at 1.85 σ, a
-# little further out than the sigmoid of slope 4: its peak is as wide, its tails are heavier.
+# Import `surrogate` from `spikingjelly.activation_based` and add the line `neuron.surrogate_function =
+# surrogate.ATan()` after the neuron is made. With the relative argument it ends at 1.85 σ, a little further out than
+# the sigmoid of slope 4: its peak is as wide, its tails are heavier.
 # ```
 #
 # ## Recap
 #
-# * The gradient of the expected loss is right; sampled and differentiated, it loses the terms at the transitions, and what is
-#   left raises the threshold without end.
-# * A surrogate derivative credits membranes near the threshold. Its width relative to the threshold decides where learning
-#   ends; too flat hurts since the neuron rounds down, too sharp always.
-# * To the letter (slope 1, Eq. 11, all inputs) learning stops at 7.5 σ with 1.6 dB. With SpikingJelly's slope 4, the spike of the
-#   reset detached and ReLU(i) as target it ends at 2.1 σ and gains the printed 10 dB. Relative to the threshold, slope 4, it ends
-#   at 1.78 σ with 11.08 dB. The expected gradient predicts all of them without training.
+# * The gradient of the expected loss is right; sampled and differentiated, it loses the terms at the transitions, and
+#   what is left raises the threshold without end.
+# * A surrogate derivative credits membranes near the threshold. Its width relative to the threshold decides where
+#   learning ends; too flat hurts since the neuron rounds down, too sharp always.
+# * To the letter (slope 1, Eq. 11, all inputs) learning stops at 7.5 σ with 1.6 dB. With SpikingJelly's slope 4, the
+#   spike of the reset detached and ReLU(i) as target it ends at 2.1 σ and gains the printed 10 dB. Relative to the
+#   threshold, slope 4, it ends at 1.78 σ with 11.08 dB. The expected gradient predicts all of them without training.

@@ -165,9 +165,9 @@ Markdown(provenance(experiments.values()))
 
 # %% [markdown]
 # One row is not in the paper. `v0=0.5` lets the membrane start half full, so that the neuron rounds to the *nearest*
-# step ({ref}`ex-half-full`). It has the same number of timesteps and parameters, and ends 4 dB higher. (Its surrogate has
-# slope 8 instead of 4, which gains it 0.01 dB; see [](03_surrogate_gradients.py).) The column of gains counts from the *empty*
-# neuron at $V_{th} = 1$. From where the half-step neuron itself begins there is less to learn:
+# step ({ref}`ex-half-full`). It has the same number of timesteps and parameters, and ends 4 dB higher. (Its surrogate
+# has slope 8 instead of 4, which gains it 0.01 dB; see [](03_surrogate_gradients.py).) The column of gains counts from
+# the *empty* neuron at $V_{th} = 1$. From where the half-step neuron itself begins there is less to learn:
 
 # %%
 half = runs("toy-atif-u-half", "laptop")[0]
@@ -175,8 +175,8 @@ begin, final = half.epochs[0]["sqnr_db"], half.epochs[-1]["sqnr_db"]
 print(f"half-step start, V_th = 1: {begin:.2f} dB; learned: {final:.2f} dB; gain: {final - begin:.2f} dB")
 
 # %% [markdown]
-# We shall need this neuron to judge what non-uniform steps are worth. How much of the 4 dB is left where a next layer rescales
-# and shifts is for [](12_limits.py): about one.
+# We shall need this neuron to judge what non-uniform steps are worth. How much of the 4 dB is left where a next layer
+# rescales and shifts is for [](12_limits.py): about one.
 #
 # ## What can go wrong
 #

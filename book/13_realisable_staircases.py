@@ -3,9 +3,9 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will learn** to find the exact staircase of a neuron whose threshold changes with time, five theorems about which
-# staircases there are, how to choose thresholds for the one that you want, and what is the best that $T$ spikes can do.
-# Nothing here is in the paper; what is proved is called a theorem, what is only computed a conjecture.
+# **You will learn** to find the exact staircase of a neuron whose threshold changes with time, five theorems about
+# which staircases there are, how to choose thresholds for the one that you want, and what is the best that $T$ spikes
+# can do. Nothing here is in the paper; what is proved is called a theorem, what is only computed a conjecture.
 #
 # **Time:** 45 minutes to read, about half a minute to run on any laptop.
 #
@@ -49,8 +49,8 @@ profile = "smoke"
 figures.show_source(pieces)
 
 # %% [markdown]
-# **Predict:** thresholds 2.1, 1.9, 1.3, 2.4. There are sixteen patterns of four spikes. How many of them occur? And does
-# the count ever fall as the input grows?
+# **Predict:** thresholds 2.1, 1.9, 1.3, 2.4. There are sixteen patterns of four spikes. How many of them occur? And
+# does the count ever fall as the input grows?
 
 
 # %%
@@ -71,8 +71,8 @@ falling = [Fraction(n, 10) for n in (21, 19, 13, 24)]
 show_pieces(falling)
 
 # %% [markdown]
-# Between 19/20 and 16/15 the neuron answers `0100`, one spike, where smaller inputs got two. An early spike at $t = 2$ has
-# paid 1.9, and what is left does not reach 2.4. Yet look at the patterns as *binary numbers*: 0, 2, 3, 4, 6, 7, 15.
+# Between 19/20 and 16/15 the neuron answers `0100`, one spike, where smaller inputs got two. An early spike at $t = 2$
+# has paid 1.9, and what is left does not reach 2.4. Yet look at the patterns as *binary numbers*: 0, 2, 3, 4, 6, 7, 15.
 #
 # :::{admonition} Theorem 1: patterns are ordered
 # :class: important
@@ -210,8 +210,8 @@ pd.DataFrame({f"here, {draws:,} draws": live, "record, 50,000 draws": record["sh
 
 # %% [markdown]
 # Each of the paper's two maps from $p$ to thresholds meets about one request in a hundred. But the last row says that
-# nearly **one in four** can be met, by *some* thresholds. So the neuron is less limited than the map. The next two sections
-# explain the last two rows.
+# nearly **one in four** can be met, by *some* thresholds. So the neuron is less limited than the map. The next two
+# sections explain the last two rows.
 #
 # ## Spikes in any order
 #
@@ -239,9 +239,11 @@ figures.show_source(order_thresholds)
 #
 # *Proof.* The pattern $P_k$ occurs at $i$ exactly if each timestep in it fires, the earlier ones of $P_k$ having been
 # paid, and no other does. Each of these conditions holds from some input on, or up to some input. So on $[\tau_k,
-# \tau_{k+1})$ they all hold if and only if the first kind holds at the lower end and the second up to the upper. $\square$
+# \tau_{k+1})$ they all hold if and only if the first kind holds at the lower end and the second up to the upper.
+# $\square$
 #
-# The second condition at $k$ and the first at $k + 1$ for the timestep that joins there are one equality, the formula above.
+# The second condition at $k$ and the first at $k + 1$ for the timestep that joins there are one equality, the formula
+# above.
 #
 # For the late order $4, 3, 2, 1$ the formula gives $V_{p_k} = k\,p_k$: the *first* line of each of the systems
 # {eq}`eq-16` and {eq}`eq-18`. The paper solves the second in one place, and means the last. Its conditions ask that
@@ -269,8 +271,8 @@ print("T for which an order makes the Lloyd–Max staircase:", *with_order, f"of
 # %% [markdown]
 # For $T = 1$ to 8 there is an order, and with it thresholds whose spike *count* makes the Lloyd–Max staircase **to the
 # last digit**, from $V(0) = 0$. No half-step start is needed, and from $T = 3$ on the thresholds neither rise nor fall
-# throughout. For $T = 9$ to 13, as far as the search went, there is none. Here are the pieces at $T = 4$, with thresholds
-# rounded to thousandths:
+# throughout. For $T = 9$ to 13, as far as the search went, there is none. Here are the pieces at $T = 4$, with
+# thresholds rounded to thousandths:
 
 # %%
 _, thresholds = realise_in_order(torch.tensor(lloyd_max(GAUSSIAN, 4).transitions))
@@ -291,11 +293,11 @@ show_pieces([Fraction(1)] * 6)
 # * by an **order**: do thresholds exist with which the timesteps join one after another, as in Theorem 2?
 # * by the **count**: do thresholds exist whose count steps up at $\tau_1 < \dots < \tau_T$, whatever the patterns?
 #
-# The second is what a decoder of counts needs. By Theorem 1 the patterns of any neuron form a *chain* of increasing binary
-# numbers, and where the count never falls or jumps, there are few chains: 33 for three timesteps, 2,079 for four. Theorem 2
-# holds for each of them, with the next pattern of the chain in place of $P_{k+1}$: all its conditions are linear in the
-# thresholds, also where the pattern changes at one count, at an input that the thresholds determine. So for each chain a
-# linear programme decides whether thresholds exist. For $T \le 4$ we can ask them all.
+# The second is what a decoder of counts needs. By Theorem 1 the patterns of any neuron form a *chain* of increasing
+# binary numbers, and where the count never falls or jumps, there are few chains: 33 for three timesteps, 2,079 for
+# four. Theorem 2 holds for each of them, with the next pattern of the chain in place of $P_{k+1}$: all its conditions
+# are linear in the thresholds, also where the pattern changes at one count, at an input that the thresholds determine.
+# So for each chain a linear programme decides whether thresholds exist. For $T \le 4$ we can ask them all.
 
 # %%
 figures.show_source(conditions)
@@ -303,7 +305,8 @@ print("chains for T = 1 ... 4:", *(len(chains(T)) for T in range(1, 5)))
 
 # %% [markdown]
 # Are there requests that only the second question grants? The thresholds $\frac94, \frac92, 5$ step up at $\frac53,
-# \frac{29}{12}, \frac{47}{12}$. On the way their patterns go back and forth between 001 and 100, and between 101 and 110:
+# \frac{29}{12}, \frac{47}{12}$. On the way one spike moves from the last timestep to the first, and one of two from the
+# last to the second:
 
 # %%
 show_pieces([Fraction(9, 4), Fraction(9, 2), Fraction(5)])
@@ -338,34 +341,37 @@ pd.DataFrame(
 # $V_1 = \tau_1$, $V_2 = 2\tau_2 - \tau_1$, the order $1, 2$. $\square$
 #
 # A second step cannot follow too soon. Two thirds of the random requests pass, as $\tau_1 \le \frac23 \tau_2$ has the
-# probability $\frac23$. For any $T$ one sees at once that $V_{th}(t) \ge t\,\tau_1$, since below $\tau_1$ nothing may fire.
+# probability $\frac23$. For any $T$ one sees at once that $V_{th}(t) \ge t\,\tau_1$, since below $\tau_1$ nothing may
+# fire.
 #
 # ## Staying inside
 #
-# For training one wants parameters that cannot leave what is realised. For the telescoping form at $T = 4$ and thresholds
-# that never rise, the region is known exactly.
+# For training one wants parameters that cannot leave what is realised. For the telescoping form at $T = 4$ and
+# thresholds that never rise, the region is known exactly.
 #
 # :::{admonition} Theorem 4: the region of the telescoping form
 # :class: important
-# Let $T = 4$, $V(0) = 0$ and $V_1 \ge V_2 \ge V_3 \ge V_4 > 0$. The count steps up exactly
-# at $p_4 = \frac14 V_4$, $p_3 = \frac14(V_3 + V_4)$, $p_2 = \frac14(V_2 + V_3 + V_4)$ and $p_1 = V_1$ **if and only if**
-# $V_2 + V_3 \le 3 V_4$, which is $p_2 \le 4 p_4$.
+# Let $T = 4$, $V(0) = 0$ and $V_1 \ge V_2 \ge V_3 \ge V_4 > 0$. The count steps up exactly at $p_4 = \frac14 V_4$, $p_3
+# = \frac14(V_3 + V_4)$, $p_2 = \frac14(V_2 + V_3 + V_4)$ and $p_1 = V_1$ **if and only if** $V_2 + V_3 \le 3 V_4$,
+# which is $p_2 \le 4 p_4$.
 # :::
 #
-# *Proof, only if.* At $i = p_2 \le \frac34 V_1$ three spikes are due, and none of them comes at $t = 1$, as $i < V_1$. So
-# timesteps 2, 3 and 4 all fire; at $t = 3$ this needs $3 p_2 \ge V_2 + V_3$, that is $\frac34 V_4 \ge \frac14 (V_2 + V_3)$.
+# *Proof, only if.* At $i = p_2 \le \frac34 V_1$ three spikes are due, and none of them comes at $t = 1$, as $i < V_1$.
+# So timesteps 2, 3 and 4 all fire; at $t = 3$ this needs $3 p_2 \ge V_2 + V_3$, that is $\frac34 V_4 \ge \frac14 (V_2 +
+# V_3)$.
 #
-# *Proof, if.* Let $V_2 + V_3 \le 3V_4$ and $i \ge 0$. *Not too many spikes.* The membrane never falls below 0, so $n \le 3$ spikes have cost no more
-# than $4i$, and at least the $n$ smallest thresholds, which are the last: $i \ge p_{5-n}$. Four spikes need one at $t = 1$,
-# so $i \ge p_1$. *Not too few.* If $i \ge p_1 = V_1$, each timestep brings in enough for its own spike. Now let $i < V_1$:
-# nothing fires at $t = 1$. If $i \ge p_2$: as $V_3 \ge V_4$ the condition gives $V_2 \le 2 V_4 \le V_3 + V_4$, so $2i \ge
-# V_2$; then $3i \ge \frac34(V_2 + V_3 + V_4) \ge V_2 + V_3$; then $4i \ge V_2 + V_3 + V_4$: three spikes. If $i \ge p_3$ and
-# $t = 2$ fires, then $2i \ge V_2$, and should $t = 3$ be silent, $4i - V_2 \ge V_2 \ge V_4$ fires at $t = 4$. If $t = 2$
-# is silent, $3i \ge \frac34(V_3 + V_4) \ge V_3$, as $V_3 \le \frac32 V_4$, and $4i \ge V_3 + V_4$: two spikes. If $i \ge p_4$, then $4i \ge V_4$: one. $\square$
+# *Proof, if.* Let $V_2 + V_3 \le 3V_4$ and $i \ge 0$. *Not too many spikes.* The membrane never falls below 0, so $n
+# \le 3$ spikes have cost no more than $4i$, and at least the $n$ smallest thresholds, which are the last: $i \ge
+# p_{5-n}$. Four spikes need one at $t = 1$, so $i \ge p_1$. *Not too few.* If $i \ge p_1 = V_1$, each timestep brings
+# in enough for its own spike. Now let $i < V_1$: nothing fires at $t = 1$. If $i \ge p_2$: as $V_3 \ge V_4$ the
+# condition gives $V_2 \le 2 V_4 \le V_3 + V_4$, so $2i \ge V_2$; then $3i \ge \frac34(V_2 + V_3 + V_4) \ge V_2 + V_3$;
+# then $4i \ge V_2 + V_3 + V_4$: three spikes. If $i \ge p_3$ and $t = 2$ fires, then $2i \ge V_2$, and should $t = 3$
+# be silent, $4i - V_2 \ge V_2 \ge V_4$ fires at $t = 4$. If $t = 2$ is silent, $3i \ge \frac34(V_3 + V_4) \ge V_3$, as
+# $V_3 \le \frac32 V_4$, and $4i \ge V_3 + V_4$: two spikes. If $i \ge p_4$, then $4i \ge V_4$: one. $\square$
 #
-# In proportions $(V_2, V_3, V_4)$ this is a triangle with the corners $(2,1,1)$, $(\frac32,\frac32,1)$ and $(1,1,1)$. Three
-# positive weights that sum to one, a softmax, pick a point in it; a scale and a surplus $V_1 - V_2 > 0$ complete a
-# parametrisation that no update can leave. (For $T = 5$ the like conditions do not suffice, see the exercises.)
+# In proportions $(V_2, V_3, V_4)$ this is a triangle with the corners $(2,1,1)$, $(\frac32,\frac32,1)$ and $(1,1,1)$.
+# Three positive weights that sum to one, a softmax, pick a point in it; a scale and a surplus $V_1 - V_2 > 0$ complete
+# a parametrisation that no update can leave. (For $T = 5$ the like conditions do not suffice, see the exercises.)
 
 # %%
 figures.show_source(safe_thresholds)
@@ -403,9 +409,9 @@ pd.DataFrame({"best in the safe region, dB": inside, "best of all thresholds, dB
 
 # %% [markdown]
 # Nearly all of them: 14.43 dB of 14.63 with the paper's decode, 3.3 dB above the uniform neuron. The *shape* of the
-# staircase up to $p_2$ hardly matters. What matters is that $p_1$ is free: it sets the levels, $k p_1 / 4$, apart from the
-# steps, and a $p_1$ of about 1.6 times $p_2$ puts each level near the middle of its step. It is the half step of Chapter
-# 12 again. So one can train a non-uniform neuron whose $p$ *are* its transitions, at a cost of 0.2 dB.
+# staircase up to $p_2$ hardly matters. What matters is that $p_1$ is free: it sets the levels, $k p_1 / 4$, apart from
+# the steps, and a $p_1$ of about 1.6 times $p_2$ puts each level near the middle of its step. It is the half step of
+# Chapter 12 again. So one can train a non-uniform neuron whose $p$ *are* its transitions, at a cost of 0.2 dB.
 #
 # ## The best of all
 #
@@ -431,10 +437,9 @@ best.insert(3, "Lloyd–Max, T + 1 levels", record["lloyd_max_db"])
 best.T.round(2)
 
 # %% [markdown]
-# The error has many local minima, one and more for each set of patterns, and a search may end in any of them. (An earlier
-# edition of this table had, at $T = 6$, a level for each pattern *below* a weight for each timestep. But such levels contain
-# such weights.) So two things are done. Each family is also searched from the best neuron of the families that it contains,
-# and of one timestep less. And the record counts how many of twelve searches from random numbers ended at the best:
+# The error has many local minima, one and more for each set of patterns, and a search may end in any of them. So two
+# things are done. Each family is also searched from the best neuron of the families that it contains, and of one
+# timestep less. And the record counts how many of twelve searches from random numbers ended at the best:
 
 # %%
 searched = ["weights", "weights_free_start", "patterns", "patterns_free_start"]
@@ -481,13 +486,15 @@ print(f"largest distance of the best count decode to Lloyd–Max, T = 1 ... 8: {
 # %% [markdown]
 # Three readings:
 #
-# * **The count leaves no gap.** With a free level for each count the search finds the Lloyd–Max quantizer for $T = 1$ to
-#   8, from $V(0) = 0$. With the paper's decode, rate times $p_1$, it finds the unconstrained optimum of Chapter 12 (14.63
-#   dB at $T = 4$), and with a free gain that of the half-step start.
-# * **The pattern holds more.** A free weight for each timestep, $\hat x = \sum_t w_t z(t)$, reaches 18.0 dB at $T = 4$, and
-#   20.6 dB with a free start, 5 dB beyond what any counting with a level at zero can do. In a network this has a price:
-#   $w_t$ multiplies the next layer's weights, so there are $T$ sets of them to store, or a product for each spike.
-# * **Not all patterns.** $2^T$ levels would be worth far more still. Theorem 1 allows them; the neuron does not make them.
+# * **The count leaves no gap.** With a free level for each count the search finds the Lloyd–Max quantizer for $T = 1$
+#   to 8, from $V(0) = 0$. With the paper's decode, rate times $p_1$, it finds the unconstrained optimum of Chapter 12
+#   (14.63 dB at $T = 4$), and with a free gain that of the half-step start.
+# * **The pattern holds more.** A free weight for each timestep, $\hat x = \sum_t w_t z(t)$, reaches 18.0 dB at $T = 4$,
+#   and 20.6 dB with a free start, 5 dB beyond what any counting with a level at zero can do. In a network this has a
+#   price: $w_t$ multiplies the next layer's weights, so there are $T$ sets of them to store, or a product for each
+#   spike.
+# * **Not all patterns.** $2^T$ levels would be worth far more still. Theorem 1 allows them; the neuron does not make
+#   them.
 
 # %%
 
@@ -513,10 +520,10 @@ print("sum of the gaps, coefficients of V(1) ... V(4), V(0):", *total)
 # For $T \ge 4$ no thresholds and no $V(0)$ make all $2^T$ patterns.
 # :::
 #
-# *Proof.* With all $2^T$ patterns the first four timesteps make all 16, so let $T = 4$. By Theorem 1 the 15 cuts, one for each
-# word of spikes so far, then lie in a fixed order with positive gaps. The cell above takes five of these gaps between
-# neighbours, times 4, 4, 5, 9 and 12, and adds them: every coefficient is 0. Positive numbers cannot add up to 0.
-# $\square$
+# *Proof.* With all $2^T$ patterns the first four timesteps make all 16, so let $T = 4$. By Theorem 1 the 15 cuts, one
+# for each word of spikes so far, then lie in a fixed order with positive gaps. The cell above takes five of these gaps
+# between neighbours, times 4, 4, 5, 9 and 12, and adds them: every coefficient is 0. Positive numbers cannot add up to
+# 0. $\square$
 #
 # Three timesteps can: thresholds $1, \frac34, \frac58$ and $V(0) = \frac34$ make all eight.
 
@@ -526,18 +533,18 @@ print(len(pieces([Fraction(1), Fraction(3, 4), Fraction(5, 8)], Fraction(3, 4)))
 # %% [markdown]
 # :::{admonition} Conjectures
 # :class: note
-# 1. *There is a largest $T$ for which an order realises the Lloyd–Max staircase of a Gaussian.* Evidence: for $T = 1$ to 8
-#    there is an order, for $T = 9$ to 13 none. By the count it may go on further; that is open.
+# 1. *There is a largest $T$ for which an order realises the Lloyd–Max staircase of a Gaussian.* Evidence: for $T = 1$
+#    to 8 there is an order, for $T = 9$ to 13 none. By the count it may go on further; that is open.
 # 2. *The share of random ordered staircases that some order realises tends to 0, and so does the share that some
 #    thresholds realise.* Evidence: the table above, from two thirds at $T = 2$ on.
 # :::
 #
 # ## What can go wrong
 #
-# **Rounding.** In floating point the cuts of two pieces that should meet can differ in the last digit, and a piece of no
-# width appears, with a pattern that seems to break a rule. `count_staircase` leaves out pieces narrower than $10^{-9}$;
-# `pieces` works in rational numbers and has no such trouble, provided it is given rational numbers. Note how 1.9 as a
-# float is not 19/10:
+# **Rounding.** In floating point the cuts of two pieces that should meet can differ in the last digit, and a piece of
+# no width appears, with a pattern that seems to break a rule. `count_staircase` leaves out pieces narrower than
+# $10^{-9}$; `pieces` works in rational numbers and has no such trouble, provided it is given rational numbers. Note how
+# 1.9 as a float is not 19/10:
 
 # %%
 print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
@@ -555,14 +562,14 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 #
 # ```{solution} ex-cuts
 # :class: dropdown
-# The cuts are $\frac12 V_2$ (for those that did not fire), $V_1$, and $\frac12(V_1 + V_2)$ (for those that did). By Theorem 1
-# they must come in this order: $\frac12 V_2 < V_1 < \frac12 (V_1 + V_2)$, that is $V_1 < V_2 < 2V_1$.
+# The cuts are $\frac12 V_2$ (for those that did not fire), $V_1$, and $\frac12(V_1 + V_2)$ (for those that did). By
+# Theorem 1 they must come in this order: $\frac12 V_2 < V_1 < \frac12 (V_1 + V_2)$, that is $V_1 < V_2 < 2V_1$.
 # ```
 #
 # ```{exercise} Five timesteps
 # :label: ex-five
-# The thresholds 47, 37, 33, 29, 26 decrease, and all lines of the systems hold: $m\,p_k \ge V_k + \dots + V_m$ for all $k
-# \le m$. Use `pieces` to show that the staircase is yet not the intended one.
+# The thresholds 47, 37, 33, 29, 26 decrease, and all lines of the systems hold: $m\,p_k \ge V_k + \dots + V_m$ for all
+# $k \le m$. Use `pieces` to show that the staircase is yet not the intended one.
 # ```
 #
 # ````{solution} ex-five
@@ -570,8 +577,8 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 # ```python
 # show_pieces([47, 37, 33, 29, 26])
 # ```
-# The second step is meant at $p_4 = (29 + 26)/5 = 11$. There the pattern changes from `00010` to `00100`, still one spike; the
-# second comes at $59/5$. A spike at $t = 3$ has paid 33, and the two timesteps left do not make up for it.
+# The second step is meant at $p_4 = (29 + 26)/5 = 11$. There the pattern changes from `00010` to `00100`, still one
+# spike; the second comes at $59/5$. A spike at $t = 3$ has paid 33, and the two timesteps left do not make up for it.
 # ````
 #
 # ```{exercise} Early spikes
@@ -581,17 +588,20 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 #
 # ```{solution} ex-early
 # :class: dropdown
-# $\sum_{j \le k} V_{th}(j) = k\,\tau_k$, so $V_{th}(k) = k\tau_k - (k-1)\tau_{k-1}$. After its early spikes the neuron must
-# stay silent although charge keeps coming in: the later thresholds have to be high, and the transitions must grow fast.
+# $\sum_{j \le k} V_{th}(j) = k\,\tau_k$, so $V_{th}(k) = k\tau_k - (k-1)\tau_{k-1}$. After its early spikes the neuron
+# must stay silent although charge keeps coming in: the later thresholds have to be high, and the transitions must grow
+# fast.
 # ```
 #
 # ## Recap
 #
 # * A constant input and $T$ thresholds: the pieces are found exactly, and patterns never decrease as binary numbers.
 # * Each order of the timesteps has its own closed form for the thresholds; the paper's is the late one.
-# * By an order less can be realised than by the count; for $T \le 4$ a linear programme for each chain decides the latter.
-# * Among falling thresholds the telescoping form realises its $p$ exactly if and only if $p_2 \le 4 p_4$; that costs 0.2 dB
-#   against the best of all.
-# * Counting realises the Lloyd–Max staircase exactly for $T = 1$ to 8, from $T = 3$ on with thresholds that go up and down.
-# * Decoding when spikes come is worth at least 2.5 to 5 dB more at $T = 4$ than any counting, at the price of $T$ sets of
-#   weights.
+# * By an order less can be realised than by the count; for $T \le 4$ a linear programme for each chain decides the
+#   latter.
+# * Among falling thresholds the telescoping form realises its $p$ exactly if and only if $p_2 \le 4 p_4$; that costs
+#   0.2 dB against the best of all.
+# * Counting realises the Lloyd–Max staircase exactly for $T = 1$ to 8, from $T = 3$ on with thresholds that go up and
+#   down.
+# * Decoding when spikes come is worth at least 2.4 to 5 dB more at $T = 4$ than any counting, at the price of $T$ sets
+#   of weights.

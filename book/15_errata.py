@@ -3,20 +3,20 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will find** each place where an equation or a sentence of the paper allows two readings, or says a little more than its
-# own numbers: what was likely meant, with a cell that shows it, and what this book does. None of them touches the paper's idea
-# or its main results.
+# **You will find** each place where an equation or a sentence of the paper allows two readings, or says a little more
+# than its own numbers: what was likely meant, with a cell that shows it, and what this book does. None of them touches
+# the paper's idea or its main results.
 #
 # **Time:** 15 minutes to read, a few seconds to run on any laptop.
 #
 # **You need** the paper {cite:p}`castagnetti2023trainable`, and [](01_if_neuron.py) to [](05_nonuniform_thresholds.py).
 # :::
 #
-# A paper of twenty equations and a hundred numbers without a slip would be a rarity. Where two readings are possible, the one
-# that makes the rest of the paper come out right stands first; nearly always there is one, and the authors will have meant it.
-# A second caution is about us. We worked from a text of the paper that lost signs on its way to us: the step function
-# is printed there as a 2, some fractions lie in pieces. Where we miss a sign, it may be missing in our copy only. The headings
-# give the place; the notes at the end are matters of wording.
+# A paper of twenty equations and a hundred numbers without a slip would be a rarity. Where two readings are possible,
+# the one that makes the rest of the paper come out right stands first; nearly always there is one, and the authors will
+# have meant it. A second caution is about us. We worked from a text of the paper that lost signs on its way to us: the
+# step function is printed there as a 2, some fractions lie in pieces. Where we miss a sign, it may be missing in our
+# copy only. The headings give the place; the notes at the end are matters of wording.
 
 # %%
 
@@ -49,9 +49,10 @@ profile = "smoke"
 #
 # **Printed:** the output is decoded as $\frac1T \sum_t z(t)$, and converges to the ReLU's output for $T \to \infty$.
 #
-# **Likely meant:** the rate in units of the threshold, $\frac{V_{th}}{T} \sum_t z(t)$. It is the same at $V_{th} = 1$, where the
-# paper introduces it, and in a network the next weights absorb the factor. With a learned threshold it matters: the rate alone
-# converges to $i / V_{th}$. With the factor the numbers of Figure 3 are met to the second digit.
+# **Likely meant:** the rate in units of the threshold, $\frac{V_{th}}{T} \sum_t z(t)$. It is the same at $V_{th} = 1$,
+# where the paper introduces it, and in a network the next weights absorb the factor. With a learned threshold it
+# matters: the rate alone converges to $i / V_{th}$. With the factor the numbers of Figure 3 are met to the second
+# digit.
 
 # %%
 thresholds = torch.arange(0.01, 5, 0.01, dtype=torch.float64)
@@ -62,11 +63,12 @@ print(f"best SQNR over all thresholds: {printed:.2f} dB with the rate as printed
 # %% [markdown]
 # ## Equation 7: floor and clip
 #
-# **In our copy:** $\sum_t z(t) = \min\{T, \sum_t i(t) / V_{th}\}$, with no brackets of a floor. They may have been lost on the way.
+# **In our copy:** $\sum_t z(t) = \min\{T, \sum_t i(t) / V_{th}\}$, with no brackets of a floor. They may have been lost
+# on the way.
 #
-# **Surely meant:** a whole number that is not below zero, $\min\{T, \max\{0, \lfloor \cdot \rfloor\}\}$, as Figure 1 draws it.
-# It is exact for a current that is constant and not negative and a membrane that starts at 0; in deeper layers, where spikes
-# come unevenly, it is an approximation.
+# **Surely meant:** a whole number that is not below zero, $\min\{T, \max\{0, \lfloor \cdot \rfloor\}\}$, as Figure 1
+# draws it. It is exact for a current that is constant and not negative and a membrane that starts at 0; in deeper
+# layers, where spikes come unevenly, it is an approximation.
 
 # %%
 current = torch.tensor([-0.5, 0.3, 0.6, 1.4], dtype=torch.float64)
@@ -82,10 +84,10 @@ pd.DataFrame(table, index=pd.Index(current.tolist(), name="i")).T
 #
 # **Printed:** $\partial q / \partial V_{th} = -1$ for $q = H(t) - V_{th}$.
 #
-# **Likely meant:** the gradient with the reset detached, as is common for spiking neurons. Then Eq. 11 holds at every timestep
-# and needs no correction. Whoever lets automatic differentiation run through the reset gets another number: each earlier spike
-# has taken one $V_{th}$ from the membrane, so the derivative is $-(1 + \text{earlier spikes})$. [](03_surrogate_gradients.py)
-# compares both.
+# **A reading in which it holds:** the gradient with the reset detached, as is common for spiking neurons. Then Eq. 11
+# is right at every timestep and needs no correction. Whoever lets automatic differentiation run through the reset gets
+# another number: each earlier spike has taken one $V_{th}$ from the membrane, so the derivative is $-(1 + \text{earlier
+# spikes})$. [](03_surrogate_gradients.py) compares both.
 
 # %%
 found = facts.equation_facts()
@@ -97,10 +99,11 @@ print("                    dq/dV_th at t = 4, after one spike: ", found["eq11_af
 #
 # **Printed:** the loss is "the RMS error", $L(i, \hat y) = E[(i - \hat y)^2]$.
 #
-# **Likely meant:** the mean square error, as in the formula; its root would be the RMS error, and has the same minimum. And
-# whether $i$ or $\mathrm{ReLU}(i)$ is compared does not move the minimum either: the neuron answers 0 to a negative current, so the
-# two losses differ by a constant, $E[i^2 \mid i < 0] / 2$. It does change the decibels, since half of the power of $i$ is negative
-# and never sent: with $x = i$ the SQNR cannot exceed 3.01 dB. The printed gain above 10 dB is that of the positive part.
+# **Likely meant:** the mean square error, as in the formula; its root would be the RMS error, and has the same minimum.
+# And whether $i$ or $\mathrm{ReLU}(i)$ is compared does not move the minimum either: the neuron answers 0 to a negative
+# current, so the two losses differ by a constant, $E[i^2 \mid i < 0] / 2$. It does change the decibels, since half of
+# the power of $i$ is negative and never sent: with $x = i$ the SQNR cannot exceed 3.01 dB. The printed gain above 10 dB
+# is that of the positive part.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -128,11 +131,12 @@ print(
 # **Printed:** the surrogate is the sigmoid $\sigma(x) = 1 / (1 + e^{-x})$, its argument $q = H - V_{th}$, Adam with learning rate
 # $10^{-3}$, a gain above 10 dB.
 #
-# **A likely reading:** the sigmoid of SpikingJelly, which Section 4.1 names. Its class `Sigmoid` computes $\sigma(\alpha x)$ with
-# $\alpha = 4$ unless told otherwise. With it, the spike of the reset detached, and $\mathrm{ReLU}(i)$ as the target, **the gain
-# comes out**, if slowly: the first row below, 10,000 updates. With the slope 1 of the printed formula it does not in our hands:
-# for inputs of size 0.1 that sigmoid is almost flat, and follows the mean error of a neuron that always rounds down. With $q$
-# measured in thresholds, $H / V_{th} - 1$, the gain comes out for every $\sigma$; that is this library's default.
+# **A reading in which it comes out:** the sigmoid of SpikingJelly, which Section 4.1 names. Its class `Sigmoid`
+# computes $\sigma(\alpha x)$ with $\alpha = 4$ unless told otherwise. With it, the spike of the reset detached, and
+# $\mathrm{ReLU}(i)$ as the target, the gain is there, if slowly: the first row below, 10,000 updates. With the slope 1
+# of the printed formula it is not, in our hands: for inputs of size 0.1 that sigmoid is almost flat, and follows the
+# mean error of a neuron that always rounds down. Which of them was run, only the authors can say. With $q$ measured in
+# thresholds, $H / V_{th} - 1$, the gain comes out for every $\sigma$; that is this library's default.
 
 # %%
 rows = {
@@ -150,9 +154,9 @@ summary(rows, {"gain, dB": "gain_db", "V_th / σ": "threshold_over_sigma"})
 #
 # **Printed:** the learned $V_{th}$ decreases and approaches $\sigma_i$.
 #
-# **Likely meant:** the threshold falls from ten standard deviations to the order of one, as the figure's curve does. The optimum of
-# Eq. 13 for $T = 4$ is at $1.73\,\sigma$, which the same sentence's "in our case $[0, 2\sigma_i]$" fits well. At $\sigma$ itself the
-# SQNR would be 3.3 dB lower, and the gain below the printed 10 dB.
+# **Likely meant:** the threshold falls from ten standard deviations to the order of one, as the figure's curve does.
+# The optimum of Eq. 13 for $T = 4$ is at $1.73\,\sigma$, which the same sentence's "in our case $[0, 2\sigma_i]$" fits
+# well. At $\sigma$ itself the SQNR would be 3.3 dB lower, and the gain below the printed 10 dB.
 
 # %%
 best = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), T), [0.0])
@@ -168,8 +172,8 @@ print(
 # **Printed:** "in the first interval, that is when $i \ge p_4$, the neuron outputs only one spike"; $[0011]$ "when $p_3 \le i
 # \le p_2$".
 #
-# **Surely meant:** one spike for $p_4 \le i < p_3$, two for $p_3 \le i < p_2$; at $p_2$ itself the third one comes. Here for
-# uniform $p = (1, \frac34, \frac12, \frac14)$:
+# **Surely meant:** one spike for $p_4 \le i < p_3$, two for $p_3 \le i < p_2$; at $p_2$ itself the third one comes.
+# Here for uniform $p = (1, \frac34, \frac12, \frac14)$:
 
 # %%
 edges = torch.tensor([0.25, 0.5, 0.75, 1.0], dtype=torch.float64)
@@ -182,10 +186,10 @@ pd.Series(
 #
 # **Printed:** $V_{p_2} = (T-1)\,p_2 - T\,(p_3 - p_4)$.
 #
-# **Likely meant:** $V_{p_2} = T\,(p_2 - p_3)$, by the third line of Eq. 18, which bears the equals sign, as Eq. 17 is by the last line
-# of Eq. 16. The printed one is the second line with an equals sign. It may be a slip of the printed page alone: the figure's "almost
-# 3 dB" is what the third line gives when trained, the printed equation gives a little more. For uniform $p$ only the former returns
-# the uniform neuron.
+# **Likely meant:** $V_{p_2} = T\,(p_2 - p_3)$, by the third line of Eq. 18, which bears the equals sign, as Eq. 17 is
+# by the last line of Eq. 16. The printed one is the second line with an equals sign. It may be a slip of the printed
+# page alone: the figure's "almost 3 dB" is what the third line gives when trained, the printed equation gives a little
+# more. For uniform $p$ only the former returns the uniform neuron.
 
 # %%
 p = torch.tensor([[1.0, 0.75, 0.5, 0.25]], dtype=torch.float64)
@@ -216,9 +220,9 @@ summary(
 # **Printed:** the gain "comes from the fact that using non-uniform quantization steps, we can better approximate the input
 # data in regions that have more probability mass".
 #
-# **A second explanation:** the gain is there, and the best non-uniform staircase does have its finest step next to zero. But steps of
-# equal width, shifted by half a step, gain more than the best non-uniform ones with the same decode. So the gain can be had without
-# finer steps: it is that of rounding to the nearest level; see [](12_limits.py).
+# **A second explanation:** the gain is there, and the best non-uniform staircase does have its finest step next to
+# zero. But steps of equal width, shifted by half a step, gain more than the best non-uniform ones with the same decode.
+# So the gain can be had without finer steps: it is that of rounding to the nearest level; see [](12_limits.py).
 
 # %%
 ladder = runs("limits-ladder", "laptop")[0].result
@@ -235,9 +239,9 @@ print(
 # **Printed:** 16 kHz, one second, a window of 640, a hop of 320, a padding of 320 on both sides, giving a $48 \times 10$
 # matrix.
 #
-# **What the sizes give:** with padding, frames of 640 samples fit $1 + \lfloor (16000 + 640 - 640) / 320 \rfloor = 51$ times;
-# without it, 49 times. If the 1024 samples of the FFT are the frame, it is 49 and 47. The printed 48 is $(16000 - 640) /
-# 320$, the number of *hops* between 49 frames; a frame may have been left out, or the hops counted.
+# **What the sizes give:** with padding, frames of 640 samples fit $1 + \lfloor (16000 + 640 - 640) / 320 \rfloor = 51$
+# times; without it, 49 times. If the 1024 samples of the FFT are the frame, it is 49 and 47. The printed 48 is
+# $(16000 - 640) / 320$, the number of *hops* between 49 frames; a frame may have been left out, or the hops counted.
 
 # %%
 samples, hop = 16_000, 320
@@ -253,8 +257,8 @@ pd.DataFrame(
 #
 # **Printed:** $\theta = \sum_{t=1}^{T} \sum_{i=0}^{n} \sum_{j=0}^{m} z_{i,j}(t) \,/\, (n\,m\,T)$ for a tensor of size $(m, n)$.
 #
-# **Surely meant:** $n \times m$ terms, from 1 to $n$ and $m$, or from 0 to $n - 1$ and $m - 1$. From 0 to $n$ there are $n + 1$, and
-# neurons that always fire would have $\theta > 1$.
+# **Surely meant:** $n \times m$ terms, from 1 to $n$ and $m$, or from 0 to $n - 1$ and $m - 1$. From 0 to $n$ there are
+# $n + 1$, and neurons that always fire would have $\theta > 1$.
 
 # %%
 n, m = 3, 2
@@ -289,16 +293,17 @@ tables = pd.DataFrame(rows).T
 tables.assign(better=tables.idxmax(axis=1))
 
 # %% [markdown]
-# * **"The best accuracy scores in 3 out of four configurations"** (Section 4.2) is right for Table 1, and the text names the
-#   exception, ResNet-18 on CIFAR-100, where 70.83 is below 71.42 %. Its "slightly better"
-#   is 0.59 points, as much as the gains elsewhere, 0.38 to 0.81. Table 2 adds a fifth case, not counted there: on Speech Commands non-uniform thresholds are
-#   0.02 points behind. So it is three of five. One seed each, as far as the paper says, cannot decide any of them.
-# * **"Outperform previous methods regardless of the network architecture"** (Section 4.2), and "consistently better" than conversion
-#   methods, holds for ATIF-nu in every row of Table 1. For ATIF-u there is one exception, by a hair: on CIFAR-10 with VGG-16 it has
-#   92.51 %, and the earlier QFFS 92.64 %, also at $T = 4$. One seed decides nothing at 0.13 points; the claim likely speaks of the
-#   better of the two.
-# * **"We improve by 1.5 %"** (Section 4.2) and **"increases by 4.16 %"** (Section 4.4) are percentage *points*: 94.65 − 93.14 =
-#   1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %.
+# * **"The best accuracy scores in 3 out of four configurations"** (Section 4.2) is right for Table 1, and the text
+#   names the exception, ResNet-18 on CIFAR-100, where 70.83 is below 71.42 %. Its "slightly better" is 0.59 points, as
+#   much as the gains elsewhere, 0.38 to 0.81. Table 2 adds a fifth case, not counted there: on Speech Commands
+#   non-uniform thresholds are 0.02 points behind. So it is three of five. One seed each, as far as the paper says,
+#   cannot decide any of them.
+# * **"Outperform previous methods regardless of the network architecture"** (Section 4.2), and "consistently better"
+#   than conversion methods, holds for ATIF-nu in every row of Table 1. For ATIF-u there is one exception, by a hair: on
+#   CIFAR-10 with VGG-16 it has 92.51 %, and the earlier QFFS 92.64 %, also at $T = 4$. One seed decides nothing at 0.13
+#   points, and the sentence likely speaks of the better of the two neurons.
+# * **"We improve by 1.5 %"** (Section 4.2) and **"increases by 4.16 %"** (Section 4.4) are percentage *points*: 94.65 −
+#   93.14 = 1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %.
 
 # %%
 qffs = {
@@ -317,12 +322,12 @@ for name, new, old in [("over QFFS", 94.65, 93.14), ("trainable over fixed thres
     print(f"{name}: {new - old:.2f} points, {100 * (new / old - 1):.2f} %")
 
 # %% [markdown]
-# * **"94.65 % accuracy on CIFAR-10"** (Section 1) is the best cell of Table 1, ResNet-18 with ATIF-nu, and stands there. **"Our
-#   networks ... using on average less than one spike per neuron"** follows from $T\,\theta$: the largest $\theta$ of Table 1 is
-#   0.192, and $4 \times 0.192 = 0.77$. The two words *sparsity* and *activity* are used for one number: a **low** $\theta$ is a
-#   sparse network.
-# * **"Using only ... 0.5 spikes/neuron on average"** (Section 5) is said of two networks. For one of them Table 3 prints 0.592;
-#   the other has $4 \times 0.12 = 0.48$. Their mean is 0.54.
+# * **"94.65 % accuracy on CIFAR-10"** (Section 1) is the best cell of Table 1, ResNet-18 with ATIF-nu, and stands
+#   there. **"Our networks ... using on average less than one spike per neuron"** follows from $T\,\theta$: the largest
+#   $\theta$ of Table 1 is 0.192, and $4 \times 0.192 = 0.77$. The two words *sparsity* and *activity* are used for one
+#   number: a **low** $\theta$ is a sparse network.
+# * **"Using only ... 0.5 spikes/neuron on average"** (Section 5) is said of two networks. For one of them Table 3
+#   prints 0.592; the other has $4 \times 0.12 = 0.48$. Their mean is 0.54.
 # * **"Non-uniform quantization generates more spikes"** (Section 4.2) holds for three of the four pairs of Table 1; for
 #   ResNet-18 on CIFAR-100 it is 0.191 against 0.192.
 
@@ -333,36 +338,37 @@ spikes = pd.DataFrame(theta, index=["ATIF-u, θ", "ATIF-nu, θ"]).T
 spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * spikes["ATIF-nu, θ"]}).round(3)
 
 # %% [markdown]
-# * **"Without increasing ... the number of the generated spikes"** (Section 4.4) is right: Table 3 prints 0.68, 0.452 and 0.592
-#   spikes per neuron, which are $4\,\theta$ for each row.
+# * **"Without increasing ... the number of the generated spikes"** (Section 4.4) is right: Table 3 prints 0.68, 0.452
+#   and 0.592 spikes per neuron, which are $4\,\theta$ for each row.
 #
 # ## What can go wrong
 #
-# **Taking an erratum for a refutation.** Most of these would be found by a second printing, and several may be matters of our copy or
-# of our reading. Two sentences want more than a letter changed: where the learned threshold ends, and why non-uniform
-# thresholds help. The gains that they explain are real.
+# **Taking an erratum for a refutation.** Most of these would be found by a second printing, and several may be matters
+# of our copy or of our reading. Two sentences want more than a letter changed: where the learned threshold ends, and
+# why non-uniform thresholds help. The gains that they explain are real.
 #
-# **Errata of our own.** This book has them too. Each number on these pages is recomputed when the library changes, which
-# does not help where our *reading* is wrong. Please tell us.
+# **Errata of our own.** This book has them too. Each number on these pages is recomputed when the library changes,
+# which does not help where our *reading* is wrong. Please tell us.
 #
 # ## Exercises
 #
 # ```{exercise} Which padding?
 # :label: ex-padding
-# Find a window, a hop and a padding that give exactly 48 frames of a one-second signal at 16 kHz. Is there one with a hop of
-# 320?
+# Find a window, a hop and a padding that give exactly 48 frames of a one-second signal at 16 kHz. Is there one with a
+# hop of 320?
 # ```
 #
 # ```{solution} ex-padding
 # :class: dropdown
-# $1 + \lfloor (16000 + 2\,\text{pad} - \text{frame}) / 320 \rfloor = 48$ needs $15040 \le 16000 + 2\,\text{pad} - \text{frame}
-# < 15360$: without padding a frame between 641 and 960 samples. The printed 640 misses it by one sample.
+# $1 + \lfloor (16000 + 2\,\text{pad} - \text{frame}) / 320 \rfloor = 48$ needs $15040 \le 16000 + 2\,\text{pad} -
+# \text{frame} < 15360$: without padding a frame between 641 and 960 samples. The printed 640 misses it by one sample.
 # ```
 #
 # ## Recap
 #
-# * The decode has the factor $V_{th}$ (Eq. 6), the count a floor and a clip (Eq. 7), $V_{p_2}$ the third line of Eq. 18.
+# * The decode has the factor $V_{th}$ (Eq. 6), the count a floor and a clip (Eq. 7), $V_{p_2}$ the third line of Eq.
+#   18.
 # * Eq. 11 detaches the reset. The sigmoid with SpikingJelly's slope 4 gives the printed gain; with slope 1 it does not.
 # * The optimum of the paper's loss is 1.73 σ. The gain of non-uniform thresholds is real, and is that of the half step.
-# * Percentages are points, 48 frames are 49 or 51, "regardless of the architecture" is true of ATIF-nu, and "3 out of four" is three of
-#   five with Speech Commands.
+# * Percentages are points, 48 frames are 49 or 51, "regardless of the architecture" is true of ATIF-nu, and "3 out of
+#   four" is three of five with Speech Commands.
