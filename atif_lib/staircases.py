@@ -184,9 +184,9 @@ def safe_thresholds(w: Tensor) -> Tensor:
 
     .. math:: V_1 \ge V_2 \ge V_3 \ge V_4 > 0, \qquad V_2 + V_3 \le 3 V_4
 
-    suffices for the count to step up exactly at :math:`\frac14 V_4, \frac14(V_3 + V_4), \frac14(V_2 + V_3 + V_4)` and
-    :math:`V_1`, from V(0) = 0. In proportions :math:`(V_2, V_3, V_4)` this is a triangle, and a softmax
-    picks a point in it.
+    Of thresholds that never rise these, and no others, make the count step up exactly at :math:`\frac14 V_4`,
+    :math:`\frac14(V_3 + V_4)`, :math:`\frac14(V_2 + V_3 + V_4)` and :math:`V_1`, from V(0) = 0. In proportions
+    :math:`(V_2, V_3, V_4)` this is a triangle, and a softmax picks a point in it.
 
     Args:
         w: shape [*, 5]: three weights of the corners, the logarithm of the scale, that of :math:`V_1 - V_2`.
