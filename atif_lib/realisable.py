@@ -240,7 +240,7 @@ CONTAINS: dict[str, tuple[str, ...]] = {
 }
 
 
-def best_of_families(largest: int, restarts: int = 12, population: int = 30) -> dict[tuple[str, bool], list[Best]]:
+def best_of_families(largest: int, restarts: int = 36, population: int = 30) -> dict[tuple[str, bool], list[Best]]:
     """Find the best neuron of each decode, from V(0) = 0 and with V(0) free, for T = 1 ... ``largest``.
 
     Each search begins at what the families that it contains, and one timestep less, have found: so none can end below
@@ -257,7 +257,7 @@ def best_of_families(largest: int, restarts: int = 12, population: int = 30) -> 
             starts += best[-1:] if decode != "rate_p1" else []
             searches = {"restarts": restarts, "population": population}
             if decode in ("rate_p1", "gain", "levels"):  # fewer local minima
-                searches = {"restarts": 3, "population": 30}
+                searches = {"restarts": restarts // 4, "population": population}
             best.append(best_realisable(timesteps, decode, free, starts=starts, **searches))
     return found
 
@@ -265,7 +265,7 @@ def best_of_families(largest: int, restarts: int = 12, population: int = 30) -> 
 def realisable_facts(largest: int = 8) -> dict[str, object]:
     """Return the best SQNR found for T = 1 ... ``largest`` of each decode, its thresholds, and the shares of random p.
 
-    The record `limits-realisable`; ten minutes.
+    The record `limits-realisable`; a quarter of an hour.
     """
     facts: dict[str, object] = {"lloyd_max_db": [lloyd_max(GAUSSIAN, t).sqnr_db for t in range(1, largest + 1)]}
     for (decode, free), best in best_of_families(largest).items():

@@ -439,12 +439,12 @@ best.T.round(2)
 # %% [markdown]
 # The error has many local minima, one and more for each set of patterns, and a search may end in any of them. So two
 # things are done. Each family is also searched from the best neuron of the families that it contains, and of one
-# timestep less. And the record counts how many of twelve searches from random numbers ended at the best:
+# timestep less. And the record counts how many of 36 searches from random numbers ended at the best:
 
 # %%
 searched = ["weights", "weights_free_start", "patterns", "patterns_free_start"]
 hits = {names[f"{key}_db"].strip() + f" ({key.split('_')[0]})": record[f"{key}_hits"] for key in searched}
-pd.DataFrame(hits, index=best.index).T.rename_axis("searches of 12 that ended at the best")
+pd.DataFrame(hits, index=best.index).T.rename_axis("searches of 36 that ended at the best")
 
 # %% [markdown]
 # Where few of them did, more may be found. All numbers of this section but those of counts are **lower bounds**.
