@@ -281,14 +281,24 @@ show_pieces([Fraction(round(1000 * v), 1000) for v in thresholds.tolist()])
 # %% [markdown]
 # ## More than orders
 #
-# An order asks for more than we wanted: that no timestep ever leaves. The uniform neuron shows it. At $T = 6$ its count
-# steps up evenly, yet its timesteps do not join one by one:
+# An order asks for more than we wanted: that no timestep ever leaves. The uniform neuron does not keep to it. Here it is
+# at $T = 6$:
 
 # %%
 show_pieces([Fraction(1)] * 6)
 
 # %% [markdown]
-# At the third step timestep 6 stays, 3 leaves, and 2 and 4 come. A *count* does not care. So there are two questions:
+# Between two steps its spikes move to earlier timesteps, and at the third step timesteps 3 and 5 leave while 2, 4 and 6
+# come. A *count* does not care. Can other thresholds make even steps in some order?
+
+# %%
+even = {T: realise_in_order(torch.arange(1, T + 1)) for T in range(1, 9)}
+pd.Series(
+    {T: " ".join(map(str, found[0])) if found else "none" for T, found in even.items()}, name="order for even steps"
+).to_frame().rename_axis("T").T
+
+# %% [markdown]
+# Up to $T = 5$ they can, from 6 on not. So there are two questions:
 #
 # * by an **order**: do thresholds exist with which the timesteps join one after another, as in Theorem 2?
 # * by the **count**: do thresholds exist whose count steps up at $\tau_1 < \dots < \tau_T$, whatever the patterns?
