@@ -257,7 +257,7 @@ def best_of_families(largest: int, restarts: int = 36, population: int = 30) -> 
             starts += best[-1:] if decode != "rate_p1" else []
             searches = {"restarts": restarts, "population": population}
             if decode in ("rate_p1", "gain", "levels"):  # fewer local minima
-                searches = {"restarts": restarts // 4, "population": population}
+                searches["restarts"] = max(1, restarts // 4)
             best.append(best_realisable(timesteps, decode, free, starts=starts, **searches))
     return found
 
