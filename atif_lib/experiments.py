@@ -253,6 +253,7 @@ def _staged(found: dict[str, NetworkExperiment]) -> dict[str, NetworkExperiment]
 
 
 LITERAL = {"surrogate": "absolute", "slope": 1.0}
+SPIKINGJELLY = {"surrogate": "absolute", "slope": 4.0, "detach_reset": True}  # 4 is the default of its Sigmoid
 
 Experiment = NeuronExperiment | NetworkExperiment | ExactExperiment | SpeedExperiment
 
@@ -266,9 +267,18 @@ EXPERIMENTS: dict[str, Experiment] = {
     "toy-fixed": NeuronExperiment("Fig. 3A: fixed V_th = 1, T = 4", "IF", steps=0),
     "toy-fixed-t20": NeuronExperiment("Fig. 3A: fixed V_th = 1, T = 20", "IF", {"timesteps": 20}, steps=0),
     "toy-atif-u": NeuronExperiment("Fig. 3: learned threshold, T = 4"),
-    "toy-atif-u-half": NeuronExperiment("learned threshold, half-step start", options={"v0": 0.5, "slope": 8.0}),
-    "toy-atif-u-literal": NeuronExperiment("Eqs 9-13 as printed", options=LITERAL, target="input"),
-    "toy-atif-u-literal-relu": NeuronExperiment("Eqs 9-12 as printed, target ReLU(i)", options=LITERAL),
+    "toy-atif-u-half": NeuronExperiment(
+        "learned threshold, half-step start, slope 8", options={"v0": 0.5, "slope": 8.0}
+    ),
+    "toy-atif-u-eq11": NeuronExperiment("Eqs 9-13 to the letter", "Eq11", LITERAL, target="input"),
+    "toy-atif-u-eq11-relu": NeuronExperiment("Eqs 9-12 to the letter, target ReLU(i)", "Eq11", LITERAL),
+    "toy-atif-u-literal": NeuronExperiment(
+        "Eqs 9, 10, 13 with the reset in the graph", options=LITERAL, target="input"
+    ),
+    "toy-atif-u-literal-relu": NeuronExperiment("the same, target ReLU(i)", options=LITERAL),
+    "toy-atif-u-spikingjelly": NeuronExperiment(
+        "Eq. 10 with slope 4, spike of the reset detached, target ReLU(i)", options=SPIKINGJELLY, steps=10_000
+    ),
     "toy-laplace": NeuronExperiment("learned threshold, Laplace input", density="laplace"),
     "toy-atif-nu": NeuronExperiment("Fig. 5: learned non-uniform steps", "ATIFnu"),
     "toy-atif-nu-printed": NeuronExperiment("Fig. 5 with Eqs 14-19 as printed", "ATIFnu", {"form": "printed"}),

@@ -61,7 +61,7 @@ def figure_2_facts(timesteps: int = 8) -> dict[str, float]:
 
 
 def equation_facts(timesteps: int = 8) -> dict[str, float]:
-    """Eq. 7 as printed and with floor and clip, Eq. 6 for large T, Eq. 11 before and after a spike."""
+    """Eq. 7 without and with floor and clip, Eq. 6 for large T, Eq. 11 before and after a spike."""
     counts = spike_counts(GRID, torch.ones(timesteps, dtype=torch.float64))
     printed = (timesteps * GRID).clamp(max=timesteps)
     inputs = GRID[BELOW_ONE]

@@ -151,7 +151,7 @@ def show_moving(fig: Figure, settings: Mapping[str, Any], *, alt: str) -> None:
         fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(fig)
     svg = buffer.getvalue()
-    drawing = f'<div role="img" aria-label="{escape(alt)}">{svg[svg.index("<svg") :]}</div>'
+    drawing = svg[svg.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
     html = f'<div class="moving-neuron" data-settings="{escape(json.dumps(dict(settings)))}">{drawing}</div>'
     ipython = sys.modules.get("IPython")
     if ipython is not None and ipython.get_ipython() is not None:

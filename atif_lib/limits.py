@@ -26,6 +26,7 @@ __all__ = [
     "ladder",
     "ladder_facts",
     "lloyd_max",
+    "lloyd_max_free",
     "lloyd_max_samples",
     "sqnr",
 ]
@@ -78,22 +79,25 @@ def empirical(samples: ArrayLike) -> Density:
 
 
 def _cells(density: Density, transitions: Array) -> Array:
-    """Moments over [0, t_1), [t_1, t_2), ..., [t_T, inf), shape [3, T + 1]."""
-    return np.diff(density.moments(np.concatenate([[0.0], transitions, [np.inf]])))
+    """Moments of x = ReLU(i) for i below t_1, in [t_1, t_2), ..., from t_T on, shape [3, T + 1]."""
+    cells = np.diff(density.moments(np.concatenate([[0.0], transitions, [np.inf]])))
+    cells[0, 0] += 1 - cells[0].sum()  # all currents that are not positive
+    return cells
 
 
 def sqnr(density: Density, transitions: ArrayLike, levels: ArrayLike) -> float:
-    """SQNR in dB of a staircase that answers 0 below the first transition, by exact moments.
+    """SQNR in dB of a staircase, by exact moments.
 
     Args:
         density: of the current.
         transitions: increasing, positive, shape [T].
-        levels: above each of them, shape [T].
+        levels: above each of them, shape [T], and 0 below the first; or shape [T + 1], beginning with the level below
+            the first, which answers all currents that are not positive too.
 
     Source: Eq. 8; equals :func:`atif_lib.quantization.gaussian_sqnr_db` on ``GAUSSIAN``.
     """
     mass, first, second = _cells(density, np.asarray(transitions))
-    outputs = np.concatenate([[0.0], levels])
+    outputs = np.concatenate([np.zeros(len(mass) - len(levels)), levels])
     noise = (second - 2 * outputs * first + outputs**2 * mass).sum()
     return 10 * math.log10(second.sum() / noise) if noise > 0 else math.inf
 
@@ -138,6 +142,32 @@ def lloyd_max(density: Density, timesteps: int, zero: bool = True) -> Optimum:
         raise RuntimeError(f"no Lloyd-Max quantizer found for timesteps={timesteps}: {found.message}")
     levels = np.cumsum(np.exp(found.x))
     return Optimum(edges(levels), levels, sqnr(density, edges(levels), levels))
+
+
+def lloyd_max_free(density: Density, timesteps: int) -> Optimum:
+    r"""Solve for the quantizer of x = ReLU(i) with T + 1 free levels: the lowest need not be 0.
+
+    It is the mean of the first cell, which holds all currents that are not positive:
+    :math:`\ell_0 = E[\mathrm{ReLU}(i) \mid i < t_1]`. The other conditions are those of :func:`lloyd_max`, from whose
+    solution Newton's method starts.
+
+    Returns:
+        Transitions [T], levels [T + 1], and the SQNR in dB.
+    """
+
+    def levels(gaps: Array) -> Array:
+        mass, first, _ = _cells(density, np.cumsum(np.exp(gaps)))
+        return first / np.maximum(mass, 1e-300)
+
+    def residual(gaps: Array) -> Array:
+        return np.cumsum(np.exp(gaps)) - (levels(gaps)[:-1] + levels(gaps)[1:]) / 2
+
+    start = lloyd_max(density, timesteps).transitions
+    found = optimize.root(residual, np.log(np.diff(start, prepend=0.0)), tol=1e-13)
+    if np.abs(residual(found.x)).max() > 1e-8 * density.scale:
+        raise RuntimeError(f"no quantizer with free levels found for timesteps={timesteps}: {found.message}")
+    transitions = np.cumsum(np.exp(found.x))
+    return Optimum(transitions, levels(found.x), sqnr(density, transitions, levels(found.x)))
 
 
 def lloyd_max_samples(samples: ArrayLike, timesteps: int) -> Optimum:
@@ -185,10 +215,19 @@ def ladder(density: Density, timesteps: int) -> dict[str, Optimum]:
     With a step :math:`\Delta = V_{th} / T`: uniform steps at :math:`k\Delta` with outputs :math:`k\Delta`; the same
     from a half-step start, at :math:`(k - \frac12)\Delta`; steps at :math:`k\Delta` with outputs :math:`g k\Delta`,
     where the best g has a closed form; and free steps with output rate times :math:`p_1`, of which only the last is
-    tied, :math:`p_1 = T\Delta`, and the others belong in the middle between outputs.
+    tied, :math:`p_1 = T\Delta`, and the others belong in the middle between outputs. Last, both starts with outputs
+    :math:`g k\Delta + b`, k from 0: gain and offset are those of the regression of x on the count. A next layer with
+    weights and a bias has both for nothing.
     """
     k = np.arange(1.0, checks.integer("timesteps", timesteps) + 1)
     tied = np.append(k[:-1] - 0.5, k[-1])
+    count = np.append(0.0, k)
+
+    def affine(transitions: Array) -> Array:
+        mass, first, _ = _cells(density, transitions)
+        mean, target = (count * mass).sum(), first.sum()
+        slope = ((count * first).sum() - mean * target) / ((count**2 * mass).sum() - mean**2)
+        return target + slope * (count - mean)
 
     def gain(step: float) -> float:
         mass, first, _ = _cells(density, k * step)[:, 1:]
@@ -203,6 +242,8 @@ def ladder(density: Density, timesteps: int) -> dict[str, Optimum]:
         "uniform": best_uniform(density, timesteps),
         **best,
         "uniform, half-step start": best_uniform(density, timesteps, 0.5),
+        "uniform, affine decode": _best(density, lambda d: (k * d, affine(k * d)), timesteps),
+        "half-step start, affine decode": _best(density, lambda d: ((k - 0.5) * d, affine((k - 0.5) * d)), timesteps),
     }
 
 
@@ -230,7 +271,11 @@ def ladder_facts(largest: int = 16) -> dict[str, list[float]]:
         for timesteps in range(1, largest + 1):
             best = ladder(density, timesteps)
             dbs = {name: o.sqnr_db for name, o in best.items()} | {"Lloyd-Max": lloyd_max(density, timesteps).sqnr_db}
+            dbs["Lloyd-Max, all levels free"] = lloyd_max_free(density, timesteps).sqnr_db
             dbs["half step over uniform"] = dbs["uniform, half-step start"] - dbs["uniform"]
+            dbs["half step over uniform, affine"] = (
+                dbs["half-step start, affine decode"] - dbs["uniform, affine decode"]
+            )
             dbs["Lloyd-Max over half step"] = dbs["Lloyd-Max"] - dbs["uniform, half-step start"]
             for name, db in dbs.items():
                 facts.setdefault(prefix + re.sub(r"\W+", "_", name.lower()) + "_db", []).append(db)

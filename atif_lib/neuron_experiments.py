@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.distributions import Distribution, Laplace, Normal
 
 from atif_lib import speech
@@ -16,9 +17,29 @@ from atif_lib.quantization import maximise_sqnr, uniform_staircase
 from atif_lib.realisable import realisable_facts
 from atif_lib.records import Draft
 
-__all__ = ["ExactExperiment", "NeuronExperiment"]
+__all__ = ["Eq11", "ExactExperiment", "NeuronExperiment"]
 
-NEURONS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu}
+
+class Eq11(ATIFu):
+    r"""ATIF-u with the whole reset left out of the gradient, so that Eq. 11 holds to the letter after a spike too.
+
+    .. math:: \frac{\partial q}{\partial V_{th}} = -1, \quad q = H(t) - V_{th}
+
+    With ``detach_reset=True`` it is the spike alone that is left out, as in SpikingJelly: the threshold that is taken
+    off still counts.
+    """
+
+    def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Spikes of each timestep and the last membrane, as in the base class."""
+        spikes = []
+        for x, threshold in zip(x_seq, thresholds, strict=False):
+            h = v + x  # Eq. 2
+            spikes.append(self._fire(h, threshold))  # Eq. 4
+            v = h - (threshold * spikes[-1]).detach()  # Eq. 5
+        return spikes, v
+
+
+NEURONS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu, "Eq11": Eq11}
 DENSITIES = {"gaussian": lambda sigma: Normal(0.0, sigma), "laplace": lambda sigma: Laplace(0.0, sigma / 2**0.5)}
 
 

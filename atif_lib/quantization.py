@@ -69,7 +69,7 @@ def staircase(current: Tensor, threshold: float | Tensor, timesteps: int, v0: fl
 
     .. math:: \sum_{t=1}^{T} z(t) = \min\left\{T, \max\left\{0, \lfloor (T\, i + V(0)) / V_{th} \rfloor\right\}\right\}
 
-    This is Eq. 7 with the floor and the lower clip that the printed form leaves out. It equals
+    This is Eq. 7 with a floor and a lower clip, which our copy of the paper does not show. It equals
     :func:`spike_counts` with T equal thresholds for every input, exact multiples of the step included.
 
     Args:

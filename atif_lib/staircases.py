@@ -9,7 +9,6 @@ larger membrane.
 
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import pairwise, permutations
 from typing import NamedTuple
 
 import torch
@@ -25,7 +24,6 @@ __all__ = [
     "pattern_edges",
     "patterns",
     "pieces",
-    "realise",
     "realises",
     "safe_thresholds",
 ]
@@ -153,8 +151,8 @@ def order_thresholds(transitions: Tensor, order: Sequence[int], start: Tensor | 
 
     .. math:: V_{th}(o_k) = o_k\, \tau_k + V(0) - \sum_{j < k,\; o_j < o_k} V_{th}(o_j)
 
-    The order T, ..., 2, 1 is the paper's (late spikes). Whether the neuron then has these transitions, and no others,
-    is for :func:`count_staircase` to say.
+    The order T, ..., 2, 1 is the paper's (late spikes). Whether the timesteps then do join in this order, and none
+    leaves, is for :mod:`atif_lib.chains` to say.
 
     Args:
         transitions: increasing inputs :math:`\tau_1 \dots \tau_T`, shape [*, T].
@@ -175,31 +173,6 @@ def order_thresholds(transitions: Tensor, order: Sequence[int], start: Tensor | 
     return torch.stack([found[t] for t in sorted(found)], -1)
 
 
-def realise(transitions: Tensor, start: float = 0.0, tolerance: float = 1e-9) -> tuple[tuple[int, ...], Tensor] | None:
-    """Find thresholds whose spike count steps up exactly at the given inputs: the first order of timesteps that works.
-
-    Args:
-        transitions: increasing positive inputs, shape [T]; all T! orders are tried, so T is at most 8.
-        start: V(0), in the unit of the transitions.
-        tolerance: of the comparison.
-
-    Returns:
-        The order and the thresholds, shape [T]; None where no order works.
-
-    Raises:
-        ValueError: transitions that are not positive and increasing, or more than 8.
-    """
-    timesteps = len(transitions)
-    increasing = transitions[0] > 0 and all(a < b for a, b in pairwise(transitions.tolist()))
-    if transitions.dim() != 1 or timesteps > 8 or not increasing:
-        raise ValueError(f"transitions must be at most 8 positive, increasing numbers, got {transitions.tolist()}")
-    for order in permutations(range(timesteps, 0, -1)):
-        thresholds = order_thresholds(transitions, order, start)
-        if (thresholds > 0).all() and realises(thresholds, transitions, start, tolerance):
-            return order, thresholds
-    return None
-
-
 def realises(thresholds: Tensor, transitions: Tensor, start: Tensor | float = 0.0, tolerance: float = 1e-9) -> Tensor:
     """Say of each neuron, thresholds [*, T], whether its count is monotone and steps up at ``transitions`` [*, T]."""
     found = count_staircase(thresholds, start, tolerance)
@@ -211,9 +184,9 @@ def safe_thresholds(w: Tensor) -> Tensor:
 
     .. math:: V_1 \ge V_2 \ge V_3 \ge V_4 > 0, \qquad V_2 + V_3 \le 3 V_4
 
-    suffices for the count to step up exactly at :math:`\frac14 V_4, \frac14(V_3 + V_4), \frac14(V_2 + V_3 + V_4)` and
-    :math:`V_1`, from V(0) = 0. In proportions :math:`(V_2, V_3, V_4)` this is a triangle, and a softmax
-    picks a point in it.
+    Of thresholds that never rise these, and no others, make the count step up exactly at :math:`\frac14 V_4`,
+    :math:`\frac14(V_3 + V_4)`, :math:`\frac14(V_2 + V_3 + V_4)` and :math:`V_1`, from V(0) = 0. In proportions
+    :math:`(V_2, V_3, V_4)` this is a triangle, and a softmax picks a point in it.
 
     Args:
         w: shape [*, 5]: three weights of the corners, the logarithm of the scale, that of :math:`V_1 - V_2`.

@@ -180,10 +180,11 @@ figures.show_source(IF.decode)
 # $$ \sum_{t=1}^{T} z(t) = \min\left\{ T,\ \max\left\{ 0,\ \left\lfloor \frac{\sum_{t=1}^{T} z^{l-1}(t)\,W^l + b\,T}
 # {V_{th}} \right\rfloor \right\} \right\} \tag{7} $$ (eq-7)
 #
-# :::{admonition} As printed
+# :::{admonition} Floor and clip
 # :class: note
-# The paper prints Eq. 7 without the rounding and without the lower bound. Taken at its word it would give $-8$ spikes
-# for $i = -1$ and 2.4 for our neuron. What it describes in words and draws in Figure 1 is the staircase above.
+# The text of the paper that we worked from shows Eq. 7 without the rounding and without the lower bound; it lost other
+# signs on its way to us, so brackets may have stood there. So taken it would give $-8$ spikes for $i = -1$ and 2.4 for
+# our neuron. What the paper describes in words and draws in Figure 1 is the staircase above.
 # :::
 
 # %%
@@ -281,8 +282,8 @@ table.assign(
 # %% [markdown]
 # The charge arriving late is worth two spikes and there is time for one. In the last row two spikes are out before the
 # charge is taken back, and a spike cannot be recalled. In a deep network, where a layer's current is the spikes of the
-# one before, both happen. {cite:t}`li2022qffs` call this *occasional noise*. Training with the spikes in the loop, as this
-# book does, lets the network learn around it.
+# one before, both happen. {cite:t}`li2022qffs` call this *occasional noise*. Training with the spikes in the loop, as
+# this book does, lets the network learn around it.
 #
 # **Sums of decimals.** Ten times 0.1 should make one whole spike. In floating point it does not:
 

@@ -143,8 +143,9 @@ pd.DataFrame(
 
 # %% [markdown]
 # At $V_{th} = 1$ the first step is at 0.25, which is $2.5\,\sigma$: almost no input ever causes a spike, and the noise
-# is nearly as strong as the signal. At $V_{th} = 0.05$ almost everything overloads. The best lies where the two errors
-# are of similar size.
+# is nearly as strong as the signal. At $V_{th} = 0.05$ almost everything overloads. The best lies between, where one
+# error grows as fast as the other falls. (That is not where they are equal: at the best threshold the granular error is
+# twice the other.)
 #
 # ## The optimum, exactly
 #
@@ -183,7 +184,7 @@ figures.show(
     fig,
     "sqnr-against-threshold",
     alt="Five curves of SQNR against threshold, each with one peak that moves right and up as T grows from 1 to 20.",
-    caption="What a threshold is worth for Gaussian inputs. Left of each peak (dots) overload dominates, right of it "
+    caption="What a threshold is worth for Gaussian inputs. Left of each peak (dots) overload error decides, right of it "
     "granular error. On the curve for $T = 4$: the square is $V_{th} = \\sigma$, the diamond $V_{th} = 10\\,\\sigma$, "
     "where the paper starts.",
     data={"threshold_over_sigma": thresholds} | {f"T={T}": curve for T, curve in curves.items()},
@@ -259,6 +260,6 @@ print(f"rate not scaled by V_th: at most {unscaled[v]:.2f} dB, at V_th = {v:.2f}
 #
 # * SQNR compares the power of the signal with that of the rounding error.
 # * Granular error is bounded by a step; overload error has no bound. One threshold trades the one for the other.
-# * For a Gaussian and $T = 4$ the optimum is $V_{th} = 1.73\,\sigma$ with 11.09 dB, 10.65 dB above $V_{th} = 10\,\sigma$
-#   and about what $T = 20$ reaches there.
+# * For a Gaussian and $T = 4$ the optimum is $V_{th} = 1.73\,\sigma$ with 11.09 dB, 10.65 dB above $V_{th} =
+#   10\,\sigma$ and about what $T = 20$ reaches there.
 # * The rate must be scaled by $V_{th}$ to be an estimate of the input.

@@ -121,8 +121,8 @@ pd.DataFrame({"values at the input of a convolution": seen})
 #
 # $$ \theta = \frac{\sum_{t=1}^{T} \sum_{i=0}^{n} \sum_{j=0}^{m} z_{i,j}(t)}{n \times m \times T} \tag{20} $$ (eq-20)
 #
-# for each layer, the share of neurons and timesteps that fire, and averages over layers. $T\theta$ is the mean number of
-# spikes of a neuron for one picture. A lower θ is better; ReLU networks have none to count.
+# for each layer, the share of neurons and timesteps that fire, and averages over layers. $T\theta$ is the mean number
+# of spikes of a neuron for one picture. A lower θ is better; ReLU networks have none to count.
 
 # %%
 figures.show_source(evaluate)
@@ -218,9 +218,9 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# Read the table with its spread. These are small networks trained for three epochs, an experiment of ours, which measures
-# how fast they begin to learn; the paper's ResNet-18 and VGG-16, trained for 900, are other rows of [](report.md). Two
-# things can be said already.
+# Read the table with its spread. These are small networks trained for three epochs, an experiment of ours, which
+# measures how fast they begin to learn; the paper's ResNet-18 and VGG-16, trained for 900, are other rows of
+# [](report.md). Two things can be said already.
 #
 # * The spiking networks trail their ReLU twin by a few points. Three things could be to blame: five values for every
 #   activation, spikes that arrive unevenly in time, and surrogate gradients instead of true ones. [](07_cifar.py) tells
@@ -268,14 +268,16 @@ functional.reset_net(network)
 #
 # ```{exercise} Start half full
 # :label: ex-network-half
-# Give the network neurons with a half-step start, `ATIFu(v0=0.5, step_mode="m")`. By Chapter 4 each of them is worth
-# 4 dB more. What do you expect of the accuracy, and of θ?
+# Give the network neurons with a half-step start, `ATIFu(v0=0.5, step_mode="m")`. By Chapter 4 each of them, decoded
+# by itself, is worth 4 dB more. What do you expect of the accuracy, and of θ?
 # ```
 #
 # ```{solution} ex-network-half
 # :class: dropdown
 # `vgg_small(lambda channels: ATIFu(v0=0.5, step_mode="m"), T)`. Every neuron needs less current for its first spike, so
-# expect a higher θ unless the thresholds rise. Run it with `profile = "laptop"` before you believe either guess.
+# expect a higher θ unless the thresholds rise. Of the 4 dB the next layer's weights and bias give three to the empty
+# start as well ([](12_limits.py)), and the batch norm's bias can shift its steps: expect little of the accuracy. Run it
+# with `profile = "laptop"` before you believe either guess.
 # ```
 #
 # ## Recap

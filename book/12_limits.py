@@ -4,7 +4,8 @@
 # :::{admonition} In this chapter
 # :class: tip
 # **You will learn** the least error that any staircase of $T + 1$ levels can have, how far below it each kind of neuron
-# stays, and why a membrane that starts half full comes so near to it. Nothing here is in the paper.
+# stays, why a membrane that starts half full comes so near to it, and what of this is left where a next layer can
+# rescale and shift. Nothing here is in the paper.
 #
 # **Time:** 25 minutes to read, about ten seconds to run on any laptop.
 #
@@ -18,7 +19,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from atif_lib import figures
-from atif_lib.limits import GAUSSIAN, LAPLACE, empirical, ladder, lloyd_max, lloyd_max_samples, sqnr
+from atif_lib.limits import GAUSSIAN, LAPLACE, empirical, ladder, lloyd_max, lloyd_max_free, lloyd_max_samples, sqnr
 from atif_lib.quantization import split_error
 from atif_lib.records import runs
 
@@ -31,8 +32,9 @@ profile = "smoke"
 # ## The best staircase there is
 #
 # Take any quantizer of a density $f$ with levels $\ell_0 = 0 < \ell_1 < \dots < \ell_T$ and transitions $t_1 < \dots <
-# t_T$. When is it the best? Two conditions are plain. With the levels given, each input should go to the *nearest* one.
-# With the transitions given, each level should be the *mean* of the inputs that it stands for:
+# t_T$. (No spike means 0 here, as for a ReLU; further down $\ell_0$ will be free.) When is it the best? Two conditions
+# are plain. With the levels given, each input should go to the *nearest* one. With the transitions given, each level
+# should be the *mean* of the inputs that it stands for:
 #
 # $$ t_k = \tfrac12\,(\ell_{k-1} + \ell_k), \qquad \ell_k = E[\,x \mid t_k \le x < t_{k+1}\,]. $$
 #
@@ -49,8 +51,8 @@ figures.show_source(lloyd_max)
 # Max printed the distortion $E[(x - \hat x)^2]$ of the best quantizers of a whole Gaussian of unit power: 0.1175 for
 # 4 levels, 9.30 dB, and 0.03454 for 8 levels, 14.62 dB.
 #
-# **Predict:** our signal is $\mathrm{ReLU}(i)$, one half of a Gaussian, and our quantizers have the level 0. To how many
-# levels in Max's table does $T = 4$ correspond?
+# **Predict:** our signal is $\mathrm{ReLU}(i)$, one half of a Gaussian, and our quantizers have the level 0. To how
+# many levels in Max's table does $T = 4$ correspond?
 
 # %%
 table = []
@@ -75,14 +77,21 @@ pd.DataFrame(table).set_index("levels").round({"distortion": 5, "SQNR, dB": 2})
 # | non-uniform, rate times $p_1$, the paper's ATIF-nu | free, the last is $p_1 = T\Delta$ | $k\Delta$ |
 # | uniform with a half-step start | $(k - \frac12)\Delta$ | $k\Delta$ |
 #
-# In the third row the outputs are evenly spaced, so the best free transitions are the middles, and only the last is tied.
-# That leaves one free number in each row, and a bounded search finds its best.
+# | empty start, affine decode | $k\Delta$ | $g\,k\Delta + b$, also for $k = 0$ |
+# | half-step start, affine decode | $(k - \frac12)\Delta$ | $g\,k\Delta + b$, also for $k = 0$ |
+#
+# In the third row the outputs are evenly spaced, so the best free transitions are the middles, and only the last is
+# tied. That leaves one free number in each row, and a bounded search finds its best; $g$ and $b$ have a closed form.
 #
 # **Predict:** at $T = 4$ the half-step start lacks 0.42 dB to the limit. Will it lack more or less at $T = 16$?
 
 # %%
 T = 4
-rungs = {**ladder(GAUSSIAN, T), "Lloyd–Max": lloyd_max(GAUSSIAN, T)}
+rungs = {
+    **ladder(GAUSSIAN, T),
+    "Lloyd–Max, one level 0": lloyd_max(GAUSSIAN, T),
+    "Lloyd–Max, all levels free": lloyd_max_free(GAUSSIAN, T),
+}
 fixed = 10 * np.arange(1, T + 1) / T  # the paper's start, V_th = 10 σ
 gaussian = {"fixed, V_th = 10 σ": sqnr(GAUSSIAN, fixed, fixed)} | {name: o.sqnr_db for name, o in rungs.items()}
 pd.Series(gaussian, name="SQNR at T = 4, dB").to_frame().round(2)
@@ -97,6 +106,12 @@ columns = {
     "Lloyd–Max": "lloyd_max_db",
     "half step gains": "half_step_over_uniform_db",
     "left for any other": "lloyd_max_over_half_step_db",
+}
+AFFINE = {
+    "empty start, affine": "uniform_affine_decode_db",
+    "half-step start, affine": "half_step_start_affine_decode_db",
+    "Lloyd–Max, all levels free": "lloyd_max_all_levels_free_db",
+    "half step gains, affine": "half_step_over_uniform_affine_db",
 }
 sizes = range(1, 17)
 by_size = pd.DataFrame({name: record[key] for name, key in columns.items()}, index=pd.Index(sizes, name="T"))
@@ -120,8 +135,34 @@ figures.show(
 
 # %% [markdown]
 # Read the last two columns. A half-step start gains between 2.5 and 4.9 dB for no parameter at all. What then remains
-# for *any* staircase with $T + 1$ levels, however cleverly its thresholds are learned, is nothing at $T = 1$, 0.42 dB at
-# $T = 4$, and grows slowly to 1.5 dB at $T = 16$: many uniform steps waste more and more of themselves in the tail.
+# for *any* staircase with $T + 1$ levels **of which one is 0**, however cleverly its thresholds are learned, is nothing
+# at $T = 1$, 0.42 dB at $T = 4$, and grows slowly to 1.5 dB at $T = 16$: many uniform steps waste more and more of
+# themselves in the tail.
+#
+# ## In a network: gain and offset for nothing
+#
+# So far a neuron was judged by itself: $k$ spikes mean $k\Delta$. In a network nobody reads spikes that way. The next
+# layer multiplies them by its weights and adds its bias, so it has a gain $g$ and an offset $b$ for nothing, and an
+# estimate that is wrong by these costs nothing. The fair comparison of two neurons there gives both the best **affine
+# decode**, $g k \Delta + b$.
+#
+# **Predict:** by how much does the half-step start then exceed the empty one at $T = 4$?
+
+# %%
+affine = pd.DataFrame({name: record[key] for name, key in AFFINE.items()}, index=by_size.index)
+affine.round(2)
+
+# %% [markdown]
+# By **1.08 dB**, not 4.04: three quarters of the gain of the half step is a matter of reading, and any weight and bias
+# behind the neuron make up for it. What is left is the place of the transitions: the first one at $\Delta$ where the
+# density is high, or at $\frac12\Delta$. At $T = 1$ there is one transition, wherever it is, and nothing is left. Even
+# this last decibel a network can learn without a change of the neuron: a bias of $\frac12\Delta$ in the layer's own
+# current moves all transitions by half a step (Figure 1A of the paper), and a batch normalisation has one. So expect of
+# the half step a better *start* of training, not a better function.
+#
+# An offset also lets the lowest level leave 0: half of all currents are negative and a few of the positive ones are
+# below the first transition, so that the best answer to no spike is a little above 0. With all $T + 1$ levels free the
+# limit is slightly higher, by 0.38 dB at $T = 1$ and 0.06 dB at $T = 4$.
 #
 # ## Why the half step is worth 6 dB, and yields 4
 #
@@ -182,13 +223,17 @@ print(", ".join(f"T = {t}: {gain[t]:.2f} dB" for t in (1, 2, 4, 8, 16)))
 # the density of $\mathrm{ReLU}(i)$, has the same positive half, and so the same numbers.)
 
 # %%
-laplace = {name: o.sqnr_db for name, o in ladder(LAPLACE, T).items()} | {"Lloyd–Max": lloyd_max(LAPLACE, T).sqnr_db}
+laplace = {name: o.sqnr_db for name, o in ladder(LAPLACE, T).items()}
+laplace |= {
+    "Lloyd–Max, one level 0": lloyd_max(LAPLACE, T).sqnr_db,
+    "Lloyd–Max, all levels free": lloyd_max_free(LAPLACE, T).sqnr_db,
+}
 laplace = {"fixed, V_th = 10 σ": sqnr(LAPLACE, fixed, fixed)} | laplace
 pd.DataFrame({"Gaussian": gaussian, "Laplace": laplace}).round(2)
 
 # %% [markdown]
-# The order of the rungs stays, but here non-uniform steps have more to offer: 1.2 dB lie between the half-step start and
-# the limit. The paper's intuition, more steps where the inputs are, comes into its own for peaked densities.
+# The order of the rungs stays, but here non-uniform steps have more to offer: 1.2 dB lie between the half-step start
+# and the limit. The paper's intuition, more steps where the inputs are, comes into its own for peaked densities.
 #
 # The pre-activations of a network follow no formula. `empirical` makes a density of measured values, and for those the
 # best cells can be found exactly: sorted values, every possible last cell, and a table of the best that came before
@@ -200,34 +245,50 @@ measured = lloyd_max_samples(draws, T)
 pd.DataFrame(
     {
         "levels of the samples": measured.levels,
-        "levels of the density": rungs["Lloyd–Max"].levels,
+        "levels of the density": rungs["Lloyd–Max, one level 0"].levels,
     },
     index=pd.Index(range(1, T + 1), name="level"),
 ).T.round(3)
 
+# %% [markdown]
+# How far may a number from 5,000 draws be off? Draw again and again:
+
 # %%
-print(f"uniform on the samples: {ladder(empirical(draws), T)['uniform'].sqnr_db:.2f} dB; on the density: 11.09 dB")
+repeated = [
+    ladder(empirical(np.random.default_rng(seed).normal(size=5000)), T)["uniform"].sqnr_db for seed in range(1, 31)
+]
+print(f"uniform on these samples:    {ladder(empirical(draws), T)['uniform'].sqnr_db:.2f} dB")
+print(f"uniform on 30 other samples: {np.mean(repeated):.2f} ± {np.std(repeated, ddof=1):.2f} dB (standard deviation)")
+print(f"uniform on the density:      {uniform.sqnr_db:.2f} dB")
+
+# %% [markdown]
+# Our first draw was an unusual one: with 5,000 values the second digit of a decibel figure says nothing yet.
 
 # %% [markdown]
 # ## What can go wrong
 #
-# **Taking a local optimum for the limit.** The two conditions are necessary, not sufficient. A density with two peaks can
-# have several quantizers that meet them. For measured values the dynamic programme has no such trouble; use it there.
+# **Comparing neurons by their own decode.** The half step gains 4.04 dB or 1.08, depending on who reads the spikes. Say
+# which.
 #
-# **Tuning to the sample.** On few samples the optimum is better than the limit of their density, as the levels follow the
-# accidents of the draw:
+# **Taking a local optimum for the limit.** The two conditions are necessary, not sufficient. A density with two peaks
+# can have several quantizers that meet them. For measured values the dynamic programme has no such trouble; use it
+# there.
+#
+# **Tuning to the sample.** On few samples the optimum is better than the limit of their density, as the levels follow
+# the accidents of the draw:
 
 # %%
 few = lloyd_max_samples(draws[:40], T)
-print(f"best staircase on 40 samples: {few.sqnr_db:.2f} dB on them; the limit of the density is 15.55 dB")
+limit = rungs["Lloyd–Max, one level 0"].sqnr_db
+print(f"best staircase on 40 samples: {few.sqnr_db:.2f} dB on them; the limit of the density is {limit:.2f} dB")
 
 # %% [markdown]
 # ## Exercises
 #
 # ```{exercise} A bias, or a scale?
 # :label: ex-bias
-# A decode gain at $T = 4$ gains 2.5 dB over the uniform neuron, the half-step start 4.0. Both fight the same bias. Why is
-# the gain the weaker weapon?
+# A decode gain at $T = 4$ gains 2.5 dB over the uniform neuron, the half-step start 4.0. Both fight the same bias. Why
+# is the gain the weaker weapon?
 # ```
 #
 # ```{solution} ex-bias
@@ -244,13 +305,15 @@ print(f"best staircase on 40 samples: {few.sqnr_db:.2f} dB on them; the limit of
 #
 # ```{solution} ex-one-timestep
 # :class: dropdown
-# Decode gain, half-step start and Lloyd–Max. A staircase of one step has two numbers, transition and level, and the best
-# level is twice the best transition. A gain of 2 and a half-step start both give exactly this pair.
+# Decode gain, half-step start and Lloyd–Max with a level at 0. A staircase of one step that starts at 0 has two
+# numbers, transition and level, and the best level is twice the best transition. A gain of 2 and a half-step start both
+# give exactly this pair. The three rungs with an offset coincide too, at 7.59 dB.
 # ```
 #
 # ## Recap
 #
-# * The least error of a staircase is that of Lloyd and Max; $T$ spikes and a level at zero are worth $2T+1$ levels of
-#   Max's table.
+# * The least error of a staircase with a level at zero is that of Lloyd and Max; $T$ spikes are worth $2T+1$ levels of
+#   Max's table. With the lowest level free it is slightly less.
 # * Rounding to the nearest instead of down is worth 6.02 dB of granular error, 4.04 dB at the optimum for $T = 4$.
-# * What is left for any non-uniform staircase of a Gaussian is 0.42 dB at $T = 4$, more for a Laplace density.
+# * Where a next layer scales and shifts for nothing, the half step is worth 1.08 dB at $T = 4$.
+# * What is left for any non-uniform staircase of a Gaussian is half a decibel at $T = 4$, more for a Laplace density.

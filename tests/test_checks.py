@@ -46,7 +46,7 @@ TAKE_T = {  # all that takes a number of timesteps
     "lloyd_max_samples": lambda t: lloyd_max_samples(np.arange(1.0, 9.0), t),
     "best_uniform": lambda t: best_uniform(GAUSSIAN, t),
     "ladder": lambda t: ladder(GAUSSIAN, t),
-    "best_realisable": lambda t: best_realisable(t, "levels", restarts=2, steps=2),
+    "best_realisable": lambda t: best_realisable(t, "levels", restarts=1, population=5),
     "shares": lambda t: shares(t, 10),
     "patterns": patterns,
 }

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 
 from atif_lib.limits import (
     GAUSSIAN,
@@ -17,6 +17,7 @@ from atif_lib.limits import (
     from_pdf,
     ladder,
     lloyd_max,
+    lloyd_max_free,
     lloyd_max_samples,
     sqnr,
 )
@@ -92,6 +93,46 @@ def test_sqnr_equals_the_closed_form_of_quantization(gaps, levels):
     edges, levels = np.cumsum(gaps), np.array(levels[: len(gaps)])
     expected = gaussian_sqnr_db(torch.tensor(edges), torch.tensor(levels)).item()
     assert sqnr(GAUSSIAN, edges, levels) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "free", "empty", "half"),
+    [(1, 7.59, 7.59, 7.59), (2, 11.14, 10.47, 10.99), (4, 15.61, 14.09, 15.17), (8, 20.74, 18.31, 19.84)],
+)
+def test_levels_that_are_free_at_zero_too(timesteps, free, empty, half):
+    """What a next layer's weights and bias add: then the half step is worth 1.08 dB at T = 4, not 4.04."""
+    best, rungs = lloyd_max_free(GAUSSIAN, timesteps), ladder(GAUSSIAN, timesteps)
+    assert best.sqnr_db == pytest.approx(free, abs=0.006)
+    assert rungs["uniform, affine decode"].sqnr_db == pytest.approx(empty, abs=0.006)
+    assert rungs["half-step start, affine decode"].sqnr_db == pytest.approx(half, abs=0.006)
+    assert lloyd_max(GAUSSIAN, timesteps).sqnr_db < best.sqnr_db
+    for name in ("uniform, affine decode", "half-step start, affine decode"):
+        assert rungs[name].sqnr_db <= best.sqnr_db + 1e-9
+
+
+@pytest.mark.parametrize("timesteps", [1, 2, 4])
+def test_no_staircase_with_free_levels_is_better(timesteps):
+    """A global search over transitions, each cell answered by its mean, with integrals by quantiles."""
+    i = stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+    first, second = np.cumsum(np.append(0, i.clip(0))), np.cumsum(np.append(0, i.clip(0) ** 2))
+
+    def noise(transitions):
+        ends = np.concatenate([[0], np.searchsorted(i, np.sort(transitions)), [len(i)]])
+        return (second[-1] - (np.diff(first[ends]) ** 2 / np.maximum(np.diff(ends), 1)).sum()) / len(i)
+
+    found = optimize.differential_evolution(noise, [(0.0, 3.5)] * timesteps, rng=0, popsize=20, tol=1e-10, polish=False)
+    assert 10 * math.log10(0.5 / found.fun) == pytest.approx(lloyd_max_free(GAUSSIAN, timesteps).sqnr_db, abs=2e-3)
+
+
+def test_an_affine_decode_is_the_regression_of_the_signal_on_the_count():
+    i = stats.norm.ppf((np.arange(400_000) + 0.5) / 400_000)
+    best = ladder(GAUSSIAN, 4)["uniform, affine decode"]
+    x, count = i.clip(0), np.searchsorted(best.transitions, i, side="right")
+    slope, offset = np.polyfit(count, x, 1)
+    assert best.levels.tolist() == pytest.approx((offset + slope * np.arange(5)).tolist(), abs=1e-4)
+    assert 10 * math.log10((x**2).mean() / ((x - best.levels[count]) ** 2).mean()) == pytest.approx(
+        best.sqnr_db, abs=1e-3
+    )
 
 
 def test_a_density_by_quadrature():

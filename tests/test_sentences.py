@@ -66,3 +66,32 @@ def test_chapter_14(change):
     spikes |= {"atif-u-half": "higher", "atif-u-rate": "higher"}
     assert verdict("cifar10-small", change, "atif-u", "theta", CHANGES) == spikes.get(change, "open")
     assert verdict("gsc13-small", change, "atif-u", family=CHANGES) in ("open", "")
+
+
+def gains(name):
+    found = [r.result["gain_db"] for r in records.runs(name, "laptop")]
+    assert len(found) == 5
+    return found
+
+
+def test_chapters_3_and_15_which_reading_of_the_surrogate_gains_10_db():
+    assert min(gains("toy-atif-u-spikingjelly")) > 10
+    assert min(gains("toy-atif-u")) > 10
+    for name in ("toy-atif-u-eq11", "toy-atif-u-eq11-relu", "toy-atif-u-literal", "toy-atif-u-literal-relu"):
+        assert max(gains(name)) < 7
+
+
+def test_chapter_13_orders_of_the_lloyd_max_staircase_and_shares():
+    (record,) = records.runs("limits-realisable", "laptop")
+    assert [bool(order) for order in record.result["lloyd_max_orders"]] == [True] * 8 + [False] * 5
+    for timesteps in (3, 4):
+        share = record.result[f"shares_t{timesteps}"]
+        assert share["some_order"] < share["some_thresholds"] - 1
+    assert 23 < record.result["shares_t4"]["some_thresholds"] < 25
+    assert record.result["shares_t2"]["some_order"] == record.result["shares_t2"]["some_thresholds"]
+
+
+def test_chapters_5_and_12_what_an_affine_decode_leaves_of_the_half_step():
+    (record,) = records.runs("limits-ladder", "laptop")
+    assert round(record.result["half_step_over_uniform_db"][3], 2) == 4.04
+    assert round(record.result["half_step_over_uniform_affine_db"][3], 2) == 1.08

@@ -9,16 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atif_lib.limits import GAUSSIAN, lloyd_max
-from atif_lib.quantization import gaussian_sqnr_db, spike_counts
-from atif_lib.realisable import DECODES, best_realisable, gaussian_noise, late_thresholds, shares
+from atif_lib.quantization import spike_counts
+from atif_lib.realisable import late_thresholds
 from atif_lib.staircases import (
     count_staircase,
     order_thresholds,
     pattern_edges,
     patterns,
     pieces,
-    realise,
     realises,
     safe_thresholds,
 )
@@ -109,57 +107,6 @@ def test_safe_thresholds_realise_their_transitions_and_fill_the_region():
     assert ratio.max() > 2.95
 
 
-@pytest.mark.parametrize("timesteps", [1, 2, 3, 4, 5])
-def test_thresholds_realise_the_lloyd_max_staircase(timesteps):
-    best = lloyd_max(GAUSSIAN, timesteps)
-    order, thresholds = realise(torch.tensor(best.transitions))
-    assert sorted(order) == list(range(1, timesteps + 1))
-    just_above, just_below = torch.tensor(best.transitions) + 1e-9, torch.tensor(best.transitions) - 1e-9
-    assert spike_counts(just_above, thresholds).tolist() == list(range(1, timesteps + 1))
-    assert spike_counts(just_below, thresholds).tolist() == list(range(timesteps))
-
-
-def test_a_staircase_that_no_order_realises():
-    assert realise(torch.tensor([1.0, 1.2], dtype=torch.float64)) is None  # the second step needs 1.5 times the first
-
-
-def test_shares_are_those_of_a_brute_force_count():
-    found = shares(3, 300, seed=1)
-    p = torch.rand(300, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64).sort(descending=True).values
-    exact = 0
-    for intended, thresholds in zip(p.flip(1).tolist(), late_thresholds(p, "telescoping").tolist(), strict=True):
-        runs = pieces(thresholds)
-        lows = [min((float(q.low) for q in runs if sum(q.spikes) >= n), default=math.inf) for n in (1, 2, 3)]
-        wide = [q for q in runs if q.low is None or q.high is None or q.high - q.low > 1e-9]
-        monotone = all(sum(a.spikes) <= sum(b.spikes) for a, b in pairwise(wide))
-        exact += monotone and lows == pytest.approx(intended, abs=1e-9)
-    assert found["telescoping_exact"] == pytest.approx(exact / 3, abs=0.4)
-
-
-def test_noise_of_a_neuron_is_the_exact_integral_of_its_staircase():
-    thresholds = torch.full((1, 4), 1.731, dtype=torch.float64)
-    noise = gaussian_noise(thresholds, torch.zeros(1, dtype=torch.float64), "rate_p1")
-    edges = torch.arange(1, 5, dtype=torch.float64) * 1.731 / 4
-    assert 10 * math.log10(0.5 / noise.item()) == pytest.approx(gaussian_sqnr_db(edges, edges).item(), abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("decode", "free", "db"),
-    [("rate_p1", False, 14.63), ("levels", False, 15.55), ("weights", False, 18.0), ("weights", True, 20.6)],
-)
-def test_best_realisable_of_the_facts_table(decode, free, db):
-    assert best_realisable(4, decode, free).sqnr_db == pytest.approx(db, abs=0.05)
-
-
-def test_decodes_are_ordered_by_their_freedom():
-    generator = torch.Generator().manual_seed(0)
-    thresholds = torch.rand(200, 4, generator=generator, dtype=torch.float64) * 3 + 0.2
-    noise = {d: gaussian_noise(thresholds, 0.3 * thresholds[:, 0], d) for d in DECODES}
-    for better, worse in [("gain", "rate_p1"), ("levels", "gain"), ("patterns", "levels"), ("patterns", "weights")]:
-        assert (noise[better] <= noise[worse] + 1e-9).all(), (better, worse)
-    assert (noise["weights"] <= noise["gain"] + 1e-9).all()
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -169,8 +116,6 @@ def test_decodes_are_ordered_by_their_freedom():
             lambda: order_thresholds(torch.ones(3), (1, 2, 2)),
             r"order must be a permutation of 1 ... 3, got \(1, 2, 2\)",
         ),
-        (lambda: realise(torch.tensor([2.0, 1.0])), "transitions must be at most 8 positive, increasing"),
-        (lambda: gaussian_noise(torch.ones(1, 2), torch.zeros(1), "rank"), "decode must be one of .* got 'rank'"),
     ],
 )
 def test_bad_input(call, message):
