@@ -241,7 +241,7 @@ shown = [
     "relative, slope 4",
     "relative, slope 40",
 ]
-fig, ax = plt.subplots(figsize=(6.4, 4.4))
+fig, ax = plt.subplots(figsize=(6.4, 5.6))
 for name in shown:
     (line,) = ax.plot(grid / sigma, gradients[name], label=name)
     ax.plot(end(gradients[name]), 0, "o", color=line.get_color(), linestyle="none", markersize=8)
@@ -252,7 +252,7 @@ ax.set(
     xscale="log", xlabel="threshold $V_{th} / \\sigma$", ylabel="expected gradient / $\\sigma^2$", ylim=(-0.29, 0.45)
 )
 ax.set_xticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
-ax.legend(loc="upper left", fontsize=10.5)
+ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), fontsize=10.5)
 figures.show(
     fig,
     "pull",

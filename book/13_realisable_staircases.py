@@ -333,7 +333,7 @@ print("by the count:", *("".join(map(str, z)) for z in chain), [round(v, 4) for 
 # %%
 pd.DataFrame(
     {f"T = {t}": {k: v for k, v in record[f"shares_t{t}"].items() if k.startswith("some")} for t in (2, 3, 4, 5)}
-).round(1).rename_axis("percent of random p").rename(index=ROWS).fillna("–")
+).round(1).rename_axis("percent of random p").rename(index=ROWS).astype(object).fillna("–")
 
 # %% [markdown]
 # ## Not every staircase
