@@ -119,7 +119,7 @@ class _Fire(torch.autograd.Function):
                 offset = shift if offset is None else offset + shift
             scales.append(scale)
         current = (list(maps), scales, offset)
-        ctx.law, ctx.moments, ctx.terms, ctx.current = law, moments, terms, (scales, offset)
+        ctx.law, ctx.moments, ctx.current = law, moments, (scales, offset)
         ctx.save_for_backward(*maps, thresholds, v_start)
         return compiled(_spikes)(*current, thresholds, v_start, law.charge)
 
