@@ -224,7 +224,7 @@ STAGES = {
     "atif-nu": (2, "quantized"),
 }
 # Epochs and learning rates of the three stages. The small networks' take about as long as their direct training.
-STAGE_EPOCHS = {"cifar": (20, 6, 2), "gsc": (20, 6, 2), "cifar small": (3, 1, 1), "gsc small": (12, 6, 6)}
+STAGE_EPOCHS = {"cifar": (20, 6, 2), "gsc": (8, 3, 2), "cifar small": (3, 1, 1), "gsc small": (12, 6, 6)}
 STAGE_RATES = ({}, {"lr": 0.02, "threshold_lr": 0.002}, {"lr": 0.01, "threshold_lr": 0.001})
 
 
