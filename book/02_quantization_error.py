@@ -17,7 +17,6 @@ import pandas as pd
 import torch
 from matplotlib import pyplot as plt
 
-from atif_lib import figures
 from atif_lib.quantization import (
     gaussian_sqnr_db,
     maximise_sqnr,
@@ -26,6 +25,7 @@ from atif_lib.quantization import (
     staircase,
     uniform_staircase,
 )
+from atif_lib.results import figures
 
 figures.use_style()
 

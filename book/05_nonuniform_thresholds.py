@@ -20,12 +20,12 @@ import torch
 from IPython.display import Markdown
 from matplotlib import pyplot as plt
 
-from atif_lib import figures
-from atif_lib.facts import FIG_4_P, ordered
+from atif_lib.experiments.facts import FIG_4_P, ordered
 from atif_lib.neurons import ATIFnu
 from atif_lib.quantization import maximise_sqnr, spike_counts, uniform_staircase
-from atif_lib.records import runs
-from atif_lib.report import provenance, summary
+from atif_lib.results import figures
+from atif_lib.results.records import runs
+from atif_lib.results.tables import provenance, summary
 
 figures.use_style()
 T = 4

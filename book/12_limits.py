@@ -18,10 +18,19 @@ import pandas as pd
 import torch
 from matplotlib import pyplot as plt
 
-from atif_lib import figures
-from atif_lib.limits import GAUSSIAN, LAPLACE, empirical, ladder, lloyd_max, lloyd_max_free, lloyd_max_samples, sqnr
 from atif_lib.quantization import split_error
-from atif_lib.records import runs
+from atif_lib.quantization.lloyd_max import (
+    GAUSSIAN,
+    LAPLACE,
+    empirical,
+    ladder,
+    lloyd_max,
+    lloyd_max_free,
+    lloyd_max_samples,
+    sqnr,
+)
+from atif_lib.results import figures
+from atif_lib.results.records import runs
 
 figures.use_style()
 

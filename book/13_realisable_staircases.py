@@ -21,13 +21,13 @@ import torch
 from IPython.display import HTML, display
 from matplotlib import pyplot as plt
 
-from atif_lib import figures
-from atif_lib.chains import chains, conditions, realise, realise_in_order
-from atif_lib.limits import GAUSSIAN, lloyd_max
 from atif_lib.quantization import maximise_sqnr
-from atif_lib.realisable import best_realisable, shares
-from atif_lib.records import runs
-from atif_lib.staircases import order_thresholds, pieces, safe_thresholds
+from atif_lib.quantization.chains import chains, conditions, realise, realise_in_order
+from atif_lib.quantization.lloyd_max import GAUSSIAN, lloyd_max
+from atif_lib.quantization.realisable import best_realisable, shares
+from atif_lib.quantization.staircases import order_thresholds, pieces, safe_thresholds
+from atif_lib.results import figures
+from atif_lib.results.records import runs
 
 figures.use_style()
 
