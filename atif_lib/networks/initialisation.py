@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from atif_lib.networks.architectures import Network, Residual, neurons, unfused
 from atif_lib.neurons.atif import ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
-from atif_lib.quantization.lloyd_max import best_uniform, empirical
+from atif_lib.quantization.density import empirical
+from atif_lib.quantization.families import best_uniform
 
 __all__ = ["estimate_norms", "start_from_data", "start_from_network"]
 
@@ -38,7 +39,7 @@ def start_from_data(network: Network, inputs: Tensor) -> None:
     Raises:
         ValueError: a neuron without a learned threshold, or none at all.
 
-    Source: :func:`atif_lib.quantization.lloyd_max.best_uniform`. Of weights, Mishkin and Matas (2016) do the like.
+    Source: :func:`atif_lib.quantization.families.best_uniform`. Of weights, Mishkin and Matas (2016) do the like.
     """
     found = _activations(network)
     others = sorted({type(m).__name__ for m in found if not _learns(m)})

@@ -14,7 +14,8 @@ from atif_lib.networks.architectures import NETWORKS, Network, neurons, resnet, 
 from atif_lib.networks.initialisation import estimate_norms, start_from_data, start_from_network
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
-from atif_lib.quantization.lloyd_max import GAUSSIAN, LAPLACE, best_uniform, ladder
+from atif_lib.quantization.density import GAUSSIAN, LAPLACE
+from atif_lib.quantization.families import best_uniform, ladder
 
 
 def noise(*shape, seed=0):
