@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from atif_lib import checks
 from atif_lib.networks.activations import Activation
+from atif_lib.networks.convolution import Convolution
 from atif_lib.neurons.atif import ATIFnu
 from atif_lib.neurons.fused import Term, fusable
 from atif_lib.neurons.quantized_relu import QuantizedReLU
@@ -134,7 +135,7 @@ class Synapses(layer.SeqToANNContainer):
     """Convolution and batch norm over all T·N maps, [T, N, inputs, H, W] to [T, N, outputs, H / stride, W / stride]."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
-        convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        convolution = Convolution(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
         super().__init__(convolution, nn.BatchNorm2d(outputs))
 
     def term(self, z: Tensor) -> Term:
