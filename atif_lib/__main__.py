@@ -152,19 +152,6 @@ def _tell(text: str) -> None:
         print(f"atif_lib: {text}", file=sys.stderr)
 
 
-def _idle_options(options: argparse.Namespace, network: bool) -> list[str]:
-    """Return the options given that change nothing: of a dry run, or of a run that trains no network."""
-    names = ("resume", "validation") if network else ("resume", "validation", "deterministic")
-    idle = [f"--{name}" for name in names if getattr(options, name)] if options.dry_run or not network else []
-    return idle + ["--seeds"] * (options.dry_run and options.seeds != [0])
-
-
-def _tell(text: str) -> None:
-    """Write a line on standard error, of several processes one."""
-    if not int(os.environ.get("RANK", 0)):
-        print(f"atif_lib: {text}", file=sys.stderr)
-
-
 def _reproduce(options: argparse.Namespace) -> int:
     from atif_lib import reproduce
     from atif_lib.checkpoints import write

@@ -1,5 +1,6 @@
 """The publishing pipeline: executing and cleaning chapters, staging, checking the site, and the files that set up."""
 
+import ast
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -553,6 +555,19 @@ def test_every_target_of_the_readme_exists():
         assert (
             set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s]*(?:$|PROFILE|`))", (ROOT / file).read_text(), re.M)) <= targets
         )
+
+
+@pytest.mark.parametrize("folder", ["atif_lib", "ci", "tests"])
+def test_no_name_is_defined_twice(folder):
+    """As a merge may do it: the later function is the one that runs, and ruff is content if both are used."""
+    again = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for scope in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(scope, ast.Module | ast.ClassDef):
+                defined = [node for node in scope.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+                names = Counter(node.name for node in defined if not node.decorator_list)
+                again += [f"{path.relative_to(ROOT)}: {name}" for name, count in names.items() if count > 1]
+    assert again == []
 
 
 def test_the_ci_script_runs_tests_book_and_notebooks():
