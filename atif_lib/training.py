@@ -1,6 +1,7 @@
 """Train a network: one loop for every data set, network, device and number of processes."""
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from atif_lib.networks import Network
 from atif_lib.quantized import QuantizedReLU
 
 __all__ = ["Recipe", "schedule", "train"]
+
+_NOTES = logging.getLogger("lightning_fabric.utilities.rank_zero")
+_NOTES.addFilter(lambda note: "Mixed Precision" not in note.getMessage())  # a line each training; the recipe says it
 
 NORM_BATCHES = 50  # from which the norms of a network with other weights are estimated
 
