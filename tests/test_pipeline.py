@@ -543,6 +543,12 @@ def test_the_lock_satisfies_pyproject(pyproject, python):
     assert missing == []
 
 
+def test_the_extra_torch_brings_one_that_torchaudio_loads_with(pyproject):
+    """The last torchaudio is 2.11, for CUDA 13.0; the torch that pip brings is for another CUDA from 2.15 on."""
+    (torch,) = [r for r in map(Requirement, pyproject["optional-dependencies"]["torch"]) if r.name == "torch"]
+    assert list(torch.specifier.filter(["2.10.0", "2.11.0", "2.14.1", "2.15.0"])) == ["2.11.0", "2.14.1"]
+
+
 def test_the_lock_names_no_registry():
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links", (ROOT / "requirements.lock").read_text())
 
