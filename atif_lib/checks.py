@@ -1,9 +1,11 @@
 """Arguments in one form of error: the argument, its value, what is allowed."""
 
+import difflib
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["integer", "number"]
+__all__ = ["choice", "did_you_mean", "integer", "number"]
 
 
 def integer(name: str, value: Any, least: int = 1) -> int:
@@ -29,6 +31,23 @@ def number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{name}={_shown(value)}; allowed: one number" + ", without a gradient" * learned)
     return float(value)
+
+
+def choice(name: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Refuse a value that is not one of those allowed; the message shows near ones.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    known = list(allowed)
+    if value not in known:
+        raise ValueError(f"{name}={value!r}; allowed: {', '.join(map(repr, known))}{did_you_mean(value, known)}")
+
+
+def did_you_mean(name: Any, known: Iterable[Any], most: int = 3) -> str:
+    """Return `: did you mean this, that?` for a name that is not known, or nothing where no known one is near."""
+    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=most, cutoff=0.4)
+    return f": did you mean {', '.join(near)}?" if near else ""
 
 
 def _shown(value: Any) -> str:

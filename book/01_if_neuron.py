@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 from matplotlib import pyplot as plt
 
-from atif_lib import figures
 from atif_lib.neurons import IF
 from atif_lib.quantization import spike_counts, staircase
+from atif_lib.results import figures
 
 figures.use_style()
 

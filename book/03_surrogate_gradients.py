@@ -18,12 +18,12 @@ from IPython.display import Markdown
 from matplotlib import pyplot as plt
 from torch.distributions import Normal
 
-from atif_lib import figures
-from atif_lib.fitting import fit_neuron
-from atif_lib.neuron_experiments import Eq11
+from atif_lib.experiments.one_neuron import Eq11
 from atif_lib.neurons import ATIFu
+from atif_lib.neurons.fitting import fit_neuron
 from atif_lib.quantization import gaussian_sqnr_db, uniform_staircase
-from atif_lib.report import provenance, summary
+from atif_lib.results import figures
+from atif_lib.results.tables import provenance, summary
 
 figures.use_style()
 sigma, timesteps = 0.1, 4

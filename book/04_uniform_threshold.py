@@ -21,12 +21,12 @@ from IPython.display import Markdown
 from matplotlib import pyplot as plt
 from torch.distributions import Normal
 
-from atif_lib import figures
-from atif_lib.fitting import fit_neuron
 from atif_lib.neurons import ATIFu
+from atif_lib.neurons.fitting import fit_neuron
 from atif_lib.quantization import gaussian_sqnr_db, maximise_sqnr, uniform_staircase
-from atif_lib.records import runs
-from atif_lib.report import provenance, summary
+from atif_lib.results import figures
+from atif_lib.results.records import runs
+from atif_lib.results.tables import provenance, summary
 
 figures.use_style()
 sigma, timesteps = 0.1, 4

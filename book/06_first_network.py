@@ -21,13 +21,14 @@ from matplotlib import pyplot as plt
 from spikingjelly.activation_based import functional, monitor
 from torch import nn
 
-from atif_lib import data, figures
-from atif_lib.evaluation import evaluate
+from atif_lib import data
 from atif_lib.experiments import EXPERIMENTS
 from atif_lib.networks import ACTIVATIONS, Network, vgg, vgg_small
-from atif_lib.records import runs
-from atif_lib.report import provenance, summary
+from atif_lib.results import figures
+from atif_lib.results.records import runs
+from atif_lib.results.tables import provenance, summary
 from atif_lib.training import train
+from atif_lib.training.evaluation import evaluate
 
 figures.use_style()
 torch.manual_seed(0)

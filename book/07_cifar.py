@@ -25,12 +25,13 @@ from spikingjelly.activation_based import monitor
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from atif_lib import data, figures
+from atif_lib import data
 from atif_lib.experiments import FAST, PAPER, STAGED
 from atif_lib.networks import ACTIVATIONS, NETWORKS, Residual, cost, resnet8, resnet18
-from atif_lib.quantized import QuantizedReLU
-from atif_lib.records import load_all, runs
-from atif_lib.report import ABLATION, difference, paper_table, provenance, summary, training_table
+from atif_lib.neurons.quantized_relu import QuantizedReLU
+from atif_lib.results import figures
+from atif_lib.results.records import load_all, runs
+from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, summary, training_table
 from atif_lib.training import schedule
 
 figures.use_style()

@@ -19,14 +19,15 @@ from IPython.display import Markdown
 from matplotlib import pyplot as plt
 from torch import nn
 
-from atif_lib import data, figures
-from atif_lib.evaluation import accuracy_over_time, confusion, evaluate, predictions
-from atif_lib.intervals import student
-from atif_lib.manifest import Check
+from atif_lib import data
+from atif_lib.experiments.runs import trained
 from atif_lib.networks import neurons, set_timesteps
-from atif_lib.records import runs
-from atif_lib.report import ABLATION, difference, paper_table, provenance, summary, training_table
-from atif_lib.runs import trained
+from atif_lib.results import figures
+from atif_lib.results.intervals import student
+from atif_lib.results.manifest import Check
+from atif_lib.results.records import runs
+from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, summary, training_table
+from atif_lib.training.evaluation import accuracy_over_time, confusion, evaluate, predictions
 
 figures.use_style()
 T = 4

@@ -18,12 +18,12 @@ from IPython.display import Markdown
 from matplotlib import pyplot as plt
 from tqdm import tqdm
 
-from atif_lib import figures, fused
-from atif_lib.bench import CASES, NeuronPass, interleaved, peak_memory, summary
-from atif_lib.execution import save_memory
-from atif_lib.neurons import IF
-from atif_lib.records import runs
-from atif_lib.report import provenance
+from atif_lib.experiments.bench import CASES, NeuronPass, interleaved, peak_memory, summary
+from atif_lib.neurons import IF, fused
+from atif_lib.results import figures
+from atif_lib.results.records import runs
+from atif_lib.results.tables import provenance
+from atif_lib.training.execution import save_memory
 
 figures.use_style()
 

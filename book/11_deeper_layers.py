@@ -22,13 +22,14 @@ import torch
 from IPython.display import Markdown
 from matplotlib import pyplot as plt
 
-from atif_lib import data, figures
-from atif_lib.evaluation import predictions
-from atif_lib.intervals import student
-from atif_lib.layer_errors import layer_errors
+from atif_lib import data
+from atif_lib.experiments.runs import trained
 from atif_lib.networks import neurons
 from atif_lib.neurons import IF
-from atif_lib.runs import trained
+from atif_lib.results import figures
+from atif_lib.results.intervals import student
+from atif_lib.training.evaluation import predictions
+from atif_lib.training.layer_errors import layer_errors
 
 figures.use_style()
 T = 4

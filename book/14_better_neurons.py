@@ -20,15 +20,17 @@ from scipy import stats
 from spikingjelly.activation_based import functional
 from torch import nn
 
-from atif_lib import data, figures
-from atif_lib.experiments import BETTER, EXPERIMENTS
-from atif_lib.folding import fold
-from atif_lib.initialisation import start_from_data
-from atif_lib.intervals import dunnett
-from atif_lib.limits import GAUSSIAN, LAPLACE, best_uniform
+from atif_lib import data
+from atif_lib.experiments import CHANGES, EXPERIMENTS
 from atif_lib.networks import ACTIVATIONS, neurons, vgg_small
-from atif_lib.records import runs
-from atif_lib.report import compare, difference, provenance, summary
+from atif_lib.networks.folding import fold
+from atif_lib.networks.initialisation import start_from_data
+from atif_lib.quantization.density import GAUSSIAN, LAPLACE
+from atif_lib.quantization.families import best_uniform
+from atif_lib.results import figures
+from atif_lib.results.intervals import dunnett
+from atif_lib.results.records import runs
+from atif_lib.results.tables import compare, difference, provenance, summary
 
 figures.use_style()
 T = 4
@@ -208,7 +210,7 @@ labels = {
     "gradient of the rate": "atif-u-rate",
     "all": "atif-u-all",
 }
-assert set(BETTER) <= set(labels.values())
+assert set(CHANGES) <= set(labels.values())
 tasks = {"pictures": "cifar10-small", "words": "gsc13-small"}
 experiments = {(task, label): f"{stem}-{a}" for task, stem in tasks.items() for label, a in labels.items()}
 assert set(experiments.values()) <= set(EXPERIMENTS)

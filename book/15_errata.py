@@ -23,20 +23,20 @@
 import pandas as pd
 import torch
 
-from atif_lib import facts
-from atif_lib.manifest import load
+from atif_lib.experiments import facts
 from atif_lib.quantization import (
     gaussian_sqnr_db,
     maximise_sqnr,
     spike_counts,
     sqnr_db,
     staircase,
+    thresholds_from_transitions,
     uniform_staircase,
 )
-from atif_lib.realisable import late_thresholds
-from atif_lib.records import runs
-from atif_lib.report import summary
-from atif_lib.staircases import count_staircase
+from atif_lib.quantization.staircases import count_staircase
+from atif_lib.results.manifest import load
+from atif_lib.results.records import runs
+from atif_lib.results.tables import summary
 
 sigma, T = 0.1, 4
 k = torch.arange(1, T + 1, dtype=torch.float64)
@@ -196,8 +196,10 @@ p = torch.tensor([[1.0, 0.75, 0.5, 0.25]], dtype=torch.float64)
 pd.DataFrame(
     {
         form: {
-            "thresholds": [round(v, 4) for v in late_thresholds(p, form)[0].tolist()],
-            "transitions": [round(v, 4) for v in count_staircase(late_thresholds(p, form)).transitions[0].tolist()],
+            "thresholds": [round(v, 4) for v in thresholds_from_transitions(p.T, form).T[0].tolist()],
+            "transitions": [
+                round(v, 4) for v in count_staircase(thresholds_from_transitions(p.T, form).T).transitions[0].tolist()
+            ],
         }
         for form in ("printed", "telescoping")
     }

@@ -58,7 +58,7 @@ UNPUBLISHED = """\
 """
 CAPTIONS = """\
 # @title Number the figures as in the book
-from atif_lib import figures
+from atif_lib.results import figures
 
 figures.show_captions({numbers!r})
 """

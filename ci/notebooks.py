@@ -9,7 +9,7 @@ import nbformat
 from nbformat import NotebookNode
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
-FIGURE = "atif_figure"  # the key under which atif_lib.figures.show leaves a figure's alt text, caption and name
+FIGURE = "atif_figure"  # the key under which atif_lib.results.figures.show leaves a figure's alt text, caption and name
 KEPT_CELL_METADATA = {"tags", "mystnb"}
 PROGRESS = re.compile(r"\d+%\|.*\||\d+(it|batch|epoch)s? \[\d\d:\d\d")
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -117,7 +117,7 @@ def split_figures(cell: NotebookNode) -> list[NotebookNode]:
 
 
 def figure_metadata(figure: Mapping[str, str]) -> NotebookNode:
-    """Return MyST-NB's cell metadata for a figure that atif_lib.figures.show displayed, with a link to its data."""
+    """Return MyST-NB's cell metadata for a figure that ``figures.show`` displayed, with a link to its data."""
     name = figure["name"]
     # HTML, since Sphinx would look for the file among the sources; ci/build_book.py puts it into the site.
     caption = f'{figure["caption"]} <a class="figure-data" href="../figures/{name}.csv" download>Data (CSV)</a>'

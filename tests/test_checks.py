@@ -10,20 +10,23 @@ from spikingjelly.activation_based import functional
 from torch import nn
 
 from atif_lib import checks
-from atif_lib.limits import GAUSSIAN, best_uniform, ladder, lloyd_max, lloyd_max_samples
-from atif_lib.networks import ACTIVATIONS, Network, set_timesteps, vgg_small
-from atif_lib.neurons import IF, ATIFnu, ATIFu
-from atif_lib.quantization import staircase, uniform_staircase
-from atif_lib.quantized import QuantizedReLU
-from atif_lib.realisable import best_realisable, shares
-from atif_lib.staircases import patterns
+from atif_lib.networks.activations import ACTIVATIONS
+from atif_lib.networks.architectures import Network, set_timesteps, vgg_small
+from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
+from atif_lib.neurons.quantized_relu import QuantizedReLU
+from atif_lib.quantization.density import GAUSSIAN
+from atif_lib.quantization.families import best_uniform, ladder
+from atif_lib.quantization.lloyd_max import lloyd_max, lloyd_max_samples
+from atif_lib.quantization.realisable import best_realisable, shares
+from atif_lib.quantization.staircases import patterns
+from atif_lib.quantization.uniform import staircase, uniform_staircase
 
 NEURONS = [IF, ATIFu, ATIFnu]
 X = torch.tensor([0.3, 0.6])
 
 
 def network(timesteps):
-    return vgg_small(lambda channels: ATIFu(4, step_mode="m"), timesteps)
+    return vgg_small(lambda channels, timesteps: ATIFu(4, step_mode="m"), timesteps)
 
 
 def run_for(timesteps):
@@ -159,7 +162,7 @@ def test_currents_must_be_finite(kind, step_mode, bad, dtype):
     neuron(currents if step_mode == "m" else currents[0])
     neuron.reset()
     currents[0, 1, 2] = bad
-    with pytest.raises(ValueError, match="input must be finite, got 1 NaN or infinite values"):
+    with pytest.raises(ValueError, match="input has 1 NaN or infinite values"):
         neuron(currents if step_mode == "m" else currents[0])
     largest = torch.full((4, 2, 3), torch.finfo(dtype).max, dtype=dtype)
     neuron(largest if step_mode == "m" else largest[0])

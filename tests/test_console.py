@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from atif_lib import __main__ as command_line
+from atif_lib import cli as command_line
 from atif_lib import console
 
 ROOT = Path(__file__).resolve().parents[1]

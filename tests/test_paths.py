@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from atif_lib import paths, records
+from atif_lib import paths
+from atif_lib.results import records
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {  # the variable, and the folder without it

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import torch
 
-from atif_lib import data, training
-from atif_lib.experiments import NetworkExperiment
-from atif_lib.networks import vgg_small
-from atif_lib.neurons import ATIFu
-from atif_lib.training import Recipe, train
+from atif_lib import data
+from atif_lib.experiments.networks import NetworkExperiment
+from atif_lib.networks.activations import ACTIVATIONS
+from atif_lib.networks.architectures import vgg_small
+from atif_lib.neurons.atif import ATIFu
+from atif_lib.training import loop as training
+from atif_lib.training.loop import train
+from atif_lib.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=24, augment=("crop", "flip"), mix="mixup", label_smoothing=0.1, clip=1.0)
 
@@ -24,8 +27,10 @@ RECIPE = Recipe(epochs=2, batch_size=24, augment=("crop", "flip"), mix="mixup", 
 def network(activation="atif-u", dtype=torch.float32):
     """The same initial weights every time."""
     torch.manual_seed(0)
-    factory = {"relu": lambda channels: torch.nn.ReLU(), "atif-u": lambda channels: ATIFu(2, step_mode="m")}[activation]
-    return vgg_small(factory, 1 if activation == "relu" else 2).to(dtype)
+    factory = {"relu": ACTIVATIONS["relu"], "atif-u": lambda channels, timesteps: ATIFu(timesteps, step_mode="m")}[
+        activation
+    ]
+    return vgg_small(factory, 2).to(dtype)
 
 
 def examples():

@@ -1,0 +1,117 @@
+"""Experiments that train a network."""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load_file
+
+from atif_lib import data
+from atif_lib.data.storage import file_sha256
+from atif_lib.experiments.contract import Context
+from atif_lib.networks.activations import ACTIVATIONS
+from atif_lib.networks.architectures import NETWORKS, Network, cost, neurons
+from atif_lib.networks.initialisation import start_from_data, start_from_network
+from atif_lib.neurons.soft_reset import SoftResetNode
+from atif_lib.results.environment import first_process
+from atif_lib.training.batches import Batches
+from atif_lib.training.checkpoints import save_weights
+from atif_lib.training.loop import train
+from atif_lib.training.recipe import Recipe
+
+__all__ = ["STAND_INS", "WEIGHTS", "NetworkExperiment"]
+
+WEIGHTS = "weights.safetensors"
+"""Name of the file of a run's weights, in its folder."""
+
+STAND_INS = {"cifar10": "digits", "cifar100": "digits", "gsc": "keywords", "gsc13": "keywords"}
+"""Small data sets that the smoke profile takes where the real one is not there."""
+
+
+@dataclass(frozen=True)
+class NetworkExperiment:
+    """A network trained on pictures or sounds; a table's row has one for each cell."""
+
+    summary: str
+    dataset: str
+    network: str
+    activation: str
+    recipe: Recipe
+    size: str = "full"  # the profile of its results: laptop for the small networks, full for the paper's
+    timesteps: int = 4
+    validation: bool = False  # test on a part of the training data: to choose hyperparameters by
+    limit: int | None = None  # only so many training examples, and as many test examples
+    start: str | None = None  # the experiment whose weights, of the same seed, it starts from
+    data_start: bool = False  # thresholds start at the optimum for the first training batch
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """Profiles that it has; the last is that of its results."""
+        return ("smoke", self.size)
+
+    def at(self, profile: str) -> "NetworkExperiment":
+        """Return the experiment at the size of a profile."""
+        if profile != "smoke":
+            return self
+        batch = 64 if self.size == "laptop" else 8
+        recipe = dataclasses.replace(self.recipe, epochs=1, batch_size=batch, compile=False, precision="32-true")
+        return dataclasses.replace(self, recipe=recipe, limit=8 * batch)
+
+    def build(self, examples: data.Examples) -> Network:
+        """Make the network, before training, with inputs and classes of these examples."""
+        sizes = {"classes": len(examples.classes), "in_channels": examples.test_inputs.shape[1]}
+        return NETWORKS[self.network](ACTIVATIONS[self.activation], self.timesteps, **sizes)
+
+    def examples(self) -> data.Examples:
+        """Its data, evenly thinned where there is a limit; a small stand-in only where that limit is set."""
+        try:
+            examples = data.load(self.dataset, self.validation)
+        except data.DataUnavailable:
+            if self.limit is None:
+                raise
+            examples = data.load(STAND_INS[self.dataset], self.validation)
+        return examples if self.limit is None else examples.thinned(self.limit)
+
+    def run(self, context: Context) -> None:
+        """Train, from the weights of ``start`` if given, write the weights, and fill in the record.
+
+        The accuracy is the last epoch's.
+        """
+        draft, seed, start = context.draft, context.seed, context.start
+        begun = time.perf_counter()
+        examples = self.examples() if context.examples is None else context.examples
+        torch.manual_seed(seed)
+        network = self.build(examples)
+        batches = Batches(examples, self.recipe, seed)
+        if start:
+            start_from_network(network, load_file(start), batches.draw(0, 0)[0])
+            draft.result["start_sha256"] = file_sha256(start)
+        if self.data_start:
+            start_from_data(network, batches.draw(0, 0)[0])
+        first = _thresholds(network)
+        draft.data_sha256 = examples.sha256
+        options = {"seed": seed, "folder": context.folder, "resume": context.resume}
+        if start:
+            options |= {"started": True, "origin": {"start_sha256": draft.result["start_sha256"]}}
+        draft.epochs = list(train(network, examples, self.recipe, **options))
+        draft.result |= draft.epochs[-1] | cost(network, examples.test_inputs.shape[1:])._asdict()
+        draft.result |= {
+            "source": examples.source,
+            "thresholds_at_start": first,
+            "thresholds": _thresholds(network),
+            "v0": {n: torch.as_tensor(m.v0).item() for n, m in _own_neurons(network).items()},
+        }
+        draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
+        if first_process():
+            save_weights(network, context.folder / WEIGHTS)
+            draft.result["weights_sha256"] = file_sha256(context.folder / WEIGHTS)
+
+
+def _thresholds(network: Network) -> dict[str, list]:
+    return {name: neuron.thresholds.tolist() for name, neuron in _own_neurons(network).items()}
+
+
+def _own_neurons(network: Network) -> dict[str, torch.nn.Module]:
+    """Neurons of this library: SpikingJelly's own have neither `thresholds` nor `v0`."""
+    return {name: m for name, m in neurons(network).items() if isinstance(m, SoftResetNode)}

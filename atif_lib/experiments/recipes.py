@@ -1,0 +1,73 @@
+"""The training protocols of the book: the paper's, ours for a GPU, ours in stages, and the small networks'."""
+
+import dataclasses
+
+from atif_lib.training.recipe import Recipe
+
+__all__ = ["FAST", "FAST_SPEECH", "PAPER", "PAPER_SPEECH", "SMALL", "SMALL_SPEECH", "STAGED", "stage"]
+
+# The paper's protocol (Section 4.1). It does not give batch size, momentum, weight decay, the learning rate of the
+# thresholds or the precision: those are ours. Its "random resize" is read as torchvision's RandomResizedCrop.
+PAPER = Recipe(
+    epochs=900,
+    batch_size=128,
+    lr=0.08,
+    threshold_lr=0.08,
+    nesterov=False,
+    schedule="step",
+    warmup=0.0,
+    augment=("resize", "flip"),
+    mix="mixup",
+    precision="bf16-mixed",
+    channels_last=True,
+    compile=True,
+)
+# "The same training configuration" for sound, but for rate and epochs. A spectrogram is neither resized nor mirrored.
+PAPER_SPEECH = dataclasses.replace(
+    PAPER, epochs=80, lr=1e-3, threshold_lr=1e-3, step_epochs=20, step_factor=0.1, augment=()
+)
+FAST = Recipe(
+    epochs=60,
+    batch_size=256,
+    lr=0.2,
+    warmup=0.1,
+    augment=("crop", "flip", "autoaugment", "cutout"),
+    label_smoothing=0.1,
+    precision="bf16-mixed",
+    channels_last=True,
+    compile=True,
+)
+FAST_SPEECH = dataclasses.replace(FAST, epochs=30, augment=("shift", "mask"))
+# Three stages for a processor: a ReLU network, its quantized twin, and that as spikes. Each starts from the one before.
+STAGED = Recipe(
+    epochs=20,
+    batch_size=128,
+    augment=("crop", "flip", "cutout"),
+    label_smoothing=0.1,
+    precision="bf16-mixed",
+    channels_last=True,
+    compile=True,
+)
+SMALL = Recipe(epochs=3, compile=True)
+SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"), precision="bf16-mixed")
+
+_EPOCHS = {"cifar": (20, 6, 2), "gsc": (8, 3, 2), "cifar small": (3, 1, 1), "gsc small": (12, 6, 6)}
+_RATES = ({}, {"lr": 0.02, "threshold_lr": 0.002}, {"lr": 0.01, "threshold_lr": 0.001})
+
+
+def stage(number: int, sound: bool, small: bool) -> Recipe:
+    """Return the recipe of a stage.
+
+    Args:
+        number: 0 for the ReLU network, 1 for the quantized one, 2 for spikes.
+        sound: for spectrograms; else for images.
+        small: for the small networks, whose stages take about as long as their direct training; else for the paper's.
+    """
+    base = (SMALL_SPEECH if sound else SMALL) if small else STAGED
+    augment = FAST_SPEECH.augment if sound else base.augment
+    return dataclasses.replace(base, epochs=stage_epochs(sound, small)[number], augment=augment, **_RATES[number])
+
+
+def stage_epochs(sound: bool, small: bool) -> tuple[int, int, int]:
+    """Return the epochs of the three stages; the arguments are those of :func:`stage`."""
+    return _EPOCHS[("gsc" if sound else "cifar") + " small" * small]

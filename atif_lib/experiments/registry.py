@@ -1,0 +1,182 @@
+"""The experiments of the book by name, from top to bottom as the listing shows them: a few lines each.
+
+A name says data set, network, activation and, where there is one, variant: see :func:`name_of`.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from atif_lib import checks
+from atif_lib.experiments import recipes
+from atif_lib.experiments.contract import Experiment
+from atif_lib.experiments.networks import NetworkExperiment
+from atif_lib.experiments.one_neuron import ExactExperiment, NeuronExperiment
+from atif_lib.experiments.speed import SpeedExperiment
+
+__all__ = ["CHANGES", "EXPERIMENTS", "find", "name_of"]
+
+TITLES = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "gsc": "Speech Commands, 35 words",
+    "gsc13": "Speech Commands, 13 words",
+}
+PAPER_NETWORKS = (
+    *product(("cifar10", "cifar100"), ("vgg16", "resnet18")),
+    *product(("gsc", "gsc13"), ("resnet18",)),
+)
+SMALL_NETWORKS = tuple(product(("cifar10", "gsc13"), ("small", "resnet8")))
+
+ROWS = ("relu", "if", "atif-u", "atif-nu", "atif-u-half", "quantized", "quantized-half", "quantized-fixed")
+"""Activations of every network."""
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "atif-u-absolute": {"activation": "atif-u-absolute"},
+    "atif-u-rate": {"activation": "atif-u-rate"},
+    "atif-u-v0": {"activation": "atif-u-v0"},
+    "atif-u-channels": {"activation": "atif-u-channels"},
+    "atif-u-charge": {"activation": "atif-u-charge"},
+    "atif-u-all": {"activation": "atif-u-all", "data_start": True},
+    "atif-u-data": {"data_start": True},
+}
+"""What each change of the neuron, or of its start, makes of atif-u, on the small networks."""
+
+LEVELS = ("quantized-8", "quantized-16")
+"""How far the number of levels goes, on the small networks too."""
+
+WARM = {"atif-u": "quantized", "atif-u-half": "quantized-half"}
+"""A spiking network that starts as a quantized one, in a third of the epochs."""
+
+STAGES = {
+    "relu": (0, None),
+    "quantized-fixed": (1, "relu"),
+    "quantized": (1, "relu"),
+    "if": (2, "quantized-fixed"),
+    "atif-u": (2, "quantized"),
+    "atif-nu": (2, "quantized"),
+}
+"""The stage of each row, and the row that it starts from: see :func:`atif_lib.experiments.recipes.stage`."""
+
+
+def name_of(dataset: str, network: str, activation: str, variant: str = "") -> str:
+    """Return the name of an experiment: its parts, joined by hyphens."""
+    return "-".join(filter(None, (dataset, network, activation, variant)))
+
+
+def _is_sound(dataset: str) -> bool:
+    return dataset.startswith("gsc")
+
+
+Named = tuple[str, NetworkExperiment]
+
+
+def _direct() -> Iterator[Named]:
+    """Yield every network with every row, in our protocol and, for the paper's networks, in the paper's."""
+    for dataset, network in PAPER_NETWORKS:
+        fast, paper = (
+            (recipes.FAST_SPEECH, recipes.PAPER_SPEECH) if _is_sound(dataset) else (recipes.FAST, recipes.PAPER)
+        )
+        for activation in ROWS:
+            summary = f"{TITLES[dataset]}, {network}, {activation}"
+            for variant, recipe, words in (("", fast, ""), ("paper", paper, ", the paper's protocol")):
+                made = NetworkExperiment(summary + words, dataset, network, activation, recipe)
+                yield name_of(dataset, network, activation, variant), made
+    for dataset, network in SMALL_NETWORKS:
+        recipe = recipes.SMALL_SPEECH if _is_sound(dataset) else recipes.SMALL
+        for activation in ROWS:
+            summary = f"{TITLES[dataset]}, {network}, {activation}"
+            made = NetworkExperiment(summary, dataset, network, activation, recipe, "laptop")
+            yield name_of(dataset, network, activation), made
+
+
+def _variants(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
+    """Yield what differs in one thing from an experiment of direct training."""
+    for (dataset, network), (activation, start) in product((*PAPER_NETWORKS, *SMALL_NETWORKS), WARM.items()):
+        base = direct[name_of(dataset, network, activation)]
+        recipe = dataclasses.replace(base.recipe, epochs=base.recipe.epochs // 3, lr=base.recipe.lr / 5)
+        yield (
+            name_of(dataset, network, activation, "warm"),
+            dataclasses.replace(
+                base,
+                recipe=recipe,
+                start=name_of(dataset, network, start),
+                summary=f"{base.summary}, from {start}",
+            ),
+        )
+    changes = CHANGES | {name: {"activation": name} for name in LEVELS}
+    for dataset, (name, change) in product(("cifar10", "gsc13"), changes.items()):
+        base = direct[name_of(dataset, "small", "atif-u")]
+        summary = f"{TITLES[dataset]}, small, {name}"
+        yield name_of(dataset, "small", name), dataclasses.replace(base, summary=summary, **change)
+    for join in ("add", "iand"):
+        base = direct[name_of("cifar10", "resnet8", "atif-u")]
+        changed = dataclasses.replace(base, network=f"resnet8-{join}", summary=f"{base.summary}, SEW {join}")
+        yield name_of("cifar10", f"resnet8-{join}", "atif-u"), changed
+    for dataset, network in SMALL_NETWORKS:  # for as many epochs as the stages together
+        base = direct[name_of(dataset, network, "atif-u")]
+        epochs = sum(recipes.stage_epochs(_is_sound(dataset), small=True))
+        recipe = dataclasses.replace(base.recipe, epochs=epochs)
+        changed = dataclasses.replace(base, recipe=recipe, summary=f"{base.summary}, {epochs} epochs")
+        yield name_of(dataset, network, "atif-u", "long"), changed
+
+
+def _staged(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
+    """Yield the three stages of every network, by which Tables 1 to 3 can be made without a GPU."""
+    for (dataset, network), (activation, (stage, start)) in product((*PAPER_NETWORKS, *SMALL_NETWORKS), STAGES.items()):
+        base = direct[name_of(dataset, network, activation)]
+        yield (
+            name_of(dataset, network, activation, "staged"),
+            dataclasses.replace(
+                base,
+                recipe=recipes.stage(stage, _is_sound(dataset), small=base.size == "laptop"),
+                start=start and name_of(dataset, network, start, "staged"),
+                summary=f"{base.summary}, in stages",
+            ),
+        )
+
+
+def _trained() -> dict[str, NetworkExperiment]:
+    direct = dict(_direct())
+    return direct | dict(_variants(direct)) | dict(_staged(direct))
+
+
+LITERAL = {"surrogate": "absolute", "slope": 1.0}
+SPIKINGJELLY = {"surrogate": "absolute", "slope": 4.0, "detach_reset": True}  # 4 is the default of its Sigmoid
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "toy-staircase": ExactExperiment("Figs 1, 2, 4 and Eqs 6, 7, 11, 19: what the staircases imply", "staircase"),
+    "toy-analysis": ExactExperiment("the best staircases of each family, by exact integrals", "analysis"),
+    "limits-ladder": ExactExperiment("the best of each family of staircases, T = 1 ... 16", "ladder"),
+    "limits-realisable": ExactExperiment("the best that T thresholds realise, T = 1 ... 8", "realisable"),
+    "speed": SpeedExperiment("time and memory of a training step against SpikingJelly's and the ReLU network's"),
+    "gsc-features": ExactExperiment("Section 4.1: frames of features in a second of sound", "features"),
+    "toy-fixed": NeuronExperiment("Fig. 3A: fixed V_th = 1, T = 4", "IF", steps=0),
+    "toy-fixed-t20": NeuronExperiment("Fig. 3A: fixed V_th = 1, T = 20", "IF", {"timesteps": 20}, steps=0),
+    "toy-atif-u": NeuronExperiment("Fig. 3: learned threshold, T = 4"),
+    "toy-atif-u-half": NeuronExperiment(
+        "learned threshold, half-step start, slope 8", options={"v0": 0.5, "slope": 8.0}
+    ),
+    "toy-atif-u-eq11": NeuronExperiment("Eqs 9-13 to the letter", "Eq11", LITERAL, target="input"),
+    "toy-atif-u-eq11-relu": NeuronExperiment("Eqs 9-12 to the letter, target ReLU(i)", "Eq11", LITERAL),
+    "toy-atif-u-literal": NeuronExperiment(
+        "Eqs 9, 10, 13 with the reset in the graph", options=LITERAL, target="input"
+    ),
+    "toy-atif-u-literal-relu": NeuronExperiment("the same, target ReLU(i)", options=LITERAL),
+    "toy-atif-u-spikingjelly": NeuronExperiment(
+        "Eq. 10 with slope 4, spike of the reset detached, target ReLU(i)", options=SPIKINGJELLY, steps=10_000
+    ),
+    "toy-laplace": NeuronExperiment("learned threshold, Laplace input", density="laplace"),
+    "toy-atif-nu": NeuronExperiment("Fig. 5: learned non-uniform steps", "ATIFnu"),
+    "toy-atif-nu-printed": NeuronExperiment("Fig. 5 with Eqs 14-19 as printed", "ATIFnu", {"form": "printed"}),
+    **_trained(),
+}
+
+
+def find(name: str) -> Experiment:
+    """Look an experiment up; a ValueError for an unknown name has at most five near ones."""
+    if name not in EXPERIMENTS:
+        hint = checks.did_you_mean(name, EXPERIMENTS, most=5)
+        raise ValueError(f"unknown experiment {name!r}{hint or '.'} The command `list` shows all {len(EXPERIMENTS)}")
+    return EXPERIMENTS[name]

@@ -1,0 +1,359 @@
+"""One command a table: which runs it needs, what is missing, how long that takes here; and running it, again and again.
+
+A run of several stages depends on the run that it starts from. What is there already is found by its record; a record
+whose experiment was changed since, or whose first stage was trained anew, is stale and is made again.
+"""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from atif_lib import checks
+from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
+from atif_lib.experiments.registry import find
+from atif_lib.experiments.runs import cost_here, run_folder, staleness
+from atif_lib.paths import make_absolute, results_folder
+from atif_lib.results import records
+from atif_lib.results.manifest import Manifest, Source, load
+from atif_lib.results.records import Record
+
+__all__ = ["PROTOCOLS", "Job", "Plan", "describe", "plan", "run", "seconds_here", "snakefile"]
+
+PROTOCOLS = {"staged": "-staged", "fast": "", "paper": "-paper"}
+"""The ending of an experiment's name for each protocol."""
+
+
+class Job(NamedTuple):
+    """One run of a plan. ``state`` is done, stale, interrupted or missing; ``start`` the id of the run before it."""
+
+    experiment: str
+    profile: str
+    seed: int
+    state: str
+    start: str | None
+    why: str = ""
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run and of its record."""
+        return f"{self.experiment}-{self.profile}-s{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoint, metrics and weights are."""
+        return run_folder(self.experiment, self.profile, self.seed)
+
+
+class Plan(NamedTuple):
+    """The runs of some tables, each behind the one that it starts from."""
+
+    tables: tuple[int, ...]
+    jobs: tuple[Job, ...]
+
+    @property
+    def open(self) -> list[Job]:
+        """Runs that are not done."""
+        return [job for job in self.jobs if job.state != "done"]
+
+
+def plan(
+    tables: Iterable[int],
+    seeds: Sequence[int] = (0,),
+    protocol: str = "staged",
+    profile: str | None = None,
+    manifest: Manifest | None = None,
+) -> Plan:
+    """Find the runs that tables of the paper need, and which of them are there.
+
+    Args:
+        tables: their numbers.
+        seeds: of every run.
+        protocol: one of ``PROTOCOLS``.
+        profile: by default that of the experiments' results.
+        manifest: by default the project's.
+
+    Raises:
+        ValueError: an unknown protocol or table, or no seed.
+    """
+    checks.choice("protocol", protocol, PROTOCOLS)
+    if not seeds:
+        raise ValueError("seeds=[]; allowed: one or more")
+    tables = list(tables)
+    found = {r.run_id: r for r in records.load_all()}
+    jobs: dict[str, Job] = {}
+    for seed in dict.fromkeys(seeds):
+        for name in _experiments(tables, protocol, manifest or load()):
+            _add(jobs, name, profile or find(name).profiles[-1], seed, found)
+    for job in reversed(jobs.values()):  # a first stage whose record came without its weights is trained anew
+        start = jobs.get(job.start)
+        if start and job.state != "done" and start.state == "done" and not (start.folder / WEIGHTS).is_file():
+            jobs[start.run_id] = start._replace(state="missing", why="its weights are not here")
+    return Plan(tuple(tables), tuple(jobs.values()))
+
+
+def _experiments(tables: Iterable[int], protocol: str, manifest: Manifest) -> list[str]:
+    """List the experiments of the tables' cells in the paper's order."""
+    names: dict[str, None] = {}
+    for number in tables:
+        cells = [e for e in manifest.entries if e.where == f"Table {number}"]
+        if not cells:
+            raise ValueError(f"table={number!r}; allowed: 1, 2 or 3")
+        for part in (check for cell in cells for check in cell.checks):
+            source = part.source
+            while isinstance(source, Source):
+                names[source.experiment.removesuffix("-staged") + PROTOCOLS[protocol]] = None
+                source = source.minus
+    return list(names)
+
+
+def _add(jobs: dict[str, Job], name: str, profile: str, seed: int, found: dict[str, Record]) -> Job:
+    """Add a run, behind the one that it starts from."""
+    experiment = find(name)
+    start = experiment.start and _add(jobs, experiment.start, profile, seed, found)
+    job = Job(name, profile, seed, "missing", start.run_id if start else None)
+    if job.run_id not in jobs:
+        jobs[job.run_id] = job._replace(**_state(job, experiment, start, found))
+    return jobs[job.run_id]
+
+
+def _state(job: Job, experiment: NetworkExperiment, start: Job | None, found: dict[str, Record]) -> dict[str, str]:
+    record = found.get(job.run_id)
+    if record is not None:
+        why = staleness(record, experiment.at(job.profile), found.get(start.run_id) if start else None)
+        if not why and start and start.state == "stale":
+            why = f"{start.run_id}, which it starts from, is stale"
+        return {"state": "stale", "why": why} if why else {"state": "done"}
+    return {"state": "interrupted" if (job.folder / "checkpoint.pt").is_file() else "missing"}
+
+
+def snakefile(found: Plan) -> str:
+    """Write the plan as a Snakemake workflow: a rule a run, which asks for the record of the run that it starts from.
+
+    Snakemake's executors run it on the cores of a machine, on SLURM or in a cloud. Checkpoints are no output of a
+    rule, so that a job that was stopped goes on where it was.
+    """
+    jobs = found.open
+    lines = [
+        "# Written by `python -m atif_lib reproduce --snakefile`; run it with `snakemake --cores 2 --snakefile FILE`.",
+        f"PYTHON = {sys.executable!r}",
+        f"RESULTS = {str(results_folder())!r}",
+        "",
+        "rule all:",
+        "    input:",
+        *[f'        f"{{RESULTS}}/{job.run_id}.json",' for job in jobs],
+        "",
+    ]
+    todo = {job.run_id for job in jobs}
+    for job in jobs:
+        lines += [f"rule {job.run_id.replace('-', '_')}:"]
+        if job.start in todo:
+            lines += [f'    input: f"{{RESULTS}}/{job.start}.json"']
+        lines += [f'    output: f"{{RESULTS}}/{job.run_id}.json"', "    threads: 1"]
+        lines += [f'    shell: "OMP_NUM_THREADS={{threads}} {{PYTHON}} {" ".join(_arguments(job))}"', ""]
+    return "\n".join(lines)
+
+
+def _arguments(job: Job) -> list[str]:
+    options = ["--profile", job.profile, "--seeds", str(job.seed), "--resume"]
+    return ["-m", "atif_lib", "train", job.experiment, *options]
+
+
+def seconds_here(found: Plan, jobs: int = 1) -> dict[str, float]:
+    """Measure by a few updates how many seconds each open run would take here, by its id, with its share of the cores.
+
+    What an interrupted run has done is left out of account.
+    """
+    costs: dict[tuple[str, str], float] = {}
+    kinds = len({(job.experiment, job.profile) for job in found.open})
+    if kinds:
+        tqdm.write(f"timing {kinds} kinds of run; to compile a spiking network takes a minute or more", file=sys.stderr)
+    before = torch.get_num_threads()
+    torch.set_num_threads(_threads(jobs))
+    try:
+        for job in tqdm(found.open, desc="measuring", unit="run", leave=False, disable=None):
+            key = job.experiment, job.profile
+            if key not in costs:
+                cost = cost_here(*key, count=2)
+                costs[key] = cost.seconds * cost.updates
+    finally:
+        torch.set_num_threads(before)
+    return {
+        job.run_id: costs[job.experiment, job.profile] * (1 - min(1.0, _epochs_done(job) / _epochs(job)))
+        for job in found.open
+    }
+
+
+def describe(found: Plan, seconds: dict[str, float] | None = None, jobs: int = 1) -> str:
+    """Say for each run whether it is there, and how long those that are not will take, in the order of running.
+
+    Without ``seconds`` it says which are there, and no times.
+    """
+    lines = []
+    for n, job in enumerate(found.jobs, 1):
+        took = f"  {seconds[job.run_id] / 3600:.2f} hours" if seconds and job.run_id in seconds else ""
+        why = f" ({job.why})" if job.why else ""
+        lines.append(f"{n:3}  {job.state:11} {job.run_id}{why}{took}")
+    done = len(found.jobs) - len(found.open)
+    if seconds is None:
+        return "\n".join([*lines, f"{done} of {len(found.jobs)} runs are done"])
+    hours = sum(seconds.values()) / 3600 / min(jobs, max(1, len(seconds)))
+    sharing = f", {jobs} side by side with {_threads(jobs)} thread{'s' * (_threads(jobs) > 1)} each" if jobs > 1 else ""
+    lines.append(f"{done} of {len(found.jobs)} runs are done; the others take about {hours:.1f} hours here{sharing}")
+    return "\n".join(lines)
+
+
+def _threads(jobs: int) -> int:
+    return max(1, (os.cpu_count() or 1) // jobs)
+
+
+def _epochs(job: Job) -> int:
+    return find(job.experiment).at(job.profile).recipe.epochs
+
+
+def run(found: Plan, seconds: dict[str, float], jobs: int = 1) -> list[str]:
+    """Run what is not done, in the plan's order, so many runs side by side; the cores are shared between them.
+
+    A run that fails stops those that start from it; the others go on. On Ctrl-C all write their checkpoints.
+
+    Args:
+        found: see `plan`.
+        seconds: see `seconds_here`; for the progress bar.
+        jobs: runs side by side.
+
+    Returns:
+        The ids of runs that failed, or that could not start for another's failure.
+
+    Raises:
+        ValueError: ``jobs`` is not at least 1.
+        KeyboardInterrupt: after Ctrl-C, once all checkpoints are written.
+    """
+    jobs = checks.integer("jobs", jobs)
+    make_absolute()
+    todo = {job.run_id: job for job in found.open}
+    order = TopologicalSorter({i: {job.start} & todo.keys() for i, job in todo.items()})
+    order.prepare()
+    ready: list[str] = []
+    failed: list[str] = []
+    ended: list[str] = []
+    running: dict[Future, str] = {}
+    with _Children(_threads(jobs)) as children, ThreadPoolExecutor(jobs) as pool, _Bar(todo, seconds, jobs) as bar:
+        while order.is_active() and not (children.stopped and not running):
+            ready = sorted([*ready, *order.get_ready()], key=list(todo).index)
+            while ready and len(running) < jobs and not children.stopped:
+                name = ready.pop(0)
+                if todo[name].start in failed:  # it cannot begin, nor can what starts from it
+                    failed.append(name)
+                    order.done(name)
+                    ready += order.get_ready()
+                else:
+                    bar.say(f"{name} begins")
+                    running[pool.submit(children.run, todo[name])] = name
+            for future in wait(running, timeout=2, return_when=FIRST_COMPLETED).done:
+                name = running.pop(future)
+                if future.result() and not children.stopped:
+                    failed.append(name)
+                    bar.say(f"{name} failed: see {todo[name].folder / 'log.txt'}")
+                ended.append(name)
+                order.done(name)
+            bar.show(list(running.values()), len(ended))
+    if children.stopped:
+        raise KeyboardInterrupt
+    return failed
+
+
+class _Children:
+    """The processes that train; Ctrl-C and SIGTERM are handed on to them, once."""
+
+    def __init__(self, threads: int) -> None:
+        self.processes: set[subprocess.Popen] = set()
+        self.threads, self.stopped = threads, False
+
+    def __enter__(self) -> "_Children":
+        self.before = {number: signal.signal(number, self.stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def stop(self, number: int, frame: Any) -> None:
+        if not self.stopped:
+            tqdm.write("stopping: every run writes its checkpoint", file=sys.stderr)
+        self.stopped = True
+        for process in self.processes:
+            process.send_signal(signal.SIGINT)
+
+    def run(self, job: Job) -> int:
+        """Train in a process of its own, away from the terminal's Ctrl-C; its output goes to a log in its folder."""
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with (job.folder / "log.txt").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *_arguments(job)],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"OMP_NUM_THREADS": str(self.threads)},
+                start_new_session=True,
+            )
+            self.processes.add(process)
+            try:
+                if self.stopped:
+                    process.send_signal(signal.SIGINT)
+                return process.wait()
+            finally:
+                self.processes.discard(process)
+
+
+class _Bar:
+    """One bar over the estimated hours of all runs; behind it, where each that runs is, and what it still takes."""
+
+    def __init__(self, todo: dict[str, Job], seconds: dict[str, float], jobs: int) -> None:
+        self.todo, self.seconds, self.jobs = todo, seconds, jobs
+        self.first = {i: _epochs_done(job) for i, job in todo.items()}
+        total = sum(seconds.values()) / 3600 / jobs
+        shown = "{desc} {percentage:3.0f}% |{bar}| {n:.2f} of {total:.2f} hours, {remaining} left{postfix}"
+        self.bar = tqdm(total=total, bar_format=shown, disable=None)
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.close()
+
+    def say(self, text: str) -> None:
+        tqdm.write(text, file=sys.stderr)
+
+    def show(self, running: list[str], done: int) -> None:
+        left = {i: self._share_left(i) * self.seconds[i] for i in self.todo}
+        self.bar.n = max(0.0, self.bar.total - sum(left.values()) / 3600 / self.jobs)
+        self.bar.set_description(f"{done} of {len(self.todo)} runs done", refresh=False)
+        parts = [
+            f"{i} epoch {min(_epochs_done(self.todo[i]) + 1, _epochs(self.todo[i]))} of {_epochs(self.todo[i])}, "
+            f"{left[i] / 60:.0f} min"
+            for i in running
+        ]
+        self.bar.set_postfix_str("; ".join(parts))
+
+    def _share_left(self, name: str) -> float:
+        epochs, first = _epochs(self.todo[name]), self.first[name]
+        if first >= epochs:  # of an earlier training of a stale run
+            return 1.0
+        return 1 - max(0, _epochs_done(self.todo[name]) - first) / (epochs - first)
+
+
+def _epochs_done(job: Job) -> int:
+    path = job.folder / "metrics.csv"
+    if not path.is_file():
+        return 0
+    with path.open(encoding="utf-8", newline="") as file:
+        return max((int(row["epoch"]) for row in csv.DictReader(file)), default=0)

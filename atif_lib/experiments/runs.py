@@ -1,0 +1,268 @@
+"""Run an experiment, tell beforehand what it costs, and find its trained network again."""
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from atif_lib import checks, data
+from atif_lib.experiments.contract import Context
+from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
+from atif_lib.experiments.registry import find
+from atif_lib.networks.architectures import Network, cost
+from atif_lib.paths import results_folder, runs_folder, weights_folders
+from atif_lib.results.environment import first_process, git_state, peak_memory_mib
+from atif_lib.results.records import PROFILES, Record, load, recording
+from atif_lib.training.checkpoints import save_weights
+from atif_lib.training.evaluation import evaluate
+from atif_lib.training.execution import processes
+from atif_lib.training.loop import train
+
+__all__ = ["cost_here", "estimate", "export", "run", "run_folder", "staleness", "trained"]
+
+
+def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = False, validation: bool = False) -> Record:
+    """Run an experiment and save its record; a network's weights go to its folder of runs.
+
+    Args:
+        name: one of ``EXPERIMENTS``.
+        profile: one of the experiment's; by default that of its results.
+        seed: of weights and draws.
+        resume: go on from the checkpoint of an interrupted run, if there is one.
+        validation: test on examples held out from the training data; the record goes to ``validation``, a folder of its
+            own below the other records.
+
+    Returns:
+        The record, as it was saved; of several processes the first saves it.
+
+    Raises:
+        ValueError: an unknown name, or a profile that the experiment has not.
+        data.DataUnavailable: its data is not there; the message says how to fetch it.
+        FileNotFoundError: the run that it starts from left no weights.
+        FileExistsError: without ``resume``, an interrupted run that a new one would destroy.
+        RuntimeError: another process trains this run, or several do that torchrun did not start.
+        KeyboardInterrupt: after Ctrl-C; with ``resume=True`` it goes on where it stopped.
+    """
+    experiment, profile = _at(name, profile)
+    here, machines = processes()
+    if not isinstance(experiment, NetworkExperiment):
+        if here * machines > 1:
+            raise ValueError(f"{name} in {here * machines} processes; allowed: one, for it trains no network")
+        with recording(name, profile, seed, dataclasses.asdict(experiment)) as draft:
+            experiment.run(Context(draft, seed))
+        return load(draft.path)
+    experiment = dataclasses.replace(experiment, validation=validation)
+    folder = run_folder(name, profile, seed, validation)
+    start = None
+    if experiment.start:
+        start = run_folder(experiment.start, profile, seed, validation) / WEIGHTS
+        if not start.is_file():
+            raise FileNotFoundError(
+                f"{name} starts from the weights of {experiment.start}, seed {seed}: train it first"
+            )
+    examples = experiment.examples()  # before anything is written: it may not be there
+    with _alone(folder):
+        unfinished = (folder / "checkpoint.pt").is_file()
+        if unfinished and not resume:
+            raise FileExistsError(
+                f"{folder} has the checkpoint of an interrupted run: --resume goes on from it; "
+                "to start anew, delete the folder"
+            )
+        config, results = dataclasses.asdict(experiment), results_folder() / "validation" if validation else None
+        with recording(name, profile, seed, config, results) as draft:
+            commits = _commits(folder, unfinished)
+            experiment.run(Context(draft, seed, folder, resume, start, examples))
+            if len(commits) > 1:
+                draft.result["commits"] = commits
+        if first_process():
+            (folder / "checkpoint.pt").unlink(missing_ok=True)  # a finished run is not to be resumed
+    return load(draft.path) if draft.path else draft.record
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder, of several processes of one training the first does; others are refused."""
+    if not first_process():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "lock", blocking=False):
+            yield
+    except Timeout:
+        raise RuntimeError(f"{folder} is in use: another process trains this run; wait for it, or stop it") from None
+
+
+def _commits(folder: Path, resumed: bool) -> list[str]:
+    """Note the code version that a run goes on with, and return all those that it was trained by."""
+    path = folder / "commits.txt"
+    before = path.read_text(encoding="utf-8").split("\n") if resumed and path.is_file() else []
+    commit, dirty = git_state()
+    now = f"{commit or 'unknown'}{' and changes' if dirty else ''}"
+    commits = [line for line in before if line] + [now] * (now not in before)
+    if first_process():
+        path.write_text("\n".join(commits), encoding="utf-8")
+    return commits
+
+
+def run_folder(name: str, profile: str, seed: int, validation: bool = False) -> Path:
+    """Return the folder of a network's checkpoint, metrics.csv and weights, below `paths.runs_folder`."""
+    return runs_folder() / f"{name}-{profile}-s{seed}{'-validation' if validation else ''}"
+
+
+def staleness(record: Record, experiment: NetworkExperiment, start: Record | None) -> str:
+    """Say why a record is no longer that of its experiment, in a few words; "" where it is.
+
+    Args:
+        record: of a run.
+        experiment: as it is now, at the record's profile.
+        start: the record of the run that it starts from, where there is one.
+    """
+    now = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    if changed := _differing(record.config, now):
+        return f"its configuration has changed: {', '.join(changed)}"
+    if start and record.result.get("start_sha256") != start.result.get("weights_sha256"):
+        return f"{start.run_id} was trained anew"
+    return ""
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any], ignored: tuple[str, ...] = ("summary",)) -> list[str]:
+    """List the keys, also those of inner dictionaries, whose values differ; of those that the older one has."""
+    found = []
+    for key in before.keys() - set(ignored):
+        old, new = before[key], now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differing(old, new)
+        elif old != new:
+            found.append(key)
+    return sorted(found)
+
+
+class CostHere(NamedTuple):
+    """What a run costs on this machine: seconds an update (median; the first), updates, peak memory, and more."""
+
+    seconds: float
+    first: float
+    updates: int
+    times: int
+    network: Network
+    examples: data.Examples
+
+
+def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere:
+    """Measure what a network's run costs on this machine, by taking its first steps; nothing is saved.
+
+    Raises:
+        ValueError: an unknown name or profile, or an experiment without a network.
+        data.DataUnavailable: its data is not there.
+    """
+    experiment, _ = _at(name, profile)
+    if not isinstance(experiment, NetworkExperiment):
+        raise ValueError(f"{name} trains no network: it takes seconds to minutes")
+    examples, recipe = experiment.examples(), experiment.recipe
+    network = experiment.build(examples)
+    steps = f"{count} steps of {recipe.batch_size} examples"
+    tqdm.write(f"{name}: taking {steps}, to tell what all would cost", file=sys.stderr)
+    # One batch an epoch, so that train() itself tells the time of each update.
+    few = examples.thinned(recipe.batch_size)._replace(
+        test_inputs=examples.test_inputs[:1], test_labels=examples.test_labels[:1]
+    )
+    clock = [0.0, *(m["seconds"] for m in train(network, few, dataclasses.replace(recipe, epochs=count)))]
+    first, *times = (after - before for before, after in pairwise(clock))
+    updates = recipe.epochs * (len(examples.train_labels) // recipe.batch_size)
+    return CostHere(median(times), first, updates, len(times), network, examples)
+
+
+def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str, str]:
+    """Tell what a network's run costs on this machine, in words; see `cost_here`."""
+    step, first, updates, times, network, examples = cost_here(name, profile, count)
+    parameters, macs = cost(network, examples.test_inputs.shape[1:])
+    recipe = _at(name, profile)[0].recipe
+    return {
+        "parameters": f"{parameters:,}",
+        "MACs for one input": f"{macs:,} ({network.timesteps} timesteps)",
+        "training examples": f"{len(examples.train_labels):,}, source {examples.source}",
+        "updates": f"{updates:,} of {recipe.batch_size} examples in {recipe.epochs} epochs",
+        "seconds an update": f"{step:.3f} (median of {times}; the first, with compilation, {first:.1f})",
+        "training time": f"{step * updates / 3600:.2f} hours, less the tests after each epoch",
+        "peak memory": f"{peak_memory_mib():,.0f} MiB",
+        "device": str(next(network.parameters()).device),
+    }
+
+
+def trained(run_id: str) -> tuple[Network, data.Examples]:
+    """Return the trained network of a run, with the weights in its folder of runs or committed, and its data.
+
+    Raises:
+        ValueError: not the name of a run.
+        FileNotFoundError: it left no weights here.
+        data.DataUnavailable: its data is not there.
+    """
+    parts = re.fullmatch(rf"(.+)-({'|'.join(PROFILES)})-s(\d+)", run_id)
+    if parts is None:
+        raise ValueError(f"run={run_id!r}; allowed: <experiment>-<profile>-s<seed>{_with_weights(run_id)}")
+    experiment, profile = _at(parts[1], parts[2])
+    if not isinstance(experiment, NetworkExperiment):
+        raise ValueError(f"{parts[1]} trains no network{_with_weights(run_id)}")
+    tried = [run_folder(parts[1], profile, int(parts[3])) / WEIGHTS]
+    tried += [folder / f"{run_id}.safetensors" for folder in weights_folders()]
+    path = next((path for path in tried if path.is_file()), None)
+    if path is None:
+        places = " or ".join(map(str, tried))
+        raise FileNotFoundError(f"{run_id}: no weights at {places}; `train` makes them{_with_weights(run_id)}")
+    examples = experiment.examples()
+    network = experiment.build(examples)
+    network.load_state_dict(load_file(path))
+    return network.eval(), examples
+
+
+def _with_weights(run_id: str) -> str:
+    """Name runs whose weights are here, those of like names first, to go behind an error; "" where there are none."""
+    found = {path.parent.name for path in runs_folder().glob(f"*/{WEIGHTS}")}
+    found |= {path.stem for folder in weights_folders() for path in folder.glob("*.safetensors")}
+    found -= {name for name in found if name.endswith("-validation")}
+    names = get_close_matches(run_id, sorted(found), 8, cutoff=0)
+    more = [f"{len(found) - len(names)} more"] if len(found) > len(names) else []
+    return f"; weights are here of {', '.join([*names, *more])}" if names else ""
+
+
+def export(run_id: str, folder: Path) -> tuple[Path, float, float]:
+    """Write a trained network's weights in half precision, which `trained` reads as it reads the others.
+
+    Args:
+        run_id: as for :func:`trained`.
+        folder: gets ``<run_id>.safetensors``.
+
+    Returns:
+        The file, and the test accuracy in percent before and with the weights of the file.
+
+    Raises:
+        ValueError, FileNotFoundError, data.DataUnavailable: as for :func:`trained`; a weight beyond half precision.
+        OSError: the file cannot be written.
+    """
+    network, examples = trained(run_id)
+    before = evaluate(network, examples)["test_accuracy"]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{run_id}.safetensors"
+    save_weights(network, path, torch.float16)
+    network.load_state_dict(load_file(path))
+    return path, before, evaluate(network, examples)["test_accuracy"]
+
+
+def _at(name: str, profile: str | None) -> tuple[Any, str]:
+    experiment = find(name)
+    profile = profile or experiment.profiles[-1]
+    checks.choice(f"profile of {name}", profile, experiment.profiles)
+    return experiment.at(profile), profile

@@ -1,0 +1,114 @@
+"""Charges folded into weights: what a spike is worth moves from the neuron that sends it to the synapse behind it."""
+
+import copy
+
+import torch
+from spikingjelly.activation_based import layer
+from torch import Tensor, nn
+
+from atif_lib.networks.architectures import Network, Residual, neurons
+
+__all__ = ["fold"]
+
+
+def fold(network: Network) -> Network:
+    r"""Return an equal network whose spikes are binary: the charges :math:`V_{th}(t)\, z(t)` are in its weights.
+
+    .. math:: \sum_c w_{oc} \left( V_c(t)\, z_c(t) \right) = \sum_c \left( w_{oc} V_c(t) \right) z_c(t)
+
+    A max pool between the two stays where it is, for charges are positive. Where thresholds change with the timestep,
+    a convolution becomes T convolutions. An identity shortcut becomes a weight for each channel. The readout, a linear
+    map of sums over time, takes charges that are constant; others stay a factor of each timestep before it.
+
+    Args:
+        network: its neurons may have the option ``charge``; one without any is copied. In training mode too the
+            two are equal, but the weights of the copy are those of now: fold after training.
+
+    Returns:
+        A copy, whose neurons all have ``charge=False``.
+
+    Raises:
+        ValueError: a residual block whose paths meet behind the neurons: sums of charges have no binary form.
+    """
+    folded = copy.deepcopy(network)
+    charges = None  # of the spikes that go into the next block, [T] or [T, C]
+    for block in folded.blocks:
+        charges = _fold_block(block, charges)
+    if charges is not None and _constant(charges):
+        folded.readout.weight.data *= charges[0]
+    elif charges is not None:
+        folded.blocks.append(Charges(charges))
+    return folded
+
+
+class Charges(nn.Module):
+    """A fixed weight for each timestep and channel: [T, N, C, *] to the same."""
+
+    def __init__(self, charges: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("charges", charges)
+
+    def forward(self, z_seq: Tensor) -> Tensor:
+        """Weighted spikes."""
+        charges = self.charges.view(len(self.charges), 1, -1, *[1] * (z_seq.dim() - 3))
+        return (charges * z_seq).to(z_seq.dtype)
+
+
+class TimedConv(nn.Module):
+    """A convolution for each timestep: maps [T·N, C, H, W], as all T of them are laid out, to the same."""
+
+    def __init__(self, conv: nn.Conv2d, charges: Tensor) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(_scaled(copy.deepcopy(conv), charge) for charge in charges)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Currents."""
+        parts = z.chunk(len(self.steps))
+        return torch.cat([conv(part) for conv, part in zip(self.steps, parts, strict=True)])
+
+
+def _fold_block(block: nn.Module, charges: Tensor | None) -> Tensor | None:
+    """Fold charges that come in; return those that go out."""
+    if isinstance(block, Residual):
+        return _fold_residual(block, charges)
+    if isinstance(block, layer.SeqToANNContainer):
+        if isinstance(block[0], nn.MaxPool2d):
+            return charges
+        _fold_synapses(block, charges)
+        return None
+    return _take_charges(block)
+
+
+def _fold_residual(block: Residual, charges: Tensor | None) -> Tensor | None:
+    if block.join != "current" and (charges is not None or any(m.charge for m in neurons(block).values())):
+        raise ValueError(f"charges fold where paths meet as currents, join='current', got join={block.join!r}")
+    _fold_synapses(block.first[0], charges)
+    _fold_synapses(block.second, _take_charges(block.first[1]))
+    if len(block.shortcut):
+        _fold_synapses(block.shortcut[0], charges)
+    elif charges is not None:
+        block.shortcut.append(Charges(charges))
+    return _take_charges(block.last)
+
+
+def _fold_synapses(synapses: layer.SeqToANNContainer, charges: Tensor | None) -> None:
+    if charges is not None:
+        constant = _constant(charges)
+        synapses[0] = _scaled(synapses[0], charges[0]) if constant else TimedConv(synapses[0], charges)
+
+
+def _scaled(conv: nn.Conv2d, charge: Tensor) -> nn.Conv2d:
+    conv.weight.data *= charge.view(-1, 1, 1)  # of the input channels; [O, C, k, k]
+    return conv
+
+
+def _take_charges(neuron: nn.Module) -> Tensor | None:
+    """Make the neuron's spikes binary; return what each was worth, None for 1."""
+    if not getattr(neuron, "charge", False):
+        return None
+    neuron.charge = False
+    return neuron.thresholds.detach().clone()
+
+
+def _constant(charges: Tensor) -> bool:
+    return bool((charges == charges[0]).all())

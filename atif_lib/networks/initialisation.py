@@ -1,0 +1,179 @@
+"""Where a network starts: thresholds where the data want them, weights from a network of another activation."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
+
+from atif_lib.networks.architectures import Network, Residual, neurons, unfused
+from atif_lib.neurons.atif import ATIFnu, ATIFu
+from atif_lib.neurons.quantized_relu import QuantizedReLU
+from atif_lib.quantization.density import empirical
+from atif_lib.quantization.families import best_uniform
+
+__all__ = ["estimate_norms", "start_from_data", "start_from_network"]
+
+_SAMPLES = 2**18  # currents that a threshold is fitted to, evenly spaced in the batch
+
+
+@torch.no_grad()
+def start_from_data(network: Network, inputs: Tensor) -> None:
+    r"""Set every learned threshold to the optimum of its measured input, for the neuron's own T and v(0).
+
+    .. math:: V_{th} = \arg\max_V \mathrm{SQNR}\left(\mathrm{ReLU}(\bar x), \hat x_V(\bar x)\right), \qquad
+        \bar x = \frac{1}{T} \sum_{t=1}^{T} x(t)
+
+    Layer by layer in the order of the network, so that each sees the spikes of those before it as they are then. The
+    quantizer is the uniform one of a constant current. :class:`~atif_lib.neurons.ATIFnu` starts at the same optimum,
+    its p evenly spaced: that start its thresholds do realise, for other p this is the exception. One threshold sees
+    the currents of the whole layer, one a channel those of its channel; where none is positive it stays as it is.
+
+    Batch norms use this batch's mean and variance, as in training; their running averages are left as they were.
+
+    Args:
+        network: changed in place; its activations ATIFu, ATIFnu, or QuantizedReLU with learned thresholds.
+        inputs: one batch [N, C, H, W], normalized.
+
+    Raises:
+        ValueError: a neuron without a learned threshold, or none at all.
+
+    Source: :func:`atif_lib.quantization.families.best_uniform`. Of weights, Mishkin and Matas (2016) do the like.
+    """
+    found = _activations(network)
+    others = sorted({type(m).__name__ for m in found if not _learns(m)})
+    if others or not found:
+        raise ValueError(
+            f"network with activations {', '.join(others) or 'none'}; "
+            "allowed: those with learned thresholds, ATIFu, ATIFnu, QuantizedReLU"
+        )
+    _fit_in_order(network, inputs, [m.register_forward_pre_hook(_fit_to_input) for m in found])
+
+
+@torch.no_grad()
+def start_from_network(network: Network, weights: Mapping[str, Tensor], inputs: Tensor) -> None:
+    r"""Take over the weights of a network of the same architecture: from ReLU to QuantizedReLU, from that to spikes.
+
+    A quantized activation puts out rates, :math:`y = x / V_{th}` where it does not clip. A batch norm behind the next
+    convolution undoes that factor; two things do not, and are rescaled so that the network's function stays as it is
+    up to rounding and clipping: the norm beside an identity shortcut, whose path is in units of the last threshold,
+    and the readout. Learned thresholds are fitted to ``inputs`` as in :func:`start_from_data`; fixed ones stay.
+
+    A spiking network gets the thresholds of the quantized one, for :class:`~atif_lib.neurons.ATIFnu` as evenly spaced
+    p. Its first layer then answers just as the quantized one does, for the current there is constant; deeper ones
+    see uneven spikes. Means and variances of the norms are those of the other network: see :func:`estimate_norms`.
+
+    Args:
+        network: changed in place.
+        weights: a ``state_dict`` of the other network.
+        inputs: one batch [N, C, H, W], normalized; used where thresholds are fitted.
+
+    Raises:
+        ValueError: the weights do not fit, but for thresholds that they lack.
+    """
+    weights = dict(weights)
+    for name, module in network.named_modules():
+        if isinstance(module, ATIFnu) and (log := weights.pop(f"{name}.log_threshold", None)) is not None:
+            weights[f"{name}.log_steps"] = (log - torch.tensor(float(module.timesteps)).log()).expand_as(
+                module.log_steps
+            )
+    missing, unexpected = network.load_state_dict(weights, strict=False)
+    quantized = [m for m in _activations(network) if isinstance(m, QuantizedReLU)]
+    allowed = {n for n, _ in network.state_dict().items() if n.endswith("threshold")} if quantized else set()
+    if unexpected or set(missing) - allowed:
+        raise ValueError(
+            f"weights do not fit the network: {', '.join(unexpected) or 'none'} too many, "
+            f"{', '.join(sorted(set(missing) - allowed)) or 'none'} missing"
+        )
+    if quantized and missing:
+        _start_quantized(network, quantized, inputs)
+
+
+def _start_quantized(network: Network, quantized: list[QuantizedReLU], inputs: Tensor) -> None:
+    worth = {"stream": 1.0}  # what a rate of 1 stands for in the ReLU network, at the last activation
+
+    def rescale(block: nn.Module, inputs: tuple) -> None:
+        if isinstance(block, Residual) and not len(block.shortcut):
+            for parameter in block.second[1].parameters():
+                parameter /= worth["stream"]
+
+    def note(block: nn.Module, inputs: tuple, output: Tensor) -> None:
+        if isinstance(block, Residual):
+            identity = worth["stream"] if not len(block.shortcut) else 1.0
+            worth["stream"] = identity * _threshold(block.last)
+        elif isinstance(block, QuantizedReLU):
+            worth["stream"] = _threshold(block)
+
+    hooks = [m.register_forward_pre_hook(_fit_to_input) for m in quantized if m.learns]
+    for block in network.blocks:
+        hooks += [block.register_forward_pre_hook(rescale), block.register_forward_hook(note)]
+    _fit_in_order(network, inputs, hooks)
+    network.readout.weight *= worth["stream"] / network.steps
+
+
+def _threshold(activation: QuantizedReLU) -> float:
+    return float(activation.log_threshold.exp() if activation.learns else activation.threshold)
+
+
+@torch.no_grad()
+def estimate_norms(network: Network, batches: Iterable[Tensor]) -> None:
+    """Set the running means and variances of all batch norms to their averages over some batches, weights untouched."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before, training = [m.momentum for m in norms], network.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average
+    network.train()
+    for inputs in batches:
+        functional.reset_net(network)
+        network(inputs)
+    functional.reset_net(network.train(training))
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+
+
+def _activations(network: nn.Module) -> list[nn.Module]:
+    spiking = list(neurons(network).values())
+    return spiking or [m for m in network.modules() if isinstance(m, QuantizedReLU)]
+
+
+def _learns(activation: nn.Module) -> bool:
+    return isinstance(activation, ATIFu | ATIFnu) or (isinstance(activation, QuantizedReLU) and activation.learns)
+
+
+def _fit_in_order(network: Network, inputs: Tensor, hooks: list) -> None:
+    """Run a batch through the network, whose hooks change it on the way; running averages stay as they were."""
+    training, buffers = network.training, {name: value.clone() for name, value in network.named_buffers()}
+    functional.reset_net(network.train())
+    with unfused(network):
+        network(inputs)
+    for hook in hooks:
+        hook.remove()
+    functional.reset_net(network.train(training))
+    network.load_state_dict(buffers, strict=False)
+
+
+def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
+    """Set the thresholds of an activation for its input: currents [T, N, C, *]."""
+    current = inputs[0].mean(0, dtype=torch.promote_types(inputs[0].dtype, torch.float32))
+    if isinstance(activation, QuantizedReLU):
+        if (current > 0).any():
+            activation.log_threshold.fill_(math.log(_best(current, activation.levels, activation.v0)))
+        return
+    parameter = activation.log_steps if isinstance(activation, ATIFnu) else activation.log_threshold
+    steps = activation.timesteps if isinstance(activation, ATIFnu) else 1
+    thresholds = activation.thresholds[0].clone()
+    per_channel = thresholds.dim() == 1
+    for channel, x in enumerate(current.transpose(0, 1) if per_channel else [current]):
+        if (x > 0).any():
+            best = _best(x, activation.timesteps, float(activation.v0))
+            thresholds[channel if per_channel else ...] = best
+    parameter.copy_((thresholds / steps).log().expand_as(parameter))
+
+
+def _best(current: Tensor, timesteps: int, v0: float) -> float:
+    x = current.flatten().cpu()
+    x = x[:: max(1, len(x) // _SAMPLES)]
+    x = x if (x > 0).any() else current.flatten().cpu()
+    return float(best_uniform(empirical(x), timesteps, v0).levels[-1])

@@ -1,0 +1,179 @@
+"""Integrate-and-fire neurons with soft reset whose threshold is fixed, learned, or learned for each timestep.
+
+All three are one neuron (Eqs 2-5) with another law for its threshold. They are SpikingJelly nodes: see
+:class:`IF` for which of its tools take them.
+"""
+
+import math
+from numbers import Real
+
+import torch
+from torch import Tensor, nn
+
+from atif_lib.neurons.soft_reset import SoftResetNode
+from atif_lib.quantization.nonuniform import Form, thresholds_from_steps, transitions_from_steps
+
+__all__ = ["IF", "ATIFnu", "ATIFu"]
+
+# Learned thresholds and steps live between these, whatever an optimiser does to their logarithm.
+_SMALLEST, _LARGEST = 1e-6, 1e6
+
+
+class IF(SoftResetNode):
+    r"""Integrate-and-fire neuron with soft reset and a fixed threshold.
+
+    .. math:: H(t) = V(t-1) + i(t), \quad z(t) = \Theta(H(t) - V_{th}), \quad V(t) = H(t) - V_{th}\, z(t)
+
+    Input [T, N, *] in step mode ``'m'``, [N, *] in ``'s'``; output spikes in {0, 1} of the same shape and dtype. The
+    membrane is kept in the wider of the input's and the threshold's dtype.
+
+    Args:
+        timesteps: T, at least 1.
+        threshold: :math:`V_{th}` in the unit of the input current, positive; a tensor of shape [C] gives each
+            channel (dimension 1 of [N, C, *]) its own.
+        v0: membrane potential before the first timestep, as a fraction of the first threshold, in [0, 1].
+        learn_v0: learn that fraction, as the sigmoid of a parameter: it starts at ``v0``, then not 0 or 1.
+        charge: put out :math:`V_{th}(t)\, z(t)`, the charge that a spike takes from the membrane, in place of z(t);
+            :func:`atif_lib.networks.folding.fold` moves it into the next layer's weights, so that spikes stay binary.
+        surrogate: argument of the surrogate derivative :math:`\alpha \sigma'(\alpha q)` of the step (Eq. 10):
+            ``'absolute'`` is the paper's :math:`q = H - V_{th}`, ``'relative'`` is :math:`q = H / V_{th} - 1`.
+            ``'rate'`` takes instead, for every spike, the gradient of the rate under the mean current, its floor
+            passed as if it were not there; nothing flows back through time (Meng et al. 2022 do the like).
+        slope: :math:`\alpha` of the surrogate; the paper's is 1. ``'rate'`` has none.
+        detach_reset: keep the reset out of the gradient.
+        step_mode: SpikingJelly's ``'s'`` (one timestep a call) or ``'m'`` (all of them).
+        store_v_seq: keep the membranes behind all timesteps, [T, N, *], in ``v_seq``, as SpikingJelly's nodes do.
+
+    What works: step modes, ``functional.reset_net``, monitors, ``op_counter`` with ``SimpleEnergyProfiler``, and
+    ``memopt`` of SpikingJelly; ``torch.compile``, ``torch.export`` and ``torch.onnx.export``.
+
+    What does not, and says so: NIR export, because NIR has no soft reset; ``torch.utils.checkpoint``, which calls a
+    neuron again in another state (use ``memopt`` or :func:`atif_lib.training.execution.save_memory`); the energy
+    models of Lemaire, SpikeSim and NeuroMC, which know SpikingJelly's own nodes only. A neuron that
+    :func:`atif_lib.training.execution.compile_neurons` has fused keeps no membrane: count the energy of a network
+    inside :func:`atif_lib.networks.unfused`.
+
+    Raises:
+        ValueError: an argument outside its range, a threshold with a gradient; on a call, another number of timesteps,
+            an input that is empty or not finite.
+        TypeError: an input that is not floating point.
+        NotImplementedError: traced by ``torch.fx``, as NIR export does.
+
+    Source: Eqs 2-5.
+    """
+
+    def __init__(self, timesteps: int = 4, threshold: float | Tensor = 1.0, **options) -> None:
+        super().__init__(timesteps, **options)
+        self.register_buffer("threshold", _positive("threshold", threshold))
+
+    @property
+    def thresholds(self) -> Tensor:
+        """The fixed threshold at every timestep, shape [T] or [T, C]."""
+        return self.threshold.expand(self.timesteps, *self.threshold.shape)
+
+
+class ATIFu(SoftResetNode):
+    r"""Adaptive-threshold integrate-and-fire neuron, uniform: the threshold is learned.
+
+    .. math:: V_{th} = e^{w}, \qquad \frac{\partial L}{\partial V_{th}} = \sum_t \frac{\partial L}{\partial z(t)}
+        \frac{\partial z(t)}{\partial V_{th}}
+
+    with the surrogate derivative of :class:`IF` for the step. Learning the logarithm keeps the threshold positive.
+
+    Args:
+        timesteps: T, at least 1.
+        threshold: initial :math:`V_{th}`, from 1e-6 to 1e6, where it then stays; a tensor of shape [C] makes one for
+            each channel.
+        **options: as for :class:`IF`.
+
+    Raises:
+        ValueError, TypeError: as for :class:`IF`.
+
+    Source: Eqs 9-12.
+    """
+
+    def __init__(self, timesteps: int = 4, threshold: float | Tensor = 1.0, **options) -> None:
+        super().__init__(timesteps, **options)
+        self.log_threshold = nn.Parameter(_learned_log(threshold))
+
+    @property
+    def thresholds(self) -> Tensor:
+        """The learned threshold at every timestep, shape [T] or [T, C]."""
+        return _bounded_exp(self.log_threshold).expand(self.timesteps, *self.log_threshold.shape)
+
+
+class ATIFnu(SoftResetNode):
+    r"""Adaptive-threshold integrate-and-fire neuron, non-uniform: one learned threshold for each timestep.
+
+    The parameters are the inputs :math:`p_1 > p_2 > \dots > p_T > 0` at which the count is meant to step up. They
+    are running sums of positive steps, so that no update can break their order:
+
+    .. math:: p_k = \sum_{j=k}^{T} e^{w_j}
+
+    and the thresholds follow from the steps by :func:`atif_lib.quantization.thresholds_from_steps`.
+
+    Args:
+        timesteps: T, at least 1.
+        threshold: initial :math:`p_1`; the p start evenly spaced, with steps from 1e-6 to 1e6, where they then stay.
+            A tensor of shape [C] makes p for each channel.
+        form: ``'telescoping'`` or ``'printed'``.
+        **options: as for :class:`IF`.
+
+    Raises:
+        ValueError, TypeError: as for :class:`IF`; ``form='printed'`` with T other than 4.
+
+    Source: Eqs 14-19.
+    """
+
+    def __init__(
+        self,
+        timesteps: int = 4,
+        threshold: float | Tensor = 1.0,
+        *,
+        form: Form = "telescoping",
+        **options,
+    ) -> None:
+        super().__init__(timesteps, **options)
+        timesteps = self.timesteps
+        if self.surrogate == "rate":
+            raise ValueError("surrogate='rate' is the gradient of one threshold; ATIFnu has T: 'relative', 'absolute'")
+        self.form = form
+        log_step = _learned_log(threshold, steps=timesteps)
+        self.log_steps = nn.Parameter(log_step.expand(timesteps, *log_step.shape).clone())
+        thresholds_from_steps(self.log_steps.detach(), form)  # refuses a form that there is not
+
+    @property
+    def p(self) -> Tensor:
+        """Intended transitions :math:`p_1 > ... > p_T`, shape [T] or [T, C]."""
+        return transitions_from_steps(_bounded_exp(self.log_steps))
+
+    @property
+    def thresholds(self) -> Tensor:
+        """Thresholds :math:`V_{p_1}, ..., V_{p_T}` in the order of the timesteps, shape [T] or [T, C]."""
+        return thresholds_from_steps(_bounded_exp(self.log_steps), self.form)
+
+
+def _positive(name: str, value: float | Tensor) -> Tensor:
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise ValueError(
+            f"{name}={value.tolist()} with a gradient; allowed: a value without one, which IF keeps fixed; "
+            "for a learned threshold use ATIFu or ATIFnu, which make a parameter of their own from it"
+        )
+    # A number of NumPy has NumPy's default type, float64, and would make a neuron of that type.
+    tensor = torch.as_tensor(float(value) if isinstance(value, Real) else value).detach().clone()
+    tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+    if tensor.dim() > 1 or tensor.numel() == 0 or not (tensor.isfinite() & (tensor > 0)).all():
+        raise ValueError(f"{name}={tensor.tolist()}; allowed: a positive, finite number, or one for each channel")
+    return tensor
+
+
+def _learned_log(threshold: float | Tensor, steps: int = 1) -> Tensor:
+    step = _positive("threshold", threshold) / steps
+    if ((step < _SMALLEST) | (step > _LARGEST)).any():
+        allowed = f"between {steps * _SMALLEST:g} and {steps * _LARGEST:g}"
+        raise ValueError(f"threshold={(steps * step).tolist()}; allowed: {allowed}, to be learned")
+    return step.log()
+
+
+def _bounded_exp(w: Tensor) -> Tensor:
+    return w.clamp(math.log(_SMALLEST), math.log(_LARGEST)).exp()

@@ -1,0 +1,67 @@
+"""A ReLU that is rounded as a spiking neuron rounds, but in one step: quantization without time."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from atif_lib import checks
+from atif_lib.neurons.fused import compiled
+
+__all__ = ["QuantizedReLU"]
+
+
+class QuantizedReLU(nn.Module):
+    r"""The firing rate of a soft-reset neuron under a constant current, with a learned threshold and no timesteps.
+
+    .. math:: y = \frac{1}{T} \min\{T, \max\{0, \lfloor T x / V_{th} + v_0 \rfloor\}\}, \qquad V_{th} = e^w
+
+    The floor counts as the identity in the backward pass, as in learned step size quantization (Esser et al. 2020). A
+    network of these has the quantization error of its spiking twin, a network of :class:`atif_lib.neurons.ATIFu` (or
+    IF, where the threshold is fixed), and nothing else of it: neither uneven spike trains nor surrogate gradients
+    through time. The two have the same parameters by the same names, so that the one's ``state_dict`` is a start for
+    training the other.
+
+    Args:
+        timesteps: T of the spiking twin: T steps above 0.
+        threshold: initial :math:`V_{th}`, positive.
+        v0: shift of the transitions in steps; 0 rounds down, 0.5 to the nearest.
+        learn: learn the threshold; a fixed one is that of :class:`atif_lib.neurons.IF`.
+
+    Shapes: any; the output has that of the input and values 0, 1/T, ... 1.
+
+    Raises:
+        ValueError: ``timesteps`` is no integer of at least 1, the threshold is not positive or has a gradient, or
+            ``v0`` is outside [0, 1].
+
+    Source: Eqs 6 and 7; Li et al. (2022) convert such a network.
+    """
+
+    def __init__(self, timesteps: int = 4, threshold: float = 1.0, v0: float = 0.0, learn: bool = True) -> None:
+        super().__init__()
+        timesteps, v0 = checks.integer("timesteps", timesteps), checks.number("v0", v0)
+        threshold = checks.number("threshold", threshold)
+        if not 0 < threshold < math.inf or not 0 <= v0 <= 1:
+            raise ValueError(
+                f"timesteps={timesteps}, threshold={threshold}, v0={v0}; allowed: at least 1, positive, from 0 to 1"
+            )
+        self.levels, self.v0, self.fused = timesteps, v0, False
+        if learn:
+            self.log_threshold = nn.Parameter(torch.tensor(float(threshold)).log())
+        else:
+            self.register_buffer("threshold", torch.tensor(float(threshold)))
+
+    @property
+    def learns(self) -> bool:
+        """Whether the threshold is learned."""
+        return hasattr(self, "log_threshold")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the rates of inputs x."""
+        threshold = self.log_threshold.exp() if self.learns else self.threshold
+        return (compiled(_rate) if self.fused else _rate)(x, threshold, self.levels, self.v0)
+
+
+def _rate(x: Tensor, threshold: Tensor, levels: int, v0: float) -> Tensor:
+    q = (levels * x / threshold + v0).clamp(0, levels)
+    return ((q + (q.floor() - q).detach()) / levels).to(x.dtype)

@@ -1,0 +1,287 @@
+"""Run records: what was run, with what, and what came out; one JSON file a run in `data/results/`.
+
+A record is written once, at the end of a run, by `recording`. The book, the README and the report read records and
+nothing else, so that no number is typed by hand.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from atif_lib import paths
+from atif_lib.results.environment import (
+    device,
+    environment,
+    first_process,
+    git_state,
+    peak_memory_mib,
+    reset_peak_memory,
+    versions,
+)
+
+__all__ = [
+    "PROFILES",
+    "RESULTS",
+    "Draft",
+    "Record",
+    "RecordError",
+    "environment",
+    "load",
+    "load_all",
+    "peak_memory_mib",
+    "recording",
+    "results_folder",
+    "runs",
+    "save",
+]
+
+PROFILES = ("smoke", "laptop", "full")
+RESULTS = paths.SHIPPED / "results"
+
+_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_NUMBER = (int, float)
+_TYPES: dict[str, tuple[type, ...]] = {
+    "experiment": (str,),
+    "profile": (str,),
+    "seed": (int,),
+    "config": (dict,),
+    "commit": (str, type(None)),
+    "dirty": (bool, type(None)),
+    "date": (str,),
+    "versions": (dict,),
+    "device": (str,),
+    "data_sha256": (str, type(None)),
+    "epochs": (list,),
+    "result": (dict,),
+    "wall_s": _NUMBER,
+    "peak_memory_mib": (*_NUMBER, type(None)),
+}
+
+
+class RecordError(ValueError):
+    """A record that cannot be written or read; the message names the field, and the file where there is one."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run. Built by `recording`, stored by `save`, read by `load`.
+
+    `commit` and `dirty` (see `environment.git_state`) are None outside a git checkout. `epochs` holds one dictionary
+    of metrics an epoch or logging step; `result` the final ones, test accuracy being the last epoch's, in percent.
+    """
+
+    experiment: str
+    profile: str
+    seed: int
+    config: dict[str, Any]
+    commit: str | None
+    dirty: bool | None
+    date: str
+    versions: dict[str, str | None]
+    device: str
+    data_sha256: str | None
+    epochs: list[dict[str, Any]]
+    result: dict[str, Any]
+    wall_s: float
+    peak_memory_mib: float | None
+
+    def __post_init__(self) -> None:
+        """Refuse a field of the wrong type or outside what is allowed."""
+        for name, types in _TYPES.items():
+            value = getattr(self, name)
+            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+                raise RecordError(f"{name} = {value!r}: expected {' or '.join(t.__name__ for t in types)}")
+        _require(self.profile in PROFILES, "profile", self.profile, f"one of {', '.join(PROFILES)}")
+        _require(_SLUG.fullmatch(self.experiment), "experiment", self.experiment, "lower case words joined by '-'")
+        _require(self.seed >= 0, "seed", self.seed, "an integer of at least 0")
+        _require((self.commit is None) == (self.dirty is None), "dirty", self.dirty, "None exactly when commit is")
+        _require(self.commit is None or _is_hex(self.commit, 40), "commit", self.commit, "40 hex digits or None")
+        sha = self.data_sha256
+        _require(sha is None or _is_hex(sha, 64), "data_sha256", sha, "64 hex digits or None")
+        _require(all(isinstance(e, dict) for e in self.epochs), "epochs", self.epochs, "a list of dictionaries")
+        _require(self.wall_s >= 0, "wall_s", self.wall_s, "at least 0 seconds")
+        _require(_is_utc(self.date), "date", self.date, "an ISO 8601 time in UTC")
+
+    @property
+    def run_id(self) -> str:
+        """`<experiment>-<profile>-s<seed>`, also the name of the file."""
+        return f"{self.experiment}-{self.profile}-s{self.seed}"
+
+    def metric(self, path: str) -> Any:
+        """Return the value at a dotted path into `result` ("sqnr_db", "p.0"), or into `epochs` ("epochs.0.sqnr_db")."""
+        value: Any = {**self.result, "epochs": self.epochs}
+        for key in path.split("."):
+            try:
+                value = value[int(key)] if isinstance(value, list) else value[key]
+            except (KeyError, IndexError, TypeError, ValueError):
+                raise RecordError(f"{self.run_id}: no metric {path!r}; result has {sorted(self.result)}") from None
+        return value
+
+
+def _require(allowed: Any, name: str, value: Any, expected: str) -> None:
+    if not allowed:
+        raise RecordError(f"{name} = {value!r}: expected {expected}")
+
+
+def _is_hex(text: str, digits: int) -> bool:
+    return re.fullmatch(rf"[0-9a-f]{{{digits}}}", text) is not None
+
+
+def _is_utc(text: str) -> bool:
+    try:
+        offset = datetime.fromisoformat(text).utcoffset()
+    except ValueError:
+        return False
+    return offset is not None and not offset
+
+
+def results_folder(folder: Path | str | None = None) -> Path:
+    """Return `folder`, else the one that records are written to, see `paths`."""
+    return Path(folder or paths.results_folder())
+
+
+def save(record: Record, folder: Path | str | None = None) -> Path:
+    """Write `record` to `<folder>/<run id>.json`, replacing an earlier run of that id, whole or not at all.
+
+    NumPy and torch values become plain numbers and lists. NaN, infinity and objects JSON lacks are refused.
+    """
+    values = {f.name: _plain(getattr(record, f.name), f.name) for f in dataclasses.fields(record)}
+    path = results_folder(folder) / f"{record.run_id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(values, file, indent=1, ensure_ascii=False, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _plain(value: Any, name: str) -> Any:
+    """Return `value` as JSON types only; `name` is the dotted field an error reports."""
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays, torch tensors
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{name}.{index}") for index, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecordError(f"{name} = {value}: a record holds finite numbers only")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise RecordError(f"{name} is a {type(value).__name__}: expected numbers, text, lists and dictionaries")
+
+
+def load(path: Path | str) -> Record:
+    """Read one record; a malformed file raises `RecordError` naming the file and the field."""
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecordError(f"{path}: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise RecordError(f"{path}: expected one JSON object, found a {type(values).__name__}")
+    if missing := [name for name in _TYPES if name not in values]:
+        raise RecordError(f"{path}: missing field {', '.join(missing)}")
+    if unknown := [name for name in values if name not in _TYPES]:
+        raise RecordError(f"{path}: unknown field {', '.join(unknown)}")
+    try:
+        record = Record(**{name: _plain(value, name) for name, value in values.items()})
+    except RecordError as error:
+        raise RecordError(f"{path}: {error}") from None
+    if path.stem != record.run_id:
+        raise RecordError(f"{path}: experiment, profile and seed say this is {record.run_id}.json")
+    return record
+
+
+def load_all(folder: Path | str | None = None, validation: bool = False) -> list[Record]:
+    """Read every record, by experiment, profile and seed; none where there are none.
+
+    Args:
+        folder: the only one to read from, by default those of `paths.results_folders`.
+        validation: those of runs that were tested on held-out training examples, in place of all others.
+
+    Raises:
+        FileNotFoundError: ``ATIF_RESULTS`` names no folder.
+    """
+    folders = [Path(folder)] if folder else paths.results_folders()
+    folders = [place / "validation" for place in folders] if validation else folders
+    found = {path.name: path for place in folders for path in place.glob("*.json")}
+    return sorted(map(load, found.values()), key=lambda r: (r.experiment, PROFILES.index(r.profile), r.seed))
+
+
+def runs(experiment: str, profile: str | None = None, folder: Path | str | None = None) -> list[Record]:
+    """Return the records of one experiment, of one profile or (None) of all, by profile and seed."""
+    _require(profile in (None, *PROFILES), "profile", profile, f"None or one of {', '.join(PROFILES)}")
+    return [r for r in load_all(folder) if r.experiment == experiment and profile in (None, r.profile)]
+
+
+@dataclass
+class Draft:
+    """What a run fills in while it goes; `earlier_s`: time before an interruption.
+
+    At its end `record` is set, and `path` where it is saved: of several processes, in the first.
+    """
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    result: dict[str, Any] = field(default_factory=dict)
+    data_sha256: str | None = None
+    earlier_s: float = 0.0
+    path: Path | None = None
+    record: Record | None = None
+
+
+def _probe(folder: Path) -> None:
+    """Notice before a run, not after it, that its record cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = f"{error.strerror}; ATIF_RESULTS names another folder"
+        raise OSError(f"records cannot be written to {folder}: {why}") from error
+
+
+@contextmanager
+def recording(
+    experiment: str, profile: str, seed: int, config: dict[str, Any], folder: Path | str | None = None
+) -> Iterator[Draft]:
+    """Time a run and save its record at the end; a run that raises leaves no record.
+
+    >>> with recording("toy-fixed", "laptop", 0, {"timesteps": 4}) as run:  # doctest: +SKIP
+    ...     run.result["sqnr_db"] = measure()
+    """
+    commit, dirty = git_state()  # of the code as the run starts, not as it may have become by its end
+    draft, date, start = Draft(), datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    config = _plain(config, "config")  # a bad one fails now, not after the run
+    base = Record(experiment, profile, seed, config, commit, dirty, date, {}, "", None, [], {}, 0.0, None)
+    reset_peak_memory()
+    _probe(Path(folder or results_folder()))
+    yield draft
+    record = dataclasses.replace(
+        base,
+        epochs=draft.epochs,
+        result=draft.result,
+        data_sha256=draft.data_sha256,
+        versions=versions(),
+        device=device(),
+        wall_s=round(draft.earlier_s + time.perf_counter() - start, 3),
+        peak_memory_mib=peak_memory_mib(),
+    )
+    draft.record = record
+    if first_process():
+        draft.path = save(record, folder)

@@ -1,0 +1,151 @@
+"""The reproduction report: the manifest and the run records as a page, as text and as the README's table.
+
+Everything here is a pure function of the two, but for `update_readme` and `update_verdicts`, which rewrite a file.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from atif_lib.results import page as report_page
+from atif_lib.results import records
+from atif_lib.results.manifest import MANIFEST, NEED_NOTE, Entry, Manifest, load
+from atif_lib.results.page import counts, our_value, paper_value, tally
+from atif_lib.results.records import Record, RecordError
+
+__all__ = [
+    "check",
+    "figure_chapters",
+    "readme_table",
+    "report_markdown",
+    "report_text",
+    "stale_readme",
+    "update_readme",
+    "update_verdicts",
+]
+
+BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
+
+
+def check(manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> list[str]:
+    """List where verdicts and records disagree, one sentence each; an empty list means that they agree."""
+    manifest, runs = _defaults(manifest, runs)
+    found = []
+    for entry in manifest.all():
+        try:
+            expected = entry.expected(runs)
+        except RecordError as error:
+            found.append(f"{entry.id}: {error}")
+            continue
+        if entry.verdict != expected:
+            found.append(f"{entry.id}: the verdict is {entry.verdict!r}, the records say {expected!r}")
+        if entry.verdict in NEED_NOTE and not entry.note:
+            found.append(f"{entry.id}: the verdict {entry.verdict!r} needs a note that says why")
+    return found
+
+
+def figure_chapters(manifest: Manifest | None = None) -> dict[str, str]:
+    """Return the chapter that makes each figure of the paper, by its number there ("3A")."""
+    entries = (manifest or load()).entries
+    return {e.where.removeprefix("Figure "): e.chapter for e in entries if e.kind == "figure"}
+
+
+def report_markdown(
+    manifest: Manifest | None = None, runs: Sequence[Record] | None = None, chapters: Iterable[str] | None = None
+) -> str:
+    """Render the book's page in MyST; `chapters` are those to link to, by default those in `_toc.yml`."""
+    return report_page.render(*_defaults(manifest, runs), chapters)
+
+
+def report_text(manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> str:
+    """Render the report for a terminal: a line an entry and a line for each of its checks."""
+    manifest, runs = _defaults(manifest, runs)
+    lines = []
+    for entry in manifest.all():
+        lines.append(f"{entry.verdict:<10}  {entry.id}: {entry.text} [{entry.where}]")
+        for part in entry.checks:
+            text = f"{part.text} " if len(entry.checks) > 1 else ""
+            lines.append(f"{'':12}{text}paper {paper_value(part)}, ours {our_value(part, runs)}")
+    return "\n".join([*lines, "", *counts(manifest)])
+
+
+def readme_table(manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> str:
+    """Render the short table for GitHub: figures, tables, and the claims marked `headline`."""
+    manifest, runs = _defaults(manifest, runs)
+    lines = ["| | What the paper says | Paper | Ours | Verdict |", "|---|---|---|---|---|"]
+    for table, group in groupby((e for e in manifest.entries if e.kind != "claim"), key=_place):
+        cells = list(group)
+        lines.append(_readme_row(cells[0], runs) if cells[0].kind == "figure" else _readme_cells(table, cells))
+    lines += [_readme_row(e, runs) for e in manifest.entries if e.kind == "claim" and e.headline]
+    return "\n".join([*lines, "", *(f"* {line}." for line in counts(manifest))])
+
+
+def _place(entry: Entry) -> str:
+    return entry.where
+
+
+def _readme_row(entry: Entry, runs: Sequence[Record]) -> str:
+    """Write one row; of several checks how many hold, and for a claim the value of the first."""
+    first, n = entry.checks[0], len(entry.checks)
+    paper, ours = paper_value(first), our_value(first, runs)
+    run = entry.expected(runs) != "not run"
+    if n > 1 and run:
+        held = f"{sum(part.holds(part.measure(runs)) is True for part in entry.checks)} of {n} checks hold"
+        ours = held if entry.kind == "figure" else f"{ours}; {held}"
+    if n > 1 and (entry.kind == "figure" or not run):
+        paper, ours = f"{n} checks", ours if run else "–"
+    text = entry.text.replace("|", "\\|")
+    return f"| {entry.where} | {text} | {paper} | {ours} | {entry.verdict} |"
+
+
+def _readme_cells(table: str, cells: Sequence[Entry]) -> str:
+    return (
+        f"| {table} | Accuracy and spikes of the paper's full-size networks | {len(cells)} cells | | {tally(cells)} |"
+    )
+
+
+def update_readme(path: Path | str, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> bool:
+    """Write the table between the markers of a README; return whether the file changed."""
+    path = Path(path)
+    before = path.read_text(encoding="utf-8")
+    after = _with_table(before, readme_table(manifest, runs), path)
+    if after != before:
+        path.write_text(after, encoding="utf-8")
+    return after != before
+
+
+def stale_readme(path: Path | str, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> list[str]:
+    """List what is wrong with a README's table: markers that lack, or text that the records do not give."""
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        right = _with_table(text, readme_table(manifest, runs), path)
+    except ValueError as error:
+        return [str(error)]
+    lines = sorted(set(text.splitlines()) ^ set(right.splitlines()))
+    return [f"{path}: the claims table is not what the records give: {line}" for line in lines]
+
+
+def _with_table(text: str, table: str, path: Path | str) -> str:
+    found = re.findall(f"{re.escape(BEGIN)}.*?{re.escape(END)}", text, re.DOTALL)
+    if len(found) != 1:
+        raise ValueError(f"{path}: expected one {BEGIN} followed by {END}, found {len(found)}")
+    return text.replace(found[0], f"{BEGIN}\n{table}\n{END}")
+
+
+def update_verdicts(path: Path | str = MANIFEST, runs: Sequence[Record] | None = None) -> list[str]:
+    """Write the verdicts that the records say into the manifest; return the ids changed."""
+    path, runs = Path(path), records.load_all() if runs is None else runs
+    text, changed = path.read_text(encoding="utf-8"), []
+    for entry in load(path).all():
+        expected = entry.expected(runs)
+        if expected == entry.verdict:
+            continue
+        block = re.compile(rf"(?ms)^(  - id: {entry.id}\n(?:(?!^  - id: ).)*?^    verdict: )[a-z ]+$")
+        text, changed = block.sub(rf"\g<1>{expected}", text, count=1), [*changed, entry.id]
+    path.write_text(text, encoding="utf-8")
+    return changed
+
+
+def _defaults(manifest: Manifest | None, runs: Sequence[Record] | None) -> tuple[Manifest, Sequence[Record]]:
+    return manifest or load(), records.load_all() if runs is None else runs

@@ -1,0 +1,197 @@
+"""Tables of run records: those of the paper beside ours, and the book's own."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean, stdev
+
+import pandas as pd
+
+from atif_lib.results import records
+from atif_lib.results.manifest import Check, Entry, Manifest, Measured, Source, load
+from atif_lib.results.page import interval, our_value
+from atif_lib.results.records import Record, RecordError
+
+__all__ = ["ABLATION", "compare", "difference", "paper_table", "provenance", "summary", "training_table"]
+
+# The rows of the book's own ablations: what they are called, and the activation in the experiment's name.
+ABLATION = {
+    "ReLU": "relu",
+    "IF, V_th = 1": "if",
+    "ATIF-u": "atif-u",
+    "ATIF-nu": "atif-nu",
+    "ATIF-u, half-step start": "atif-u-half",
+}
+
+
+def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> pd.DataFrame:
+    """Tabulate Table 1, 2 or 3 of the paper: a row an experiment, for each metric its value there and ours.
+
+    Raises:
+        ValueError: the paper has no such table.
+    """
+    manifest, runs = manifest or load(), records.load_all() if runs is None else runs
+    rows: dict[str, dict[str, str]] = {}
+    for entry in _cells(number, manifest):
+        part = entry.checks[0]
+        row = rows.setdefault(entry.text.rsplit(":", 1)[0], {"experiment": part.source.experiment})
+        metric = entry.text.rsplit(":", 1)[1].strip(" .") + f", {part.unit}" * (part.unit == "%")
+        ours = entry.verdict if entry.verdict == "not run" else f"{our_value(part, runs)}: {entry.verdict}"
+        row |= {metric: f"{part.paper:g}", f"{metric}, ours": ours}
+    return pd.DataFrame(rows).T.fillna("")
+
+
+def _cells(number: int, manifest: Manifest) -> list[Entry]:
+    cells = [e for e in manifest.entries if e.where == f"Table {number}"]
+    if not cells:
+        raise ValueError(f"number={number!r}: the paper has Tables 1, 2 and 3")
+    return cells
+
+
+def training_table(number: int, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> pd.DataFrame:
+    """Tabulate how our networks of a table of the paper were trained: a row an experiment.
+
+    Returns:
+        Protocol, epochs of each stage, hours a seed (all stages), device and seeds; "not run" where there is no record.
+
+    Raises:
+        ValueError: the paper has no such table.
+    """
+    manifest, runs = manifest or load(), records.load_all() if runs is None else runs
+    found = {(r.experiment, r.profile, r.seed): r for r in runs}
+    rows: dict[str, dict[str, str]] = {}
+    for entry in _cells(number, manifest):
+        source = entry.checks[0].source
+        own = [r for r in runs if (r.experiment, r.profile) == (source.experiment, source.profile)]
+        protocol = {"staged": "in stages", "paper": "the paper's"}.get(source.experiment.rsplit("-", 1)[-1], "direct")
+        row = {"protocol": protocol, "epochs": "not run", "hours a seed": "", "device": "", "seeds": ""}
+        if own:
+            chains = [_stages(r, found) for r in own]
+            row["epochs"] = " + ".join(f"{r.config['recipe']['epochs']}" for r in chains[0])
+            row["hours a seed"] = f"{mean(sum(r.wall_s for r in chain) for chain in chains) / 3600:.2g}"
+            row["device"] = "; ".join(sorted({r.device for chain in chains for r in chain}))
+            row["seeds"] = str(len(own))
+        rows[entry.text.rsplit(":", 1)[0]] = row
+    return pd.DataFrame(rows).T
+
+
+def _stages(record: Record, found: Mapping[tuple[str, str, int], Record]) -> list[Record]:
+    """List a run and, before it, those that it started from, as far as their records are there."""
+    stages = [record]
+    while (start := found.get((stages[0].config.get("start"), record.profile, record.seed))) is not None:
+        stages.insert(0, start)
+    return stages
+
+
+def summary(
+    experiments: Mapping[str, str],
+    metrics: Mapping[str, str],
+    profile: str = "laptop",
+    runs: Sequence[Record] | None = None,
+) -> pd.DataFrame:
+    """Tabulate run records: one row an experiment, mean ± standard deviation over its seeds.
+
+    Args:
+        experiments: row label to experiment name.
+        metrics: column label to dotted path into a record's result.
+        profile: of the records.
+        runs: the records to look in, by default all.
+
+    Returns:
+        A table of texts, with the number of seeds; "not run" where there is no record, "–" where a record has no such
+        metric, as a network of ReLUs has no θ. `provenance` says what ran.
+
+    Raises:
+        RecordError: a metric that no record has, of whatever experiment.
+    """
+    every = records.load_all() if runs is None else runs
+    rows = {
+        label: [r for r in every if (r.experiment, r.profile) == (name, profile)] for label, name in experiments.items()
+    }
+    for path in metrics.values():
+        if every and not any(_has(record, path) for record in every):
+            raise RecordError(f"no record has a metric {path!r}")
+    table = {
+        label: {column: _mean_sd(found, path) for column, path in metrics.items()} | {"seeds": len(found)}
+        for label, found in rows.items()
+    }
+    return pd.DataFrame(table).T
+
+
+def compare(
+    experiment: str,
+    twin: str,
+    metric: str = "test_accuracy",
+    profile: str = "laptop",
+    family: Sequence[str] = (),
+    runs: Sequence[Record] | None = None,
+) -> Measured | None:
+    """Subtract a metric of two experiments that draw at random, seed by seed; None where one was not run.
+
+    Args:
+        experiment: the one that is subtracted from.
+        twin: the one that is subtracted.
+        metric: dotted path into a record's result.
+        profile: of the records.
+        family: every experiment that is compared with this twin, where they are several: Dunnett's interval.
+        runs: the records to look in, by default all.
+    """
+    source = Source(experiment, metric, profile, Source(twin, metric, profile), family=tuple(family))
+    return source.measure(records.load_all() if runs is None else runs)
+
+
+def difference(
+    experiment: str,
+    twin: str,
+    metric: str = "test_accuracy",
+    profile: str = "laptop",
+    family: Sequence[str] = (),
+    runs: Sequence[Record] | None = None,
+) -> dict[str, str]:
+    """Write a comparison for a table of a chapter; the arguments are those of `compare`.
+
+    Returns:
+        ``difference`` with its 95 % interval, or "not run"; ``seeds``; ``verdict``: higher or lower where the interval
+        clears zero (`Check.holds`), else open, and of one seed always.
+    """
+    found = compare(experiment, twin, metric, profile, family, runs)
+    if found is None:
+        return {"difference": "not run", "seeds": "", "verdict": ""}
+    higher = Check("", 0.0, "", ">", 0, None).holds(found)
+    low, high = found.interval or (0.0, 0.0)
+    size = (high - low) / 2 or abs(found.mean)  # two digits of half the interval say how well the difference is known
+    digits = max(2, 1 - math.floor(math.log10(size))) if size else 2
+    return {
+        "difference": f"{found.mean:+.{digits}f}{interval(found, digits)}".replace("-", "−"),
+        "seeds": str(found.n),
+        "verdict": {True: "higher", False: "lower", None: "open"}[higher],
+    }
+
+
+def provenance(experiments: Iterable[str], profile: str = "laptop", runs: Sequence[Record] | None = None) -> str:
+    """Say in one line of Markdown which code and which devices the records of some experiments come from."""
+    every, names = records.load_all() if runs is None else runs, list(experiments)
+    found = [r for name in names for r in every if (r.experiment, r.profile) == (name, profile)]
+    if not found:
+        return "*Not run yet.*"
+    commits = sorted({r.commit[:7] + (" and changes" if r.dirty else "") for r in found if r.commit})
+    devices = sorted({r.device.replace(" 1 threads", " 1 thread") for r in found})  # as records of before had it
+    hours = sum(r.wall_s for r in found) / 3600
+    count = f"{len(found)} run{'s' * (len(found) > 1)}"
+    return f"*{count}, {hours:.2g} hours in all; code {', '.join(commits) or 'unknown'}; {'; '.join(devices)}.*"
+
+
+def _has(record: Record, path: str) -> bool:
+    try:
+        record.metric(path)
+    except RecordError:
+        return False
+    return True
+
+
+def _mean_sd(found: Sequence[Record], path: str) -> str:
+    if not found:
+        return "not run"
+    values = [record.metric(path) for record in found if _has(record, path)]
+    if not values:
+        return "–"
+    return f"{mean(values):.4g}" if len(values) == 1 else f"{mean(values):.4g} ± {stdev(values):.2g}"

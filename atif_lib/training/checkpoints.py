@@ -1,0 +1,184 @@
+"""Checkpoints: a training that was interrupted, in any way and at any moment, goes on with nothing lost."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import save
+from torch import Tensor, nn
+from tqdm import tqdm
+
+__all__ = ["Checkpoint", "Progress", "StopRequest", "save_weights", "stop_requests"]
+
+
+@dataclass
+class Progress:
+    """How far a training is: the metrics of its epochs, the losses of the one under way, and the seconds it took."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+    begun: float = field(default_factory=time.perf_counter)
+
+    def elapsed(self) -> float:
+        """Training time in seconds, earlier sittings included."""
+        return self.seconds + time.perf_counter() - self.begun
+
+    def close_epoch(self, fabric: Fabric, metrics: dict[str, Any]) -> None:
+        """Add an epoch to the history."""
+        loss = fabric.all_reduce(torch.stack(self.losses).mean()).item()
+        done = self.history[-1]["epoch"] if self.history else 0
+        self.history.append({"epoch": done + 1, "seconds": self.elapsed(), "train_loss": loss} | metrics)
+        self.losses.clear()
+
+
+class Checkpoint:
+    """The state of a training in ``folder/checkpoint.pt``, and its metrics in ``folder/metrics.csv``.
+
+    A file is replaced in one move once the new one is whole on the disk: a crash or a full disk while writing leaves
+    the one before. With ``folder=None`` nothing is kept. ``config`` is what a run that goes on must have in common.
+    """
+
+    def __init__(
+        self, folder: Path | None, config: dict[str, Any], network: nn.Module, optimizer: Any, scheduler: Any
+    ) -> None:
+        self.folder, self.config = folder, config
+        self.parts = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
+        self.saved = time.perf_counter()
+
+    def age(self) -> float:
+        """Seconds since the last checkpoint."""
+        return time.perf_counter() - self.saved
+
+    def save(self, progress: Progress) -> None:
+        """Write the checkpoint; OSError names the file and says what is left."""
+        if self.folder is None:
+            return
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {
+            "config": self.config,
+            "history": progress.history,
+            "losses": progress.losses,
+            "seconds": progress.elapsed(),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write(self.folder / "checkpoint.pt", lambda file: torch.save(state, file))
+        table = pd.DataFrame(progress.history).drop(columns="theta_layers", errors="ignore")
+        csv = table.to_csv(index=False, lineterminator="\n").encode()
+        write(self.folder / "metrics.csv", lambda file: file.write(csv))
+        self.saved = time.perf_counter()
+
+    def load(self) -> Progress:
+        """Restore network, optimizer and schedule in place; nothing where there is no checkpoint.
+
+        Raises:
+            ValueError: the checkpoint is of another network, recipe or seed, or not readable.
+        """
+        path = self.folder / "checkpoint.pt" if self.folder else None
+        if path is None or not path.is_file():
+            return Progress()
+        device = next(self.parts["network"].parameters()).device
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+            if changed := list(_changed(state["config"], self.config)):
+                raise ValueError(f"it was made with {', '.join(changed)}")
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+        except Exception as error:  # torch raises many kinds for a file that it did not write
+            text = f"no {error} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
+            why = " ".join(text.split()).partition(". ")[0]  # on one line, less torch's advice
+            raise ValueError(f"{path} is not a checkpoint of this run ({why}); delete it to start anew") from error
+        return Progress(state["history"], state["losses"], state["seconds"])
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Say what differs; of a network, which is many lines, the first that does."""
+    for key in [*before, *(k for k in now if k not in before)]:
+        old, new = before.get(key), now.get(key)
+        if old != new and key == "network":
+            pairs = zip_longest(str(old).splitlines(), str(new).splitlines(), fillvalue="")
+            old, new = next((a.strip(), b.strip()) for a, b in pairs if a != b)
+        if old != new:
+            yield f"{key}={old!r}, not {new!r}"
+
+
+def write(path: Path, write_to: Callable[[BinaryIO], Any]) -> None:
+    """Write a file whole or not at all, by what ``write_to`` puts into it; of several processes, any may."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with temporary.open("wb") as file:
+            write_to(file)
+            file.flush()
+            os.fsync(file.fileno())  # of the handle that wrote: Windows refuses another
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch.save: RuntimeError on a full disk
+        kept = "the one before is kept" if path.exists() else "there is none yet"
+        free = shutil.disk_usage(path.parent).free / 2**20  # torch does not say when it was the disk
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path} ({kept}; {free:.1f} MiB free on its disk): {error}") from error
+
+
+def save_weights(network: nn.Module, path: Path, dtype: torch.dtype | None = None) -> None:
+    """Write the weights of a network as safetensors, whole or not at all.
+
+    Args:
+        network: its `state_dict` is written.
+        path: the file.
+        dtype: of all floating-point values in the file, by default their own.
+
+    Raises:
+        ValueError: ``dtype`` cannot hold a value.
+        OSError: the file cannot be written; the one before is kept.
+    """
+    weights = {}
+    for name, value in network.state_dict().items():
+        kept = (value.to(dtype) if dtype and value.is_floating_point() else value).contiguous()
+        if not torch.equal(kept.isfinite(), value.isfinite()):
+            raise ValueError(f"dtype={dtype}; allowed: one that holds every value, which this does not in {name}")
+        weights[name] = kept
+    write(path, lambda file: file.write(save(weights)))
+
+
+class StopRequest:
+    """True once Ctrl-C was pressed or SIGTERM came."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __bool__(self) -> bool:
+        return self.came
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Turn the first Ctrl-C or SIGTERM into a flag, so that a step is never left half done; the second one stops."""
+    stop, before = StopRequest(), {}
+
+    def note(number: int, frame: Any) -> None:
+        stop.came = True
+        tqdm.write("stopping after this update; once more to stop at once, with this update lost", file=sys.stderr)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, where signals do not arrive
+        before = {}
+    try:
+        yield stop
+    finally:
+        restore()

@@ -1,0 +1,128 @@
+"""How a network is executed: fused, with less memory, by several processes. What it computes stays the same."""
+
+import os
+import warnings
+from functools import partial
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from spikingjelly.activation_based.memopt import BooleanSpikeCompressor, checkpoint_module
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.utils.checkpoint import create_selective_checkpoint_contexts
+
+from atif_lib.networks.architectures import Network, Residual, neurons
+from atif_lib.neurons.soft_reset import SoftResetNode
+
+__all__ = ["any_process", "compile_neurons", "processes", "save_memory", "sync_norms"]
+
+# What a launcher that is not torchrun says of several processes, and the most that one process alone would see.
+_ALONE = {"WORLD_SIZE": 1, "RANK": 0, "SLURM_NTASKS": 1, "OMPI_COMM_WORLD_SIZE": 1, "PMI_SIZE": 1}
+
+
+def compile_neurons(network: nn.Module) -> None:
+    """Compute each neuron, with the batch norms before it, by the kernels of :mod:`atif_lib.neurons.fused`.
+
+    Spikes and gradients stay as they are, within the rounding of the precision. A fused neuron keeps no membrane, which
+    energy profilers ask for (see :func:`atif_lib.networks.unfused`); with ``store_v_seq`` it runs unfused by itself. In
+    low precision it does not round its current. Where torch cannot compile, the network is left as it is; so are
+    neurons of other libraries, and those with the gradient of the rate.
+    """
+    found = [m for m in neurons(network).values() if isinstance(m, SoftResetNode) and m.surrogate != "rate"]
+    if not found:
+        return
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(1))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        warnings.warn(f"the neurons run uncompiled, and slower: torch.compile fails here ({reason})", stacklevel=2)
+        return
+    for module in found:
+        module.fused = True
+
+
+def save_memory(network: Network) -> None:
+    """Let each residual block keep only its input, spikes as bytes, and the outputs of its convolutions.
+
+    Batch norms, membranes and inner spikes are computed again in the backward pass; convolutions, which are dear, are
+    not. Outputs, gradients and the weights' names stay as they are. Call it after `compile_neurons`.
+
+    Args:
+        network: changed in place.
+
+    Raises:
+        ValueError: a network without residual blocks, or one that saves memory already.
+
+    Source: checkpoints by Chen et al. 2016; SpikingJelly's keep running means and membranes from counting twice.
+    """
+    blocks = {name: m for name, m in network.blocks.named_children() if isinstance(m, Residual)}
+    if not blocks:
+        raise ValueError(f"network of {[type(m).__name__ for m in network.blocks]}; allowed: one with residual blocks")
+    for name, block in blocks.items():
+        binary = bool(neurons(block)) and block.join != "add"  # else numbers travel, which no byte holds
+        kept = checkpoint_module(block, compressor=BooleanSpikeCompressor() if binary else None)
+        kept.register_forward_pre_hook(_keep_convolutions, with_kwargs=True)
+        network.blocks.register_module(name, kept)
+
+
+def _keep_convolutions(block: nn.Module, inputs: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    keep = partial(create_selective_checkpoint_contexts, [torch.ops.aten.convolution.default])
+    return inputs, options | {"context_fn": keep}
+
+
+def sync_norms(network: nn.Module) -> nn.Module:
+    """Let every batch norm take its mean and variance over all processes; returns the network, changed in place."""
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = _SyncedBatchNorm2d
+    return network
+
+
+class _SyncedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over all processes, for equal shares of a batch. torch's own, SyncBatchNorm, refuses the CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        moments = torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
+        mean, square = all_reduce(moments) / torch.distributed.get_world_size()
+        var = square - mean.square()
+        n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * n / (n - 1), self.momentum)
+        scale = self.weight * (var + self.eps).rsqrt()
+        return (x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+
+
+def any_process(fabric: Fabric, flag: bool) -> bool:
+    """Tell whether the flag is set in any process, so that all of them stop after the same update or none does."""
+    if fabric.world_size == 1:
+        return flag
+    return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="max"))
+
+
+def processes() -> tuple[int, int]:
+    """Return the processes on each machine, and the machines, that torchrun started for one training; (1, 1) without.
+
+    Raises:
+        RuntimeError: another launcher started several processes, each of which would train the whole; or machines with
+            different numbers of processes.
+    """
+    if TorchElasticEnvironment.detect():
+        here, machines, total = (int(os.environ[f"{name}WORLD_SIZE"]) for name in ("LOCAL_", "GROUP_", ""))
+        if here * machines != total:
+            shown = f"LOCAL_WORLD_SIZE={here} on one of {machines} machines with {total} processes"
+            raise RuntimeError(f"{shown}; allowed: equal numbers, by the same --nproc-per-node on each machine")
+        return here, machines
+    for name, most in _ALONE.items():
+        if int(os.environ.get(name) or 0) > most:
+            raise RuntimeError(
+                f"{name}={os.environ[name]} without torchrun; allowed: one process, or several by torchrun, "
+                'as README.md says under "Several machines" (on SLURM: `srun --ntasks 1`, or `srun torchrun`)'
+            )
+    return 1, 1

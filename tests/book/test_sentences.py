@@ -1,0 +1,97 @@
+"""What the chapters say in words of a difference is what the committed records say: mend the sentence, then the row."""
+
+import pytest
+
+from atif_lib.experiments.registry import CHANGES as ONE_CHANGE
+from atif_lib.results import records, tables
+
+CHANGES = [*ONE_CHANGE, "atif-u-half"]
+THREE_STEPS = [("atif-u", "if"), ("atif-nu", "atif-u"), ("atif-u-half", "atif-u")]
+
+
+@pytest.fixture(autouse=True)
+def committed(monkeypatch):
+    monkeypatch.setenv("ATIF_RESULTS", str(records.RESULTS))
+
+
+def verdict(stem, one, other, metric="test_accuracy", family=()):
+    members = [f"{stem}-{name}" for name in family]
+    return tables.difference(f"{stem}-{one}", f"{stem}-{other}", metric, family=members)["verdict"]
+
+
+@pytest.mark.parametrize("stem", ["cifar10-small", "cifar10-resnet8", "gsc13-small"])
+@pytest.mark.parametrize("neuron", ["if", "atif-u", "atif-nu", "atif-u-half"])
+def test_chapters_7_and_8_spikes_cost_accuracy(stem, neuron):
+    assert verdict(stem, neuron, "relu", family=["if", "atif-u", "atif-nu", "atif-u-half"]) == "lower"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "pictures", "words"),
+    [
+        ("quantized", "relu", "lower", "lower"),
+        ("quantized-8", "quantized", "higher", None),
+        ("atif-u", "quantized", "higher", "open"),
+        ("atif-u-rate", "quantized", "open", "open"),
+        ("atif-u", "atif-u-rate", "higher", None),
+        ("atif-u-warm", "atif-u", "open", "lower"),
+    ],
+)
+def test_chapter_7_takes_the_gap_apart(one, other, pictures, words):
+    assert verdict("cifar10-small", one, other) == pictures
+    assert words in (None, verdict("gsc13-small", one, other))
+
+
+@pytest.mark.parametrize("stem", ["cifar10-small", "cifar10-resnet8"])
+def test_chapter_9_accuracy_is_open_and_the_learned_threshold_is_quieter(stem):
+    assert [verdict(stem, *step) for step in THREE_STEPS] == ["open"] * 3
+    more = "higher" if stem == "cifar10-resnet8" else "open"
+    assert [verdict(stem, *step, "theta") for step in THREE_STEPS] == ["lower", more, "higher"]
+
+
+@pytest.mark.parametrize("stem", ["cifar10-small", "cifar10-resnet8"])
+def test_chapter_9_the_step_of_a_learned_threshold_is_smaller_than_the_paper_s(stem):
+    low, high = tables.compare(f"{stem}-atif-u", f"{stem}-if").interval
+    assert low < 0 < high < 4.16
+
+
+def test_chapter_8_the_order_of_the_neurons_is_open_on_words():
+    assert [verdict("gsc13-small", *step) for step in THREE_STEPS[:2]] == ["open", "open"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_chapter_14(change):
+    worse = ("atif-u-absolute", "atif-u-rate")
+    assert verdict("cifar10-small", change, "atif-u", family=CHANGES) == ("lower" if change in worse else "open")
+    spikes = {"atif-u-charge": "lower", "atif-u-data": "lower", "atif-u-all": "lower"}
+    spikes |= {"atif-u-half": "higher", "atif-u-rate": "higher"}
+    assert verdict("cifar10-small", change, "atif-u", "theta", CHANGES) == spikes.get(change, "open")
+    assert verdict("gsc13-small", change, "atif-u", family=CHANGES) in ("open", "")
+
+
+def gains(name):
+    found = [r.result["gain_db"] for r in records.runs(name, "laptop")]
+    assert len(found) == 5
+    return found
+
+
+def test_chapters_3_and_15_which_reading_of_the_surrogate_gains_10_db():
+    assert min(gains("toy-atif-u-spikingjelly")) > 10
+    assert min(gains("toy-atif-u")) > 10
+    for name in ("toy-atif-u-eq11", "toy-atif-u-eq11-relu", "toy-atif-u-literal", "toy-atif-u-literal-relu"):
+        assert max(gains(name)) < 7
+
+
+def test_chapter_13_orders_of_the_lloyd_max_staircase_and_shares():
+    (record,) = records.runs("limits-realisable", "laptop")
+    assert [bool(order) for order in record.result["lloyd_max_orders"]] == [True] * 8 + [False] * 5
+    for timesteps in (3, 4):
+        share = record.result[f"shares_t{timesteps}"]
+        assert share["some_order"] < share["some_thresholds"] - 1
+    assert 23 < record.result["shares_t4"]["some_thresholds"] < 25
+    assert record.result["shares_t2"]["some_order"] == record.result["shares_t2"]["some_thresholds"]
+
+
+def test_chapters_5_and_12_what_an_affine_decode_leaves_of_the_half_step():
+    (record,) = records.runs("limits-ladder", "laptop")
+    assert round(record.result["half_step_over_uniform_db"][3], 2) == 4.04
+    assert round(record.result["half_step_over_uniform_affine_db"][3], 2) == 1.08

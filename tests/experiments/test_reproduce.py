@@ -1,0 +1,277 @@
+"""One command a table: what is missing is found, runs in order, stops with nothing lost, and goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from atif_lib.__main__ import main
+from atif_lib.experiments import reproduce, runs
+from atif_lib.experiments.registry import EXPERIMENTS
+from atif_lib.results import manifest, records
+
+CELLS = ["cifar10-small-relu-staged", "cifar10-small-if-staged", "cifar10-small-atif-u-staged"]
+ORDER = [
+    "cifar10-small-relu-staged",
+    "cifar10-small-quantized-fixed-staged",
+    "cifar10-small-if-staged",
+    "cifar10-small-quantized-staged",
+    "cifar10-small-atif-u-staged",
+]
+
+
+@pytest.fixture
+def small_table(tmp_path):
+    """A manifest whose Table 3 is of the small networks."""
+    cells = [
+        {
+            "id": f"cell-{n}",
+            "kind": "table",
+            "where": "Table 3",
+            "text": f"{name}: test accuracy.",
+            "chapter": "09_ablation",
+            "paper": 90,
+            "unit": "%",
+            "ours": {"experiment": name, "metric": "test_accuracy", "profile": "laptop"},
+            "verdict": "not run",
+            "note": "",
+        }
+        for n, name in enumerate(CELLS)
+    ]
+    path = tmp_path / "manifest.yml"
+    path.write_text(yaml.safe_dump({"command": "train", "entries": cells}), encoding="utf-8")
+    return manifest.load(path)
+
+
+@pytest.fixture
+def folders(digits, results, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATIF_RUNS", str(tmp_path / "runs"))
+    results.mkdir()
+    return results, tmp_path / "runs"
+
+
+def smoke_plan(table, seeds=(0,)):
+    return reproduce.plan([3], seeds, profile="smoke", manifest=table)
+
+
+def no_time(found):
+    return {job.run_id: 1.0 for job in found.open}
+
+
+def test_a_plan_has_every_stage_once_and_behind_what_it_starts_from(folders, small_table):
+    found = smoke_plan(small_table, seeds=[0, 1, 0])
+    assert [job.experiment for job in found.jobs] == ORDER * 2
+    assert [job.seed for job in found.jobs] == [0] * 5 + [1] * 5
+    assert {job.state for job in found.jobs} == {"missing"}
+    assert [job.start for job in found.jobs[:3]] == [None, *(f"{n}-smoke-s0" for n in ORDER[:2])]
+
+
+@pytest.mark.parametrize("table", [1, 2, 3])
+@pytest.mark.parametrize("protocol", reproduce.PROTOCOLS)
+def test_every_table_of_the_paper_has_its_experiments(folders, table, protocol):
+    found = reproduce.plan([table], protocol=protocol)
+    assert len(found.jobs) >= {1: 12, 2: 3, 3: 3}[table]
+    assert all(job.experiment in EXPERIMENTS and job.profile == "full" for job in found.jobs)
+    assert all(job.experiment.endswith(reproduce.PROTOCOLS[protocol]) for job in found.jobs)
+
+
+@pytest.fixture(scope="module")
+def reproduced(digits, tmp_path_factory):
+    """All five runs at the smoke profile, two side by side: the records' folder."""
+    folder = tmp_path_factory.mktemp("reproduced")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATIF_RESULTS", str(folder / "results"))
+        patch.setenv("ATIF_RUNS", str(folder / "runs"))
+        patch.setenv("PYTHONPATH", str(Path(runs.__file__).parents[2]))
+        (folder / "results").mkdir()
+        jobs = tuple(
+            reproduce.Job(n, "smoke", 0, "missing", EXPERIMENTS[n].start and f"{EXPERIMENTS[n].start}-smoke-s0")
+            for n in ORDER
+        )
+        found = reproduce.Plan((3,), jobs)
+        assert reproduce.run(found, no_time(found), jobs=2) == []
+        yield folder
+
+
+@pytest.fixture
+def done(reproduced, monkeypatch):
+    monkeypatch.setenv("ATIF_RESULTS", str(reproduced / "results"))
+    monkeypatch.setenv("ATIF_RUNS", str(reproduced / "runs"))
+    return reproduced
+
+
+def test_all_stages_run_and_each_starts_from_the_weights_before(done, small_table):
+    found = {r.experiment: r for r in records.load_all()}
+    assert set(found) == set(ORDER)
+    for name in ORDER:
+        start = EXPERIMENTS[name].start
+        if start:
+            assert found[name].result["start_sha256"] == found[start].result["weights_sha256"]
+            assert [e["epoch"] for e in found[name].epochs] == [0, 1], "tested before the first update"
+    assert [job.state for job in smoke_plan(small_table).jobs] == ["done"] * 5
+    assert reproduce.run(smoke_plan(small_table), {}) == []
+
+
+def test_a_first_stage_trained_anew_makes_the_later_ones_stale(done, small_table, tmp_path, monkeypatch):
+    copied = tmp_path / "results"
+    copied.mkdir()
+    for path in (done / "results").glob("*.json"):
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if path.stem == "cifar10-small-relu-staged-smoke-s0":
+            values["result"]["weights_sha256"] = "0" * 64
+        (copied / path.name).write_text(json.dumps(values), encoding="utf-8")
+    monkeypatch.setenv("ATIF_RESULTS", str(copied))
+    jobs = smoke_plan(small_table).jobs
+    assert [job.state for job in jobs] == ["done"] + ["stale"] * 4
+    assert "cifar10-small-relu-staged-smoke-s0 was trained anew" in jobs[1].why
+    assert "which it starts from, is stale" in jobs[2].why
+    shown = reproduce.describe(reproduce.Plan((3,), jobs), dict.fromkeys([j.run_id for j in jobs[1:]], 3600.0), 2)
+    assert "1 of 5 runs are done; the others take about 2.0 hours here" in shown
+
+
+def test_a_changed_recipe_makes_a_run_stale(done, small_table, monkeypatch):
+    changed = EXPERIMENTS["cifar10-small-quantized-staged"]
+    monkeypatch.setitem(
+        EXPERIMENTS, changed_name := "cifar10-small-quantized-staged", replace(changed, data_start=True)
+    )
+    states = {job.experiment: (job.state, job.why) for job in smoke_plan(small_table).jobs}
+    assert states[changed_name] == ("stale", "its configuration has changed: data_start")
+    assert states["cifar10-small-if-staged"][0] == "done"
+
+
+def test_a_stage_without_its_weights_is_trained_again_where_a_later_one_needs_it(
+    done, small_table, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("ATIF_RUNS", str(tmp_path / "elsewhere"))
+    assert {job.state for job in smoke_plan(small_table).jobs} == {"done"}
+    (done / "results" / "cifar10-small-if-staged-smoke-s0.json").rename(tmp_path / "kept.json")
+    try:
+        states = {job.experiment: (job.state, job.why) for job in smoke_plan(small_table).jobs}
+    finally:
+        (tmp_path / "kept.json").rename(done / "results" / "cifar10-small-if-staged-smoke-s0.json")
+    assert states["cifar10-small-if-staged"][0] == "missing"
+    assert states["cifar10-small-quantized-fixed-staged"] == ("missing", "its weights are not here")
+    assert states["cifar10-small-relu-staged"] == ("missing", "its weights are not here")
+    assert states["cifar10-small-atif-u-staged"][0] == "done"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_a_run_stops_when_it_is_told_and_goes_on(folders):
+    results, left = folders
+    environment = os.environ | {"PYTHONPATH": str(Path(runs.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    train = [sys.executable, "-m", "atif_lib", "train", ORDER[0], "--profile", "smoke", "--resume"]
+    first = subprocess.Popen(train, env=environment, stderr=subprocess.PIPE, text=True)
+    checkpoint = left / f"{ORDER[0]}-smoke-s0" / "checkpoint.pt"
+    deadline = time.monotonic() + 60
+    while not (left / f"{ORDER[0]}-smoke-s0" / "commits.txt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(60) in (0, 130)
+    assert checkpoint.is_file() or not list(results.iterdir()) or first.returncode == 0
+    again = subprocess.run(train, env=environment, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert [p.name for p in results.iterdir()] == [f"{ORDER[0]}-smoke-s0.json"]
+    assert not checkpoint.exists()
+
+
+def test_a_run_that_fails_stops_those_that_start_from_it_and_no_others(folders, small_table, monkeypatch):
+    def train(children, job):
+        begun.append(job.experiment)
+        return int(job.experiment == "cifar10-small-quantized-fixed-staged")
+
+    begun = []
+    monkeypatch.setattr(reproduce._Children, "run", train)
+    found = smoke_plan(small_table)
+    failed = reproduce.run(found, no_time(found))
+    assert failed == ["cifar10-small-quantized-fixed-staged-smoke-s0", "cifar10-small-if-staged-smoke-s0"]
+    assert begun == [ORDER[0], ORDER[1], ORDER[3], ORDER[4]]
+
+
+def test_as_many_side_by_side_as_asked_and_their_share_of_the_cores(folders, small_table, monkeypatch):
+    at_once, most = [], []
+
+    def train(children, job):
+        at_once.append(job)
+        most.append(len(at_once))
+        time.sleep(0.2)
+        at_once.remove(job)
+        assert children.threads == max(1, os.cpu_count() // 2)
+        return 0
+
+    monkeypatch.setattr(reproduce._Children, "run", train)
+    found = smoke_plan(small_table)
+    reproduce.run(found, no_time(found), jobs=2)
+    assert max(most) == 2
+
+
+def test_a_second_process_on_the_same_run_is_refused(folders):
+    with (
+        runs._alone(runs.run_folder(CELLS[0], "smoke", 0)),
+        pytest.raises(RuntimeError, match="another process trains"),
+    ):
+        runs.run(CELLS[0], "smoke")
+
+
+def test_an_interrupted_run_is_not_destroyed(folders):
+    folder = runs.run_folder(CELLS[0], "smoke", 0)
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.pt").write_bytes(b"ten hours")
+    with pytest.raises(FileExistsError, match="--resume goes on from it; to start anew, delete the folder"):
+        runs.run(CELLS[0], "smoke")
+    assert (folder / "checkpoint.pt").read_bytes() == b"ten hours"
+
+
+def test_the_workflow_has_a_rule_a_run_and_asks_for_what_each_starts_from(folders, small_table):
+    text = reproduce.snakefile(smoke_plan(small_table))
+    assert text.count("\nrule ") == 6
+    rule = text.partition("rule cifar10_small_if_staged_smoke_s0:")[2].partition("\nrule")[0]
+    assert 'input: f"{RESULTS}/cifar10-small-quantized-fixed-staged-smoke-s0.json"' in rule
+    assert "train cifar10-small-if-staged --profile smoke --seeds 0 --resume" in rule
+
+
+def test_snakemake_runs_the_workflow(folders, small_table, tmp_path, monkeypatch):
+    pytest.importorskip("snakemake")
+    results, _ = folders
+    monkeypatch.setenv("PYTHONPATH", str(Path(runs.__file__).parents[2]))
+    (tmp_path / "Snakefile").write_text(reproduce.snakefile(smoke_plan(small_table)), encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--jobs", "2", "--snakefile", "Snakefile"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert sorted(p.stem for p in results.glob("*.json")) == sorted(f"{n}-smoke-s0" for n in ORDER)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: reproduce.plan([4]), "table=4; allowed: 1, 2 or 3"),
+        (lambda: reproduce.plan([3], protocol="slow"), "protocol='slow'; allowed: 'staged', 'fast', 'paper'"),
+        (lambda: reproduce.plan([3], seeds=[]), "seeds=\\[\\]; allowed: one or more"),
+        (lambda: reproduce.run(reproduce.Plan((3,), ()), {}, jobs=0), "jobs=0; allowed: an integer, 1 or more"),
+    ],
+)
+def test_bad_input_is_refused(folders, call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_dry_run_says_what_is_there_where_the_data_is_not(folders, capsys):
+    assert main(["reproduce", "table", "3", "--dry-run"]) == 2
+    output, errors = capsys.readouterr()
+    *lines, last = output.splitlines()
+    assert len(lines) == 6
+    assert all(line.split()[1] == "missing" and "hours" not in line for line in lines)
+    assert last == "0 of 6 runs are done"
+    assert "cifar10.bin is not there; to fetch it, run: python -m atif_lib data cifar10" in errors
+
+
+def test_the_command_says_what_is_asked_of_it(folders, capsys):
+    assert main(["reproduce", "all", "3"]) == 2
+    assert main(["reproduce", "table"]) == 2
+    assert "reproduce takes `table` with numbers, or `all` without" in capsys.readouterr().err

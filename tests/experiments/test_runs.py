@@ -1,0 +1,252 @@
+"""A run leaves a record, weights that give its numbers again, and metrics; it can be told, stopped and gone on with."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import training_worker as worker
+
+from atif_lib import data
+from atif_lib.experiments import runs
+from atif_lib.results import records
+from atif_lib.training import loop as training
+from atif_lib.training.evaluation import evaluate
+
+NAME = "cifar10-small-atif-u"
+QUICK = "cifar10-small-relu"
+LEFT = ["commits.txt", "lock", "metrics.csv", "weights.safetensors"]
+
+
+@pytest.fixture(scope="module")
+def finished(digits, tmp_path_factory):
+    """A run at the smoke profile, its results folder and its folder of runs; CIFAR-10 is not there, digits are."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATIF_RESULTS", str(folder / "results"))
+        patch.setenv("ATIF_RUNS", str(folder / "runs"))
+        worker.shrink_smoke(patch)
+        yield runs.run(NAME, "smoke"), folder
+
+
+@pytest.fixture
+def folders(digits, results, tmp_path, monkeypatch):
+    """Empty folders for records and runs."""
+    monkeypatch.setenv("ATIF_RUNS", str(tmp_path / "runs"))
+    worker.shrink_smoke(monkeypatch)
+    return results, tmp_path / "runs"
+
+
+def test_a_run_leaves_record_weights_and_metrics(finished):
+    record, folder = finished
+    assert os.listdir(folder / "results") == [f"{NAME}-smoke-s0.json"]
+    assert records.load(folder / "results" / f"{NAME}-smoke-s0.json") == record
+    left = folder / "runs" / f"{NAME}-smoke-s0"
+    assert sorted(os.listdir(left)) == LEFT
+    table = pd.read_csv(left / "metrics.csv")
+    assert table["test_accuracy"].tolist() == [e["test_accuracy"] for e in record.epochs]
+    assert record.result["test_accuracy"] == record.epochs[-1]["test_accuracy"]
+    assert record.result["source"] == "scikit-learn"
+    assert record.data_sha256 == data.load("digits").sha256
+    assert record.config["recipe"]["epochs"] == 1
+    assert record.config["limit"] == 64
+    assert record.result["parameters"] == 61_342
+    assert len(record.result["thresholds"]) == len(record.result["theta_layers"]) == 4
+    assert record.wall_s >= record.epochs[-1]["seconds"]
+
+
+def test_the_weights_give_the_record_s_numbers_again(finished):
+    record, _ = finished
+    network, examples = runs.trained(record.run_id)
+    assert not network.training
+    metrics = evaluate(network, examples)
+    assert metrics == {k: record.result[k] for k in metrics}
+    assert metrics["theta"] > 0
+    assert len(examples.test_labels) == 64
+
+
+def test_committed_weights_serve_where_nothing_was_run(finished, folders, monkeypatch):
+    record, folder = finished
+    monkeypatch.setattr(runs, "weights_folders", lambda: (folder,))
+    weights = folder / "runs" / record.run_id / "weights.safetensors"
+    (folder / f"{record.run_id}.safetensors").write_bytes(weights.read_bytes())
+    network, examples = runs.trained(record.run_id)
+    assert evaluate(network, examples)["test_accuracy"] == record.result["test_accuracy"]
+
+
+def test_exported_weights_are_half_as_large_and_as_good(finished, folders, monkeypatch):
+    record, folder = finished
+    monkeypatch.setenv("ATIF_RUNS", str(folder / "runs"))
+    out = folders[1] / "weights"
+    path, before, after = runs.export(record.run_id, out)
+    assert os.listdir(out) == [f"{record.run_id}.safetensors"]
+    assert path.stat().st_size < 0.55 * (folder / "runs" / record.run_id / "weights.safetensors").stat().st_size
+    assert before == record.result["test_accuracy"]
+    assert after == pytest.approx(before, abs=5)  # of 64 pictures
+    monkeypatch.setenv("ATIF_RUNS", str(folders[1]))
+    monkeypatch.setattr(runs, "weights_folders", lambda: (out,))
+    assert evaluate(*runs.trained(record.run_id))["test_accuracy"] == after
+
+
+@pytest.mark.parametrize(
+    ("run_id", "error", "message"),
+    [
+        ("cifar10", ValueError, "run='cifar10'; allowed: <experiment>-<profile>-s<seed>"),
+        ("toy-fixed-smoke-s0", ValueError, "toy-fixed trains no network"),
+        ("cifar10-smal-relu-smoke-s0", ValueError, "did you mean cifar10-small-relu"),
+        (
+            "cifar10-small-relu-full-s0",
+            ValueError,
+            "profile of cifar10-small-relu='full'; allowed: 'smoke', 'laptop'",
+        ),
+        (
+            "cifar10-small-relu-smoke-s7",
+            FileNotFoundError,
+            "cifar10-small-relu-smoke-s7: no weights at .*`train` makes",
+        ),
+    ],
+)
+def test_a_run_that_is_not_there_is_named(folders, run_id, error, message):
+    with pytest.raises(error, match=message):
+        runs.trained(run_id)
+
+
+@pytest.mark.parametrize("run_id", ["cifar10", "toy-fixed-smoke-s0", "cifar10-small-relu-smoke-s7"])
+def test_what_can_be_tested_instead_is_named(folders, run_id, monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "weights_folders", lambda: (tmp_path / "none", tmp_path / "weights"))
+    with pytest.raises((ValueError, FileNotFoundError)) as alone:
+        runs.trained(run_id)
+    assert "weights are here" not in str(alone.value)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "cifar10-small-if-laptop-s0.safetensors").touch()
+    for name in ("cifar10-small-if-laptop-s1", "cifar10-small-if-laptop-s1-validation"):
+        (folders[1] / name).mkdir(parents=True)
+        (folders[1] / name / runs.WEIGHTS).touch()
+    with pytest.raises(type(alone.value)) as found:
+        runs.trained(run_id)
+    here = ["cifar10-small-if-laptop-s0", "cifar10-small-if-laptop-s1"]
+    added = str(found.value).removeprefix(f"{alone.value}; weights are here of ")
+    assert sorted(added.split(", ")) == here
+    for seed in range(9):
+        (tmp_path / "weights" / f"cifar10-small-if-laptop-s{seed}.safetensors").touch()
+    with pytest.raises(type(alone.value), match=r"weights are here of (\S+, ){8}1 more$"):
+        runs.trained(run_id)
+
+
+@pytest.mark.parametrize("call", [runs.run, runs.estimate])
+def test_an_unknown_name_or_profile_is_refused(folders, call):
+    with pytest.raises(ValueError, match=r"unknown experiment 'cifar10-small-rel': did you mean .*cifar10-small-relu"):
+        call("cifar10-small-rel")
+    with pytest.raises(ValueError, match="profile of cifar10-small-relu='full'; allowed: 'smoke', 'laptop'"):
+        call(QUICK, "full")
+    with pytest.raises(data.DataUnavailable, match="to fetch it, run"):
+        call(QUICK)  # at the profile of its results
+    assert not any(folder.exists() for folder in folders)
+
+
+def constant(record):
+    """What two runs of the same must have in common."""
+    varies = ("date", "wall_s", "peak_memory_mib", "epochs", "result")
+    clean = [{k: v for k, v in metrics.items() if k != "seconds"} for metrics in (*record.epochs, record.result)]
+    return clean, {k: v for k, v in dataclasses.asdict(record).items() if k not in varies}
+
+
+@pytest.mark.parametrize("name", [QUICK, "cifar10-small-atif-u-all"])
+def test_stopped_and_resumed_it_leaves_the_same_record(folders, monkeypatch, name):
+    results, left = folders
+    whole = runs.run(name, "smoke", seed=2)
+    weights = (left / whole.run_id / "weights.safetensors").read_bytes()
+    (results / f"{whole.run_id}.json").unlink()
+    (left / whole.run_id / "weights.safetensors").unlink()
+    monkeypatch.setattr(training, "mixed_loss", training.mixed_loss)
+    worker.signal_before(5, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(name, "smoke", seed=2)
+    assert os.listdir(results) == [], "an interrupted run left a record"
+    resumed = runs.run(name, "smoke", seed=2, resume=True)
+    assert constant(resumed) == constant(whole)
+    assert (left / whole.run_id / "weights.safetensors").read_bytes() == weights
+    assert resumed.wall_s >= resumed.epochs[-1]["seconds"], "the time before the interruption counts"
+
+
+def test_a_start_from_data_is_recorded_and_a_matter_of_the_seed(folders):
+    starts = []
+    for seed in (0, 1):
+        record = runs.run("cifar10-small-atif-u-data", "smoke", seed)
+        assert record.config["data_start"]
+        assert list(record.result["v0"].values()) == [0.0] * 4
+        starts.append([t[0] for t in record.result["thresholds_at_start"].values()])
+        ends = [t[0] for t in record.result["thresholds"].values()]
+        assert all(0 < abs(a - b) < 0.5 for a, b in zip(starts[-1], ends, strict=True)), (starts, ends)
+    assert all(a != b and abs(a - 1) > 0.01 for a, b in zip(*starts, strict=True))
+
+
+def test_a_validation_record_is_kept_apart(folders):
+    results, left = folders
+    record = runs.run(QUICK, "smoke", validation=True)
+    assert os.listdir(results) == ["validation"]
+    assert records.load_all() == []
+    assert records.load_all(validation=True) == [record]
+    assert record.config["validation"]
+    assert not (left / f"{QUICK}-smoke-s0").exists()
+
+
+def test_a_toy_leaves_a_record_alone(folders):
+    results, left = folders
+    record = runs.run("toy-fixed", "smoke")
+    assert record.result["sqnr_db"] == pytest.approx(0.45, abs=0.01)
+    assert os.listdir(results) == ["toy-fixed-smoke-s0.json"]
+    assert not left.exists()
+
+
+def test_a_large_network_runs_at_smoke(folders):
+    """Channels last, as all large ones: its weights are not contiguous."""
+    record = runs.run("cifar10-vgg16-relu", "smoke")
+    network, examples = runs.trained(record.run_id)
+    assert record.result["parameters"] == sum(p.numel() for p in network.parameters())
+    assert evaluate(network, examples)["test_accuracy"] == record.result["test_accuracy"]
+
+
+def test_an_estimate_tells_the_cost_and_leaves_nothing(finished, folders):
+    record, _ = finished
+    told = runs.estimate(NAME, "smoke", count=2)
+    assert told["parameters"] == f"{record.result['parameters']:,}"
+    assert told["MACs for one input"] == f"{record.result['macs']:,} (4 timesteps)"
+    assert told["training examples"] == "64, source scikit-learn"
+    assert told["updates"] == "8 of 8 examples in 1 epochs"
+    assert told["device"] == "cpu"
+    assert float(told["seconds an update"].split()[0]) > 0
+    assert told["peak memory"].endswith("MiB")
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_an_estimate_says_of_what_it_takes_steps(folders, capsys):
+    runs.estimate(QUICK, "smoke", count=2)
+    said = capsys.readouterr().err
+    assert said.strip() == f"{QUICK}: taking 2 steps of 8 examples, to tell what all would cost"
+
+
+def test_an_estimate_of_what_trains_no_network_is_refused():
+    with pytest.raises(ValueError, match="toy-fixed trains no network"):
+        runs.estimate("toy-fixed")
+
+
+def test_two_processes_leave_one_run(folders):
+    results, left = folders
+    command = ["torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2", "-m"]
+    environment = os.environ | {"PYTHONPATH": str(Path(runs.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-m", *command, "atif_lib", "train", QUICK, "--profile", "smoke"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert os.listdir(results) == [f"{QUICK}-smoke-s0.json"]
+    assert sorted(os.listdir(left / f"{QUICK}-smoke-s0")) == LEFT
+    assert records.load(results / f"{QUICK}-smoke-s0.json").epochs[0]["train_loss"] < 2.5

@@ -1,0 +1,112 @@
+"""A network whose spikes carry charge equals one whose spikes are binary and whose weights carry it."""
+
+import copy
+
+import pytest
+import torch
+from spikingjelly.activation_based import functional
+from torch import nn
+from torch.testing import assert_close
+
+from atif_lib.networks.activations import ACTIVATIONS
+from atif_lib.networks.architectures import NETWORKS, neurons, resnet8, vgg_small
+from atif_lib.networks.folding import fold
+from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
+
+KINDS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu}
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def charged(network, kind, per_channel):
+    """A network in evaluation mode, with norms and thresholds that are not those of the start."""
+
+    def activation(channels, timesteps):
+        threshold = 0.3 + torch.rand(channels if per_channel else (), dtype=torch.float64)
+        node = KINDS[kind](3, threshold, charge=True, v0=0.5, step_mode="m")
+        for p in node.parameters():
+            p.data += 0.3 * torch.randn_like(p)
+        return node
+
+    torch.manual_seed(0)
+    made = NETWORKS[network](activation, 3).double()
+    made(noise(8, 3, 16, 16, seed=1))
+    functional.reset_net(made)
+    return made.eval()
+
+
+def watch(network, x):
+    """Logits, spikes of each layer of neurons, and the values that enter each weight behind the stem."""
+    spikes, entering, hooks = {}, {}, []
+    for name, m in network.blocks.named_modules():
+        if name in neurons(network.blocks):
+            hooks.append(m.register_forward_hook(lambda m, i, o, name=name: spikes.update({name: o != 0})))
+        elif isinstance(m, nn.Conv2d | nn.Linear) or type(m).__name__ == "Charges":
+            hooks.append(
+                m.register_forward_hook(lambda m, i, o, n=name: entering.update({n: set(i[0].unique().tolist())}))
+            )
+    functional.reset_net(network)
+    logits = network(x)
+    for hook in hooks:
+        hook.remove()
+    return logits, spikes, entering
+
+
+@pytest.mark.parametrize("network", ["small", "resnet8"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_folded_equals_unfolded_and_every_weight_sees_zeros_and_ones(network, kind, per_channel):
+    one = charged(network, kind, per_channel)
+    before = copy.deepcopy(one.state_dict())
+    other = fold(one)
+    x = noise(4, 3, 16, 16)
+    (logits, spikes, seen), (folded, folded_spikes, folded_seen) = watch(one, x), watch(other, x)
+    assert_close(folded, logits, atol=1e-10, rtol=1e-8)
+    assert logits.std() > 0
+    assert spikes.keys() == folded_spikes.keys()
+    for name, z in spikes.items():
+        assert torch.equal(z, folded_spikes[name]), name
+        assert 0 < z.double().mean() < 1, name
+    assert any(values - {0.0, 1.0} for values in seen.values()), "there was nothing to fold"
+    assert all(values <= {0.0, 1.0} for values in folded_seen.values())
+    assert not any(m.charge for m in neurons(other).values())
+    assert all(m.charge for m in neurons(one).values())
+    assert all(torch.equal(before[name], value) for name, value in one.state_dict().items())
+    assert_close(over_time(other, x), over_time(one, x))
+
+
+def over_time(network, x):
+    functional.reset_net(network)
+    return network.over_time(x)
+
+
+def test_constant_charges_cost_nothing():
+    """As many parameters as before: a scale of weights that are there."""
+    one = charged("small", "ATIFu", True)
+    assert sum(p.numel() for p in fold(one).parameters()) == sum(p.numel() for p in one.parameters())
+
+
+def test_by_hand():
+    """V_th = 2: every weight behind a neuron doubles."""
+    network = vgg_small(lambda channels, timesteps: IF(1, 2.0, charge=True, step_mode="m"), 1)
+    assert torch.equal(fold(network).blocks[1][0].weight, 2 * network.blocks[1][0].weight)
+    assert torch.equal(fold(network).readout.weight, 2 * network.readout.weight)
+
+
+def test_without_charges_it_is_a_copy():
+    network = vgg_small(ACTIVATIONS["atif-u"])
+    other = fold(network)
+    assert other is not network
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("join", ["add", "iand"])
+def test_paths_that_meet_behind_the_neurons_are_refused(join):
+    network = resnet8(ACTIVATIONS["atif-u-charge"], join=join)
+    with pytest.raises(
+        ValueError, match=f"charges fold where paths meet as currents, join='current', got join='{join}'"
+    ):
+        fold(network)
+    fold(resnet8(ACTIVATIONS["atif-u"], join=join))

@@ -1,0 +1,193 @@
+"""A fused neuron, with the norms before it, is the neuron: same spikes, same gradients, same running means."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from spikingjelly.activation_based import functional
+from torch import nn
+from torch.testing import assert_close
+
+from atif_lib.networks.activations import ACTIVATIONS
+from atif_lib.networks.architectures import NETWORKS, Layers, Synapses, neurons, respond
+from atif_lib.neurons import fused
+from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
+from atif_lib.training.execution import compile_neurons
+
+KINDS = {
+    "IF": lambda **o: IF(3, 0.3, step_mode="m", **o),
+    "ATIFu": lambda **o: ATIFu(3, 0.3, step_mode="m", **o),
+    "ATIFu-channels": lambda **o: ATIFu(3, torch.linspace(0.2, 0.5, 6), step_mode="m", **o),
+    "ATIFnu": lambda **o: ATIFnu(3, 0.4, step_mode="m", **o),
+    "ATIFnu-channels": lambda **o: ATIFnu(3, torch.linspace(0.3, 0.5, 6), step_mode="m", **o),
+}
+OPTIONS = {
+    "plain": {},
+    "absolute": {"surrogate": "absolute", "slope": 2.0},
+    "detached": {"detach_reset": True},
+    "charge": {"charge": True},
+    "start": {"v0": 0.3, "learn_v0": True},
+    "all": {"surrogate": "absolute", "detach_reset": True, "charge": True, "v0": 0.3, "learn_v0": True},
+}
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """The kernels as the Python that they are: what they compute is the same, and nothing has to be compiled."""
+    monkeypatch.setattr(fused, "compiled", lambda function: function)
+
+
+@pytest.fixture(params=["compiled", "uncompiled"])
+def each_way(request, monkeypatch):
+    if request.param == "uncompiled":
+        monkeypatch.setattr(fused, "compiled", lambda function: function)
+        return
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(1))
+    except RuntimeError as error:
+        pytest.skip(f"torch.compile does not work here: {error}")
+
+
+class Meeting(nn.Module):
+    """Paths that meet at a neuron: through a convolution and its norm, and, where asked, past it."""
+
+    def __init__(self, neuron, paths):
+        super().__init__()
+        shortcut = {1: None, "identity": Layers(), "norm": Layers(Synapses(6, 6, kernel=1))}[paths]
+        self.synapses, self.shortcut, self.neuron = Synapses(6, 6), shortcut, neuron
+
+    def forward(self, z):
+        paths = [(self.synapses, z)]
+        return respond(self.neuron, *paths, *([(self.shortcut, z)] if self.shortcut is not None else []))
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def answer(network, x):
+    functional.reset_net(network)
+    x = x.clone().requires_grad_()
+    out = network(x)
+    out.backward(noise(*out.shape, seed=9).to(out.dtype))
+    gradients = {name: p.grad for name, p in network.named_parameters()}
+    network.zero_grad()
+    return out.detach(), x.grad, gradients
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_spikes_gradients_and_running_means_are_those_of_the_plain_neuron(kind, options, uncompiled):
+    for paths in (1, "identity", "norm"):
+        torch.manual_seed(0)
+        plain = Meeting(KINDS[kind](**OPTIONS[options]), paths).double()
+        plain.synapses[1].weight.data.uniform_(0.5, 1.5)
+        kernel = copy.deepcopy(plain)
+        kernel.neuron.fused = True
+        for training in (True, False):
+            z = (noise(3, 2, 6, 4, 5) > 0).double()
+            (one, g_one, gs_one), (two, g_two, gs_two) = (answer(n.train(training), z) for n in (plain, kernel))
+            assert torch.equal(one, two)
+            assert 0.02 < (one != 0).double().mean() < 0.95
+            assert_close(g_two, g_one)
+            assert_close(gs_two, gs_one)
+        assert_close(dict(kernel.named_buffers()), dict(plain.named_buffers()))
+
+
+def test_the_gradient_by_hand_is_the_derivative_where_the_step_is_smooth(uncompiled):
+    """T = 1: dz/dx is the surrogate, 4 / V s (1 - s) with s the sigmoid of 4 (x / V - 1)."""
+    neuron = ATIFu(1, 0.5, step_mode="m")
+    neuron.fused = True
+    x = torch.tensor([0.1, 0.5, 0.8], dtype=torch.float64).view(1, 3, 1).requires_grad_()
+    neuron(x).sum().backward()
+    s = (4 * (x.detach() / 0.5 - 1)).sigmoid()
+    assert_close(x.grad, 8 * s * (1 - s))
+    assert_close(neuron.log_threshold.grad.double(), -(8 * s * (1 - s) * x.detach()).sum())
+
+
+@pytest.mark.parametrize("network", ["small", "resnet8", "resnet8-add", "resnet8-iand"])
+def test_a_network_is_the_same_network(network, uncompiled):
+    same_network(network)
+
+
+def same_network(network):
+    torch.manual_seed(0)
+    plain = NETWORKS[network](ACTIVATIONS["atif-u"]).double()
+    kernels = copy.deepcopy(plain)
+    compile_neurons(kernels)
+    x = noise(4, 3, 16, 16)
+    one, two = answer(plain, x), answer(kernels, x)
+    assert_close(one, two)
+    assert one[0].any()
+    layout = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    compile_neurons(layout)
+    assert_close(answer(layout, x.to(memory_format=torch.channels_last)), one)
+
+
+def test_a_compiled_network_is_the_same_network(each_way):
+    same_network("resnet8")
+
+
+def test_in_low_precision_it_is_nearer_to_full_precision_than_the_plain_neuron(uncompiled):
+    torch.manual_seed(0)
+    network = NETWORKS["resnet8"](ACTIVATIONS["atif-u"])
+    kernels = copy.deepcopy(network)
+    compile_neurons(kernels)
+    x = noise(16, 3, 16, 16).float()
+
+    def gradient(network, low):
+        functional.reset_net(network)
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            loss = network(x).square().mean()
+        loss.backward()
+        return torch.cat([p.grad.flatten() for p in network.parameters()])
+
+    exact = gradient(network, False)
+    plain, kernel = ((gradient(n, True) - exact).norm() / exact.norm() for n in (network, kernels))
+    assert kernel < max(0.3, 1.2 * plain)
+
+
+def test_a_fused_neuron_is_copied_averaged_saved_and_loaded_as_any_module(tmp_path, uncompiled):
+    network = nn.Sequential(ATIFu(4, step_mode="m"))
+    compile_neurons(network)
+    x = 2 * torch.ones(4, 2, 3)
+    assert network(x).sum() == 24
+    network[0].reset()
+    other = copy.deepcopy(network)
+    other[0].log_threshold.data.fill_(3.0)
+    assert other(x).sum() == 0
+    averaged = torch.optim.swa_utils.AveragedModel(network)
+    averaged.update_parameters(network)
+    assert averaged(x).sum() == 24
+    torch.save(network, tmp_path / "network.pt")
+    assert torch.load(tmp_path / "network.pt", weights_only=False)(x).sum() == 24
+
+
+def test_no_limit_of_the_compiler_is_met_by_many_shapes(monkeypatch):
+    """Training, test and a last small batch are a dozen shapes and more, all of them met by the same functions."""
+    limit = torch._dynamo.config.recompile_limit
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    fused.compiled.cache_clear()
+    neuron = ATIFu(2, step_mode="m")
+    neuron.fused = True
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        for batch in range(2, limit + 4):
+            answer(neuron, noise(2, batch, 3).float())
+    fused.compiled.cache_clear()
+
+
+def test_too_many_timesteps_and_a_lone_place_are_refused(uncompiled):
+    neuron = ATIFu(4, step_mode="m")
+    neuron.fused = True
+    with pytest.raises(ValueError, match=r"input \[3, 1, 2\]; allowed: \[T=4, N, \*\]"):
+        neuron(torch.ones(3, 1, 2))
+    neuron(torch.ones(4, 1, 2))
+    with pytest.raises(ValueError, match=r"call functional\.reset_net"):
+        neuron(torch.ones(4, 1, 2))
+    meeting = Meeting(IF(1, step_mode="m"), 1)
+    compile_neurons(meeting)
+    assert neurons(meeting)["neuron"].fused
+    with pytest.raises(ValueError, match="more than 1 value a channel"):
+        meeting(torch.ones(1, 1, 6, 1, 1))

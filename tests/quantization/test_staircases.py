@@ -1,0 +1,123 @@
+"""Exact staircases agree with simulation and rational arithmetic, and what is said to be realised is."""
+
+import math
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atif_lib.quantization import thresholds_from_transitions
+from atif_lib.quantization.staircases import (
+    count_staircase,
+    order_thresholds,
+    pattern_edges,
+    patterns,
+    pieces,
+    realises,
+    safe_thresholds,
+)
+from atif_lib.quantization.uniform import spike_counts
+
+SIXTY_FOURTHS = st.integers(1, 200).map(lambda n: n / 64)
+THRESHOLDS = st.lists(SIXTY_FOURTHS, min_size=1, max_size=6)
+
+
+@settings(max_examples=80)
+@given(THRESHOLDS, st.integers(0, 64))
+def test_pieces_are_what_simulation_finds(values, v0):
+    found = pieces(values, values[0] * v0 / 64)
+    grid = torch.arange(-64, 256, dtype=torch.float64) / 64
+    counts = spike_counts(grid, torch.tensor(values, dtype=torch.float64), v0 / 64)
+    for i, count in zip(grid.tolist(), counts.tolist(), strict=True):
+        (piece,) = [p for p in found if (p.low is None or p.low <= i) and (p.high is None or i < p.high)]
+        assert sum(piece.spikes) == count
+
+
+@settings(max_examples=80)
+@given(THRESHOLDS, st.integers(-64, 64))
+def test_pieces_tile_the_line_and_their_patterns_increase_as_binary_numbers(values, start):
+    found = pieces(values, Fraction(start, 64))
+    assert (found[0].low, found[-1].high) == (None, None)
+    assert all(a.high == b.low and a.spikes < b.spikes for a, b in pairwise(found))
+    assert len(values) + 1 <= len(found) <= 2 ** len(values)
+
+
+@settings(max_examples=80)
+@given(THRESHOLDS, st.integers(-64, 64))
+def test_edges_in_floating_point_are_those_of_the_pieces(values, start):
+    edges = pattern_edges(torch.tensor(values, dtype=torch.float64), start / 64)
+    rows = [tuple(row) for row in patterns(len(values)).int().tolist()]
+    widths = dict(zip(rows, edges.diff().tolist(), strict=True))
+    lows = dict(zip(rows, edges[:-1].tolist(), strict=True))
+    found = {p.spikes: p for p in pieces(values, Fraction(start, 64))}
+    for row in rows:
+        if row in found and found[row].low is not None:
+            assert lows[row] == pytest.approx(float(found[row].low), abs=1e-12)
+        assert row in found or widths[row] <= 1e-12
+
+
+def test_a_count_that_falls():
+    found = count_staircase(torch.tensor([[2.1, 1.9, 1.3, 2.4], [1.0, 1.0, 1.0, 1.0]], dtype=torch.float64))
+    assert found.monotone.tolist() == [False, True]
+    assert found.transitions[1].tolist() == pytest.approx([0.25, 0.5, 0.75, 1.0])
+
+
+def test_printed_and_telescoping_forms_for_uniform_p():
+    p = torch.tensor([[1.0, 0.75, 0.5, 0.25]], dtype=torch.float64)
+    assert thresholds_from_transitions(p.T, "printed").T[0].tolist() == pytest.approx([1, 1.25, 1, 1])
+    printed = count_staircase(thresholds_from_transitions(p.T, "printed").T).transitions[0]
+    assert printed.tolist() == pytest.approx([0.25, 0.5, 0.8125, 1.125])
+    assert realises(thresholds_from_transitions(p.T, "telescoping").T, p.flip(1)).item()
+
+
+@settings(max_examples=60)
+@given(st.lists(st.floats(0.01, 2), min_size=2, max_size=4), st.randoms())
+def test_an_order_is_realised_exactly_when_its_transitions_come_back(gaps, random):
+    transitions = torch.tensor(gaps, dtype=torch.float64).cumsum(0)
+    order = random.sample(range(1, len(gaps) + 1), len(gaps))
+    thresholds = order_thresholds(transitions, order)
+    if (thresholds > 0).all() and realises(thresholds, transitions):
+        inside = transitions + 1e-7
+        assert spike_counts(inside, thresholds).tolist() == list(range(1, len(gaps) + 1))
+
+
+def test_late_spikes_need_steep_steps():
+    """The order T ... 1 gives V_k = k p_k, and is realised where each p is at least k + 1 times the next."""
+    transitions = torch.tensor([1.0, 4.0, 12.0, 24.0], dtype=torch.float64)
+    thresholds = order_thresholds(transitions, (4, 3, 2, 1))
+    assert thresholds.tolist() == [24.0, 24.0, 12.0, 4.0]
+    assert realises(thresholds, transitions)
+    assert [p.spikes for p in pieces(thresholds.tolist())] == [(0,) * (4 - k) + (1,) * k for k in range(5)]
+
+
+def test_safe_thresholds_realise_their_transitions_and_fill_the_region():
+    generator = torch.Generator().manual_seed(0)
+    w = 3 * torch.randn(5000, 5, generator=generator, dtype=torch.float64)
+    thresholds = safe_thresholds(w)
+    transitions = torch.cat([thresholds[:, 1:].flip(1).cumsum(1) / 4, thresholds[:, :1]], 1)
+    assert realises(thresholds, transitions, tolerance=1e-9).all()
+    outside = thresholds[:, 1] + thresholds[:, 2] > 3 * thresholds[:, 3] * (1 + 1e-12)
+    assert not outside.any()
+    assert not (thresholds.diff(dim=1) > 1e-12).any()
+    ratio = (thresholds[:, 1] + thresholds[:, 2]) / thresholds[:, 3]
+    assert ratio.min() < 2.05
+    assert ratio.max() > 2.95
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pieces([]), "thresholds=\\[\\]; allowed: one or more"),
+        (lambda: pieces([math.nan]), "allowed: finite numbers"),
+        (
+            lambda: order_thresholds(torch.ones(3), (1, 2, 2)),
+            r"order=\(1, 2, 2\); allowed: a permutation of 1 ... 3",
+        ),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

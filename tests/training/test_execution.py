@@ -1,0 +1,116 @@
+"""However a network is executed, outputs, gradients and what it remembers are the same."""
+
+import copy
+import warnings
+from functools import partial, partialmethod
+
+import pytest
+import torch
+from spikingjelly.activation_based import functional
+from torch import nn
+from torch.testing import assert_close
+
+from atif_lib.experiments.bench import TrainingStep, peak_memory
+from atif_lib.networks.activations import ACTIVATIONS
+from atif_lib.networks.architectures import NETWORKS, neurons, resnet
+from atif_lib.neurons.atif import ATIFu
+from atif_lib.training.execution import compile_neurons, save_memory
+
+X = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def trained_once(network):
+    functional.reset_net(network)
+    logits = network(X)
+    logits.square().sum().backward()
+    return logits.detach()
+
+
+def pair(network="resnet8", activation="atif-u"):
+    torch.manual_seed(0)
+    plain = NETWORKS[network](ACTIVATIONS[activation])
+    kept = copy.deepcopy(plain)
+    save_memory(kept)
+    return plain, kept
+
+
+@pytest.mark.parametrize("activation", ["relu", "if", "atif-u", "atif-nu", "atif-u-half"])
+@pytest.mark.parametrize("network", ["resnet8", "resnet8-add", "resnet8-iand"])
+def test_outputs_gradients_and_running_means_are_the_same_to_the_last_bit(network, activation):
+    plain, kept = pair(network, activation)
+    assert torch.equal(trained_once(plain), trained_once(kept))
+    for (name, one), (other_name, other) in zip(plain.named_parameters(), kept.named_parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad), (name, other_name)
+    for one, other in zip(plain.buffers(), kept.buffers(), strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(neurons(plain).values(), neurons(kept).values(), strict=True):
+        assert torch.equal(one.v, other.v)
+        assert one.t == other.t == 4
+
+
+def test_weights_pass_from_one_to_the_other():
+    plain, kept = pair()
+    trained_once(plain)
+    assert list(plain.state_dict()) == list(kept.state_dict())
+    kept.load_state_dict(plain.state_dict())
+    plain.eval(), kept.eval()
+    assert torch.equal(trained_once(plain), trained_once(kept))
+
+
+def test_a_convolution_is_computed_once(monkeypatch):
+    calls = []
+    forward = nn.functional.batch_norm
+    monkeypatch.setattr(nn.functional, "batch_norm", lambda *a, **k: calls.append("norm") or forward(*a, **k))
+    plain, kept = pair()
+    counted = {}
+    for name, network in (("plain", plain), ("kept", kept)):
+        calls.clear()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            trained_once(network)
+        events = [e.name for e in profile.events()]
+        counted[name] = (events.count("aten::mkldnn_convolution") or events.count("aten::convolution"), len(calls))
+    assert counted["kept"][0] == counted["plain"][0]
+    assert counted["kept"][1] > counted["plain"][1], "norms are computed again"
+
+
+def test_a_deep_network_needs_less_memory(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "deep", partial(resnet, [8], 6))
+    peaks = [
+        peak_memory(TrainingStep(case, "deep", 4, 4, torch.device("cpu"), compiled=False))
+        for case in ("ours", "ours-compact")
+    ]
+    assert peaks[1] < 0.7 * peaks[0]
+
+
+def test_a_network_without_blocks_and_one_that_saves_already_are_refused():
+    with pytest.raises(ValueError, match="allowed: one with residual blocks"):
+        save_memory(NETWORKS["small"](ACTIVATIONS["if"]))
+    _, kept = pair()
+    with pytest.raises(ValueError, match=r"CheckpointWrapper.*; allowed: one with residual blocks"):
+        save_memory(kept)
+
+
+# --- fused ---
+
+
+def test_neurons_of_several_slopes_are_compiled_in_one_process(monkeypatch):
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
+    for slope in (4.0, 2.0, 8.0):
+        x = torch.randn(4, 5, 3, requires_grad=True)
+        plain, fused = (ATIFu(slope=slope, step_mode="m") for _ in range(2))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # where there is no compiler
+            compile_neurons(fused)
+        gradients = [torch.autograd.grad(net(x).sum(), x)[0] for net in (plain, fused)]
+        assert_close(*gradients)
+
+
+def test_without_a_compiler_the_neurons_run_as_they_are(monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("no compiler is here\nand more")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    network = NETWORKS["small"](ACTIVATIONS["atif-u"])
+    with pytest.warns(UserWarning, match=r"torch.compile fails here \(no compiler is here\)"):
+        compile_neurons(network)
+    assert network(X).isfinite().all()
