@@ -17,6 +17,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+import torch
 import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
@@ -25,6 +26,8 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
+from atif_lib.networks.architectures import vgg_small  # noqa: E402
+from atif_lib.neurons import ATIFu  # noqa: E402
 from ci import build_book, check_book, execute_chapters, notebooks, pages, processes, project  # noqa: E402
 
 CHAPTER = """# %% [markdown]
@@ -574,6 +577,18 @@ def test_no_name_is_defined_twice(folder):
                 names = Counter(node.name for node in defined if not node.decorator_list)
                 again += [f"{path.relative_to(ROOT)}: {name}" for name, count in names.items() if count > 1]
     assert again == []
+
+
+def test_the_neurons_of_the_readme_are_made_as_it_says():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (file,) = re.findall(r"`ACTIVATIONS` in `([^`]+)`", text)
+    assert "ACTIVATIONS" in (ROOT / file).read_text(encoding="utf-8")
+    (line,) = re.findall(r'`("mine": lambda [^`]+)`', text)
+    (activation,) = eval(f"{{{line}}}", {"ATIFu": ATIFu}).values()
+    assert vgg_small(activation)(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "ATIFu" in code]
+    exec(snippet, names := {})
+    assert names["estimate"].shape == (8, 16)
 
 
 def test_the_ci_script_runs_tests_book_and_notebooks():
