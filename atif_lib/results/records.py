@@ -7,7 +7,6 @@ nothing else, so that no number is typed by hand.
 import dataclasses
 import json
 import math
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -157,17 +156,9 @@ def save(record: Record, folder: Path | str | None = None) -> Path:
     """
     values = {f.name: _plain(getattr(record, f.name), f.name) for f in dataclasses.fields(record)}
     path = results_folder(folder) / f"{record.run_id}.json"
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(values, file, indent=1, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    paths.write_whole(path, lambda file: file.write(text.encode()))
     return path
 
 

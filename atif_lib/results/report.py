@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from atif_lib.paths import write_whole
 from atif_lib.results import page as report_page
 from atif_lib.results import records
 from atif_lib.results.manifest import MANIFEST, NEED_NOTE, Entry, Manifest, load
@@ -111,7 +112,7 @@ def update_readme(path: Path | str, manifest: Manifest | None = None, runs: Sequ
     before = path.read_text(encoding="utf-8")
     after = _with_table(before, readme_table(manifest, runs), path)
     if after != before:
-        path.write_text(after, encoding="utf-8")
+        write_whole(path, lambda file: file.write(after.encode()))
     return after != before
 
 
