@@ -1,5 +1,6 @@
 """Verdicts follow records by the rules, and pages and tables show what the records hold; on a made-up manifest."""
 
+import os
 import re
 
 import pytest
@@ -243,6 +244,32 @@ def test_a_record_that_arrives_changes_the_verdict(path):
     assert report.check(manifests.load(path), worse) == ["one: the verdict 'not' needs a note that says why"]
     assert report.update_verdicts(path, []) == ["one", "two"]
     assert path.read_text() == ENTRY
+
+
+def test_new_verdicts_change_nothing_else_in_the_file(path):
+    """Comments, order, quotes, line breaks and line ends are those of whoever wrote them."""
+    text = ENTRY.replace("verdict: not run", "verdict:   'not run'  # so far", 1)
+    text = text.replace(
+        "full, minus: {experiment: other}}", "full,  # on a line\n               minus: {experiment: other}}"
+    )
+    text = text.replace("    note: why\n", "    note: 'verdict: not run'\n").replace("\n", "\r\n") + "\r\n# the end"
+    path.write_bytes(text.encode())
+    assert report.update_verdicts(path, RUNS) == ["one", "two"]
+    after = text.replace("'not run'  # so far", "reproduced  # so far").replace(
+        "verdict: not run\r", "verdict: partly\r"
+    )
+    assert path.read_bytes().decode() == after
+
+
+def test_a_manifest_is_rewritten_whole_or_not_at_all(path, monkeypatch):
+    def full(descriptor):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        report.update_verdicts(path, RUNS)
+    assert path.read_text() == ENTRY
+    assert os.listdir(path.parent) == [path.name]
 
 
 def test_one_missing_record_leaves_an_entry_not_run(path):
