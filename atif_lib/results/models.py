@@ -10,16 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 __all__ = ["Commit", "Model", "Number", "Several", "Sha256", "Slug", "fault"]
 
 T = TypeVar("T")
+_SLUG, _COMMIT, _SHA256 = "^[a-z0-9]+(-[a-z0-9]+)*$", "^[0-9a-f]{40}$", "^[0-9a-f]{64}$"
 
-_PATTERNS = {  # and what they are called
-    "^[a-z0-9]+(-[a-z0-9]+)*$": "lower case words joined by '-'",
-    "^[0-9a-f]{40}$": "40 hex digits",
-    "^[0-9a-f]{64}$": "64 hex digits",
-}
-Slug, Commit, Sha256 = (Annotated[str, Field(pattern=pattern)] for pattern in _PATTERNS)
+Slug = Annotated[str, Field(pattern=_SLUG)]
+Commit = Annotated[str, Field(pattern=_COMMIT)]
+Sha256 = Annotated[str, Field(pattern=_SHA256)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Several = Annotated[tuple[T, ...], Field(strict=False)]  # a list of YAML becomes a tuple
 
+_PATTERNS = {_SLUG: "lower case words joined by '-'", _COMMIT: "40 hex digits", _SHA256: "64 hex digits"}
 _WORDS = {  # for pydantic's kinds of errors, what is allowed
     "bool_type": "true or false",
     "dict_type": "a mapping",
@@ -65,7 +64,8 @@ def fault(error: ValidationError, values: Any) -> tuple[list[str | int], str]:
     here = [f for f in faults if _place(f["loc"], values)[0] == place and f["type"] != "is_instance_of"]
     start = max((n for n, part in enumerate(place) if isinstance(part, str)), default=0)
     key = ".".join(map(str, place[start:])) + "=" * bool(place)
-    return place[:start], f"{key}{value!r}; allowed: {' or '.join(dict.fromkeys(map(_allowed, here)))}"
+    shown = " ".join(repr(value).split())  # an array's has lines
+    return place[:start], f"{key}{shown}; allowed: {' or '.join(dict.fromkeys(map(_allowed, here)))}"
 
 
 def _place(path: tuple[str | int, ...], values: Any) -> tuple[list[str | int], Any]:
@@ -84,4 +84,6 @@ def _allowed(found: Any) -> str:
     """Say what is allowed where pydantic found an error."""
     if found["type"] == "string_pattern_mismatch":
         return _PATTERNS[found["ctx"]["pattern"]]
+    if found["type"] == "greater_than_equal":
+        return f"{found['ctx']['ge']:g} or more"
     return _WORDS.get(found["type"]) or found["msg"].removeprefix("Input should be ")

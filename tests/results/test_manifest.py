@@ -137,6 +137,13 @@ def test_the_command_checks_the_readme_too(monkeypatch, tmp_path, capsys):
     assert said.endswith("to renew the table, run: python -m atif_lib report --update README.md\n")
 
 
+def test_a_table_starts_without_what_it_does_not_need():
+    """Their imports take seconds."""
+    code = "import sys; from atif_lib.results import report, tables; print({'torch', 'scipy.stats'} & {*sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"
+
+
 def test_a_folder_that_is_not_there_is_no_folder_without_records(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("ATIF_RESULTS", str(tmp_path / "resluts"))
     assert command_line.main(["report", "--check"]) == 2
