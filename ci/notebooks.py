@@ -12,6 +12,7 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 FIGURE = "atif_figure"  # the key under which atif_lib.results.figures.show leaves a figure's alt text, caption and name
 KEPT_CELL_METADATA = {"tags", "mystnb"}
 PROGRESS = re.compile(r"\d+%\|.*\||\d+(it|batch|epoch)s? \[\d\d:\d\d")
+LIBRARY = {"code_prompt_show": "Show the library's code", "code_prompt_hide": "Hide the library's code"}
 ANSWER = {"code_prompt_show": "Show the answer", "code_prompt_hide": "Hide the answer"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -61,10 +62,12 @@ def clean(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
 
 
 def clean_cell(cell: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
-    """Drop a cell's timings and progress bars, and hide the cell of parameters."""
+    """Drop a cell's timings and progress bars, hide the cell of parameters, and say what a ``hide-cell`` folds."""
     cell.metadata = NotebookNode({key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA})
     if "parameters" in tags(cell):
         cell.metadata.tags = [*tags(cell), "remove-input"]
+    if "hide-cell" in tags(cell):
+        cell.metadata.mystnb = NotebookNode(LIBRARY)
     if cell.cell_type == "code":
         cell.outputs = [output for output in cell.outputs if clean_output(output, names)]
     return cell

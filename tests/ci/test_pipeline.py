@@ -376,6 +376,11 @@ def test_the_answer_to_a_prediction_is_folded_apart_from_the_code():
         assert answer.metadata.tags == ["hide-output", "remove-input"]
         assert answer.metadata.mystnb.code_prompt_show == "Show the answer"
     assert cells[2].metadata.mystnb.figure.name == "fig-a"
+
+
+def test_a_folded_cell_says_that_it_is_the_library_s():
+    (cell,) = cleaned(output_cell(stream("text"), tags=["hide-cell"]))
+    assert cell.metadata.mystnb.code_prompt_show == "Show the library's code"
     assert all(cell.source for cell in cells)  # MyST-NB skips a cell without source, outputs and all
     assert "atif_figure" not in json.dumps(cells)
 
