@@ -122,7 +122,11 @@ table = table.drop(columns="thresholds").reset_index(drop=True)
 fig, ax = plt.subplots(figsize=(6.4, 4.2))
 for n, curve in enumerate(learned.values()):
     ax.plot(
-        curve.step, curve.sqnr_db, linewidth=1.2, label=None if n else "ATIF-u, $T = 4$", **figures.neuron_style("ATIF-u")
+        curve.step,
+        curve.sqnr_db,
+        linewidth=1.2,
+        label=None if n else "ATIF-u, $T = 4$",
+        **figures.neuron_style("ATIF-u"),
     )
 for record, steps_of in ((fixed, 4), (fixed_20, 20)):
     level = record.result["sqnr_db"]
@@ -151,7 +155,9 @@ for n, curve in enumerate(learned.values()):
         **figures.neuron_style("ATIF-u"),
     )
 ax.axhline(1, color=figures.BLACK, linestyle=(0, (8, 2)), linewidth=1.2, label="$\\sigma$")
-ax.axhline(optimum.levels[-1].item(), color=figures.BLACK, linestyle=":", linewidth=1.2, label="optimum, $1.73\\,\\sigma$")
+ax.axhline(
+    optimum.levels[-1].item(), color=figures.BLACK, linestyle=":", linewidth=1.2, label="optimum, $1.73\\,\\sigma$"
+)
 ax.set(xlabel="update", ylabel="threshold $V_{th} / \\sigma$", ylim=(0, 10.2), xlim=(0, 5000))
 ax.legend()
 figures.show(

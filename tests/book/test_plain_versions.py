@@ -61,7 +61,7 @@ def test_chapter_6_the_training_loop():
     network = vgg_small(ACTIVATIONS["atif-u"], 4)
     twin = copy.deepcopy(network)
     training = prepare(network, examples, recipe)
-    batch = [values for values in training.batches.draw(0, 0)][:2]
+    batch = list(training.batches.draw(0, 0))[:2]
     optimizer = torch.optim.SGD(parameter_groups(twin, recipe), momentum=recipe.momentum, nesterov=recipe.nesterov)
     plain("06", "one_epoch", nn=nn, functional=functional)(twin, [batch], optimizer)
     update(training, 0, 0)

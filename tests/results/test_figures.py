@@ -78,7 +78,7 @@ def test_a_neuron_is_known_by_what_a_figure_calls_it(label, key):
 
 
 def test_an_unknown_neuron_is_refused():
-    with pytest.raises(ValueError, match="label='LIF'; allowed: .*ATIF-nu"):
+    with pytest.raises(ValueError, match=r"label='LIF'; allowed: .*ATIF-nu"):
         figures.neuron_style("LIF")
 
 
