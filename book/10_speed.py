@@ -338,7 +338,8 @@ for name, record in records.items():
         ax.plot([intensity], [reached], marker, color=figures.GREEN if case == "ours-compact" else COLORS[case], label=label,
                 **look)  # fmt: skip
         rows.append({"case": case, "flops_per_byte": intensity, "gflops_per_s": reached})
-    ax.set(xscale="log", yscale="log", xlabel="FLOPs for each byte moved", ylabel="GFLOP/s")
+    ax.set(xscale="log", xlabel="FLOPs for each byte moved", ylabel="GFLOP/s")
+    ax.set_yscale("log", base=2)
     ax.set_ylim(top=2 * roof["flops_per_s"] / 1e9)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:,g}")
