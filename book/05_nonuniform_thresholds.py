@@ -374,7 +374,7 @@ rungs = ladder(GAUSSIAN, T)
 best = {
     "uniform (ATIF-u)": rungs["uniform"],
     "free transitions, level = transition": maximise_sqnr(lambda w: (ordered(w), ordered(w)), [0.0] * T),
-    "uniform, free decode gain": rungs["uniform, decode gain"],
+    "uniform, free gain": rungs["uniform, decode gain"],
     "free transitions, level = rate · p1 (ATIF-nu)": rungs["non-uniform, rate · p1"],
     "uniform, half-step start": rungs["uniform, half-step start"],
     "free transitions and levels (Lloyd–Max)": lloyd_max(GAUSSIAN, T),
@@ -399,7 +399,7 @@ ax.set(xlabel="best SQNR in dB for $T = 4$", xlim=(0, 17.5))
 figures.show(
     fig,
     "ladder",
-    alt="Bars of the best SQNR: uniform 11.09, free transitions with level equal to transition 11.34, decode gain "
+    alt="Bars of the best SQNR: uniform 11.09, free transitions with level equal to transition 11.34, free gain "
     "13.63, ATIF-nu 14.63, half-step start 15.13, Lloyd-Max 15.55 decibels.",
     caption="The best that each kind of staircase can do for a Gaussian with five levels. Most of the way from the "
     "uniform neuron to the limit is the position of the levels between the transitions, not the widths of the steps.",

@@ -260,7 +260,7 @@ show_ran(
 # :class: important
 # The paper claims that spiking networks can be trained **directly**, from random weights, by surrogate gradients alone. A
 # network that began as a ReLU network is no evidence for that. What staged rows do show is the part of the claims that
-# speaks of the *result*: how accurate a network of such neurons can be at $T = 4$, how much a learned threshold is worth
+# is about the *result*: how accurate a network of such neurons can be at $T = 4$, how much a learned threshold is worth
 # against a fixed one, what non-uniform thresholds add, and how few spikes are enough. The last stage trains the spiking
 # network itself, through its real spikes, so the usual gap between a converted network and its spikes does not arise. But
 # a few epochs at a small learning rate cannot lead far from where the ReLU network ended, and what the paper's 900 epochs

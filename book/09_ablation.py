@@ -137,9 +137,9 @@ figures.show(
 # %% [markdown]
 # ## What they learned
 #
-# Every layer has one threshold, ATIF-nu one for each timestep. They all start at 1. By
-# [](02_quantization_error.py) a lone neuron with unit Gaussian currents wants 1.73, and by [](12_limits.py) 2.14 if it starts
-# half full.
+# Every layer has one threshold, ATIF-nu one for each timestep. They all start at 1. For a lone neuron with Gaussian currents
+# of unit variance the best threshold is 1.73 ([](02_quantization_error.py)), and with a half-step start 2.14
+# ([](12_limits.py)).
 #
 # **Predict:** do the layers agree? And does the first layer, which sees a constant current, differ from the rest?
 

@@ -209,7 +209,7 @@ pd.DataFrame(rows).T.rename_axis(["neuron", "layer"]).astype(float).round(2) if 
 # only the unevenness changes. The extreme case is to pass on the *rate* at every timestep. That is no spike any more, but
 # then no current is uneven.
 #
-# **Predict:** which order is best for the accuracy? And does the size of the error tell it?
+# **Predict:** which order is best for the accuracy? And does the order with the smallest error win?
 
 
 # %%
@@ -274,7 +274,7 @@ moved if rows else Markdown("*Not run.*")
 
 # %% [markdown]
 # The columns of layers are the unevenness error in percent, as above, on 250 of the images; a difference counts where
-# its 95 % interval, over the images, excludes zero. It speaks of this one network, not of another seed.
+# its 95 % interval, over the images, excludes zero. It holds for this one network, not for another seed.
 #
 # * *Evenly* spread or *shuffled*, spikes make smaller errors in the deepest layer than as they come. But the accuracy does
 #   not rise: it stays or **falls**. The network was trained with its own spike times, and its weights fit them.

@@ -102,7 +102,7 @@ pd.Series(gaussian, name="SQNR at T = 4, dB").to_frame().round(2)
 record = runs("limits-ladder", "laptop")[0].result
 columns = {
     "uniform": "uniform_db",
-    "decode gain": "uniform_decode_gain_db",
+    "free gain": "uniform_decode_gain_db",
     "non-uniform, rate · p1": "non_uniform_rate_p1_db",
     "half-step start": "uniform_half_step_start_db",
     "Lloyd–Max": "lloyd_max_db",
@@ -123,7 +123,7 @@ by_size.round(2)
 fig, ax = plt.subplots(figsize=(6.4, 4.6))
 of = {
     "uniform": "ATIF-u",
-    "decode gain": "quantized",
+    "free gain": "quantized",
     "non-uniform, rate · p1": "ATIF-nu",
 }  # the gain has no style of its own
 for name in list(columns)[:5]:
@@ -134,7 +134,7 @@ ax.legend(loc="lower right")
 figures.show(
     fig,
     "limits-ladder",
-    alt="Five curves of best SQNR against the number of timesteps. Uniform is lowest, a decode gain adds about two "
+    alt="Five curves of best SQNR against the number of timesteps. Uniform is lowest, a free gain adds about two "
     "and a half decibels, non-uniform and half-step start nearly coincide well above them, Lloyd-Max is slightly higher.",
     caption="The best SQNR of each kind of staircase on the positive part of a Gaussian. From $T = 3$ on, all that "
     "lies between the half-step start and the limit is left for any other scheme.",

@@ -292,7 +292,7 @@ tables.assign(better=tables.idxmax(axis=1))
 # * **"Outperform previous methods regardless of the network architecture"** (Section 4.2), and "consistently better"
 #   than conversion methods, holds for ATIF-nu in every row of Table 1. For ATIF-u there is one exception, by a hair: on
 #   CIFAR-10 with VGG-16 it has 92.51 %, and the earlier QFFS 92.64 %, also at $T = 4$. One seed decides nothing at 0.13
-#   points, and the sentence likely speaks of the better of the two neurons.
+#   points, and the sentence is probably about the better of the two neurons.
 # * **"We improve by 1.5 %"** (Section 4.2) and **"increases by 4.16 %"** (Section 4.4) are percentage *points*: 94.65 −
 #   93.14 = 1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %.
 
