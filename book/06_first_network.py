@@ -227,7 +227,7 @@ right.set(xlabel="layer", ylabel="θ after training", xticks=[1, 2, 3, 4], ylim=
 figures.show(
     fig,
     "networks",
-    alt="Above, test accuracy by epoch, one line a seed: the ReLU network is some three points above the three spiking "
+    alt="Above, test accuracy by epoch, one line a seed: after three epochs the ReLU network is some three points above the three spiking "
     "ones, whose lines overlap. Below, the share of neurons that fire: the first of four layers fires about three times as "
     "often as the others, with each of the neurons.",
     caption="The small network on CIFAR-10, one line for each seed. Above: accuracy after each epoch. Below: the "
