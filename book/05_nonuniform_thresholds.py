@@ -322,10 +322,10 @@ pd.DataFrame(
 #
 # ### The kink, and the decibels that are not learned
 #
-# Two things in the figure want an explanation. The curves of the telescoping form have a kink. Look at the first two
+# Two things in the figure need an explanation. The curves of the telescoping form have a kink. Look at the first two
 # thresholds around it, for seed 0:
 
-# %%
+# %% tags=["hide-input"]
 rows = {}
 for epoch in learned[0].epochs:
     if epoch["step"] in (2100, 2200, 2300, 2400, 2500, 2600):
@@ -350,7 +350,7 @@ pd.DataFrame(rows).T.rename_axis("update").round(2)
 # The other thing is where learning ends. The next section shows that 14.63 dB are possible with free transitions. How near
 # do the runs come, and is the end their best?
 
-# %%
+# %% tags=["hide-input"]
 pd.DataFrame(
     {
         f"{name}, {what}": {f"seed {s}": f(e["sqnr_db"] for e in r.epochs) for s, r in group.items()}
