@@ -6,6 +6,7 @@ All three are one neuron (Eqs 2-5) with another law for its threshold. They are 
 
 import math
 from numbers import Real
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -62,8 +63,10 @@ class IF(SoftResetNode):
     Source: Eqs 2-5.
     """
 
-    def __init__(self, timesteps: int = 4, threshold: float | Tensor = 1.0, **options) -> None:
-        super().__init__(timesteps, **options)
+    threshold: Tensor
+
+    def begin_with(self, threshold: float | Tensor) -> None:
+        """Keep the threshold as a buffer."""
         self.register_buffer("threshold", _positive("threshold", threshold))
 
     @property
@@ -84,7 +87,7 @@ class ATIFu(SoftResetNode):
         timesteps: T, at least 1.
         threshold: initial :math:`V_{th}`, from 1e-6 to 1e6, where it then stays; a tensor of shape [C] makes one for
             each channel.
-        **options: as for :class:`IF`.
+        v0, learn_v0, charge, surrogate, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
 
     Raises:
         ValueError, TypeError: as for :class:`IF`.
@@ -92,8 +95,8 @@ class ATIFu(SoftResetNode):
     Source: Eqs 9-12.
     """
 
-    def __init__(self, timesteps: int = 4, threshold: float | Tensor = 1.0, **options) -> None:
-        super().__init__(timesteps, **options)
+    def begin_with(self, threshold: float | Tensor) -> None:
+        """Make a parameter of the threshold's logarithm."""
         self.log_threshold = nn.Parameter(_learned_log(threshold))
 
     @property
@@ -117,7 +120,7 @@ class ATIFnu(SoftResetNode):
         threshold: initial :math:`p_1`; the p start evenly spaced, with steps from 1e-6 to 1e6, where they then stay.
             A tensor of shape [C] makes p for each channel.
         form: ``'telescoping'`` or ``'printed'``.
-        **options: as for :class:`IF`.
+        v0, learn_v0, charge, surrogate, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
 
     Raises:
         ValueError, TypeError: as for :class:`IF`; ``form='printed'`` with T other than 4.
@@ -131,16 +134,36 @@ class ATIFnu(SoftResetNode):
         threshold: float | Tensor = 1.0,
         *,
         form: Form = "telescoping",
-        **options,
+        v0: float = 0.0,
+        learn_v0: bool = False,
+        charge: bool = False,
+        surrogate: Literal["relative", "absolute"] = "relative",
+        slope: float = 4.0,
+        detach_reset: bool = False,
+        step_mode: Literal["s", "m"] = "s",
+        store_v_seq: bool = False,
     ) -> None:
-        super().__init__(timesteps, **options)
-        timesteps = self.timesteps
+        super().__init__(
+            timesteps,
+            threshold,
+            v0=v0,
+            learn_v0=learn_v0,
+            charge=charge,
+            surrogate=surrogate,
+            slope=slope,
+            detach_reset=detach_reset,
+            step_mode=step_mode,
+            store_v_seq=store_v_seq,
+        )
         if self.surrogate == "rate":
             raise ValueError("surrogate='rate' is the gradient of one threshold; ATIFnu has T: 'relative', 'absolute'")
-        self.form = form
-        log_step = _learned_log(threshold, steps=timesteps)
-        self.log_steps = nn.Parameter(log_step.expand(timesteps, *log_step.shape).clone())
+        self.form: Form = form
         thresholds_from_steps(self.log_steps.detach(), form)  # refuses a form that there is not
+
+    def begin_with(self, threshold: float | Tensor) -> None:
+        """Make parameters of the logarithms of T equal steps."""
+        log_step = _learned_log(threshold, steps=self.timesteps)
+        self.log_steps = nn.Parameter(log_step.expand(self.timesteps, *log_step.shape).clone())
 
     @property
     def p(self) -> Tensor:
