@@ -69,9 +69,11 @@ notebooks: $(STAMP)  ## run the notebooks as a reader on Colab does, without the
 test: $(STAMP)  ## run the tests
 	$(RUN) -m pytest
 
-lint: $(STAMP)  ## check the code's style
+lint: $(STAMP)  ## check the code's style, its types, and who imports whom
 	$(RUN) -m ruff check $(CODE)
 	$(RUN) -m ruff format --check $(CODE)
+	$(RUN) -m basedpyright --pythonpath $(RUN)
+	$(VENV)/bin/lint-imports --no-cache --no-logo
 
 lock:  ## renew requirements.lock (needs uv)
 	uv pip compile --universal --python-version 3.11 --all-extras --no-annotate \

@@ -127,10 +127,7 @@ def check_links(soup: BeautifulSoup, page: Path, html: Path) -> Iterator[str]:
 
 def has_anchor(page: Path, name: str) -> bool:
     """Say whether a page has the anchor `name`."""
-    return (
-        read_page(page).find(attrs={"id": name}) is not None
-        or read_page(page).find("a", attrs={"name": name}) is not None
-    )
+    return read_page(page).find(id=name) is not None or read_page(page).select_one(f"a[name={name!r}]") is not None
 
 
 def check_redirect(soup: BeautifulSoup, page: Path) -> Iterator[str]:
@@ -177,7 +174,7 @@ def check_site(html: Path, folders: tuple[str, ...] = ()) -> list[Fault]:
 @console.command
 def main() -> int:
     """Parse the command line, check and report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--root", type=Path, default=Path.cwd())
     project = Project(parser.parse_args().root.absolute())
     faults = check_site(project.html, (str(project.root), sys.prefix))

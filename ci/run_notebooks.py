@@ -160,7 +160,7 @@ def lend_images(source: Path, target: Path) -> None:
 @processes.interruptible
 def main() -> int:
     """Parse the command line, execute and report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=2, help="notebooks to run at once (default 2)")
     parser.add_argument("--root", type=Path, default=Path.cwd())
     arguments = parser.parse_args()

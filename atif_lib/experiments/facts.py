@@ -5,6 +5,7 @@ exact. Most numbers are distances from what the paper states, so that 0 means ag
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -128,7 +129,7 @@ def ordered(w: Tensor) -> Tensor:
     return w.exp().flip(-1).cumsum(-1)
 
 
-def analysis_facts(timesteps: int = 4, sigma: float = 0.1) -> dict[str, float]:
+def analysis_facts(timesteps: int = 4, sigma: float = 0.1) -> dict[str, Any]:
     """Return the SQNR of the best staircases of each family for N(0, sigma^2), by exact integrals (`toy-analysis`)."""
     k = torch.arange(1, timesteps + 1, dtype=torch.float64)
     start, one = [0.0] * timesteps, torch.ones((), dtype=torch.float64)

@@ -61,6 +61,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
             raise ValueError(f"{name} in {here * machines} processes; allowed: one, for it trains no network")
         with recording(name, profile, seed, dataclasses.asdict(experiment)) as draft:
             experiment.run(Context(draft, seed))
+        assert draft.path is not None  # there is one process, and it saves its record
         return load(draft.path)
     experiment = dataclasses.replace(experiment, validation=validation)
     folder = run_folder(name, profile, seed, validation)
@@ -87,6 +88,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
                 draft.result["commits"] = commits
         if first_process():
             (folder / "checkpoint.pt").unlink(missing_ok=True)  # a finished run is not to be resumed
+    assert draft.record is not None  # the run has ended
     return load(draft.path) if draft.path else draft.record
 
 

@@ -97,7 +97,7 @@ def sqnr(density: Density, transitions: ArrayLike, levels: ArrayLike) -> float:
     Source: Eq. 8; equals :func:`atif_lib.quantization.gaussian_sqnr_db` on ``GAUSSIAN``.
     """
     mass, first, second = _cells(density, np.asarray(transitions))
-    outputs = np.concatenate([np.zeros(len(mass) - len(levels)), levels])
+    outputs = np.concatenate([np.zeros(len(mass) - np.size(levels)), levels])
     noise = (second - 2 * outputs * first + outputs**2 * mass).sum()
     return 10 * math.log10(second.sum() / noise) if noise > 0 else math.inf
 

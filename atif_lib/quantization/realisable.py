@@ -7,7 +7,7 @@ is found is realised.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -164,7 +164,8 @@ def best_realisable(
         if n == restarts:
             first[: len(inside)] = inside
         found = optimize.differential_evolution(
-            *(losses, bounds), init=first, maxiter=600, tol=1e-9, polish=False, rng=seed + n,
+            *(losses, bounds), init=first,  # pyright: ignore[reportArgumentType]  # SciPy's default, a str, passes for its type
+            maxiter=600, tol=1e-9, polish=False, rng=seed + n,
             vectorized=True, updating="deferred",
         )  # fmt: skip
         ends.append(found.x)
@@ -253,12 +254,12 @@ def best_of_families(largest: int, restarts: int = 36, population: int = 30) -> 
     return found
 
 
-def realisable_facts(largest: int = 8) -> dict[str, object]:
+def realisable_facts(largest: int = 8) -> dict[str, Any]:
     """Return the best SQNR found for T = 1 ... ``largest`` of each decode, its thresholds, and the shares of random p.
 
     The record `limits-realisable`; a quarter of an hour.
     """
-    facts: dict[str, object] = {"lloyd_max_db": [lloyd_max(GAUSSIAN, t).sqnr_db for t in range(1, largest + 1)]}
+    facts: dict[str, Any] = {"lloyd_max_db": [lloyd_max(GAUSSIAN, t).sqnr_db for t in range(1, largest + 1)]}
     for (decode, free), best in best_of_families(largest).items():
         name = decode + ("_free_start" if free else "")
         facts[f"{name}_db"] = [b.sqnr_db for b in best]

@@ -8,7 +8,9 @@ surrogate gradients or modules, which are in :mod:`atif_lib.neurons`.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import optimize
 from torch import Tensor
 
@@ -217,8 +219,8 @@ def uniform_staircase(threshold: Tensor, timesteps: int, v0: float = 0.0) -> tup
 class Optimum(NamedTuple):
     """The best staircase of a family: its transitions and levels, shape [T], and its SQNR in dB."""
 
-    transitions: Tensor
-    levels: Tensor
+    transitions: Tensor | NDArray[np.float64]
+    levels: Tensor | NDArray[np.float64]
     sqnr_db: float
 
 

@@ -60,7 +60,7 @@ Columns = pd.DataFrame | Mapping[str, Sequence[Any]]
 
 def use_style() -> None:
     """Draw every following figure in the book's style."""
-    mpl.rcParams.update(STYLE)
+    mpl.rcParams.update(STYLE)  # pyright: ignore  # its type is a list of all names that Matplotlib knows
 
 
 def show_captions(numbers: Mapping[str, str]) -> None:
@@ -166,6 +166,7 @@ def show_source(function: Callable[..., Any]) -> None:
 
     lines = inspect.cleandoc("\n" + inspect.getsource(function)).splitlines()
     definition = ast.parse("\n".join(lines)).body[0]
+    assert isinstance(definition, ast.FunctionDef | ast.ClassDef)
     if ast.get_docstring(definition) is not None:
         docstring = definition.body[0]
         del lines[docstring.lineno - 1 : docstring.end_lineno]

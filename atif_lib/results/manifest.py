@@ -177,6 +177,7 @@ class Check:
         if ours.interval is None:
             return None
         low, high = ours.interval
+        assert self.paper is not None  # a check without a number has no source, so nothing of ours to judge
         least, most = self.paper if isinstance(self.paper, tuple) else (self.paper, self.paper)
         if self.relation == ">":
             inside, outside = low > least, high <= least
@@ -220,7 +221,7 @@ class Entry:
         measured = [c.measure(runs) for c in self.checks]
         if not all(measured):
             return "not run"
-        held = {c.holds(m) for c, m in zip(self.checks, measured, strict=True)}
+        held = {c.holds(m) for c, m in zip(self.checks, measured, strict=True) if m}
         if held >= {True, False}:
             return "partly"
         return "open" if None in held else "reproduced" if True in held else "not"

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -65,17 +65,17 @@ def layer_errors(network: Network, examples: data.Examples, batch_size: int = 25
         finally:
             for hook in hooks:
                 hook.remove()
-    return {name: _shares(*total.tolist()) for name, total in sums.items()}
+    return {name: _shares(*map(float, total)) for name, total in sums.items()}
 
 
-def _adder(twin: nn.Module, sums: np.ndarray) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
+def _adder(twin: Any, sums: np.ndarray) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
     """Make a hook that adds the squares of a batch: signal, overload, granular, unevenness, total."""
 
     def answer(constant: Tensor) -> Tensor:
         twin.reset()
         return twin.decode(twin(constant.expand(twin.timesteps, *constant.shape)))
 
-    def add(neuron: nn.Module, inputs: tuple[Tensor], spikes: Tensor) -> None:
+    def add(neuron: Any, inputs: tuple[Tensor], spikes: Tensor) -> None:
         (x_seq,) = inputs
         mean = x_seq[0] + (x_seq - x_seq[0]).mean(0)  # that of equal currents is exact
         signal, x_hat, ideal = mean.relu(), neuron.decode(spikes), answer(mean)
@@ -93,5 +93,6 @@ def _sum_of_squares(x: Tensor) -> float:
 
 
 def _shares(signal: float, overload: float, granular: float, unevenness: float, total: float) -> LayerErrors:
-    shares = [part / signal if signal else float("nan") for part in (overload, granular, unevenness, total)]
-    return LayerErrors(*shares[:3], shares[3] - sum(shares[:3]), shares[3])
+    whole = signal or float("nan")
+    parts = (overload / whole, granular / whole, unevenness / whole)
+    return LayerErrors(*parts, cross=total / whole - sum(parts), total=total / whole)
