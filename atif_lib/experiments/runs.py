@@ -29,7 +29,7 @@ from atif_lib.training.evaluation import evaluate
 from atif_lib.training.execution import processes
 from atif_lib.training.loop import train
 
-__all__ = ["cost_here", "estimate", "export", "run", "run_folder", "staleness", "trained"]
+__all__ = ["CostHere", "cost_here", "estimate", "export", "run", "run_folder", "staleness", "trained"]
 
 
 def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = False, validation: bool = False) -> Record:

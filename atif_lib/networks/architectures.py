@@ -289,6 +289,7 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "resnet8-add": partial(resnet8, join="add"),
     "resnet8-iand": partial(resnet8, join="iand"),
 }
+"""What builds a network, by the name that an experiment calls it."""
 
 
 def set_timesteps(network: Network, timesteps: int) -> None:

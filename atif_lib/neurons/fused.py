@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Term", "compiled", "fire", "fusable"]
+__all__ = ["Law", "Term", "compiled", "fire", "fusable"]
 
 _ROWS = 128  # places that a partial sum is taken over: a block of them stays in the processor's cache
 

@@ -171,6 +171,7 @@ AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "shift": random_shift,
     "mask": random_mask,
 }
+"""Augmentations by the names that a recipe calls them."""
 
 
 def compose(names: Sequence[str]) -> Callable[[Tensor, Generator], Tensor]:
