@@ -23,10 +23,10 @@ CODE := atif_lib ci tests $(wildcard book/*.py)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # whatever -j says: a step reads what the one before it wrote
-.PHONY: help setup data book records execute site check notebooks test lint lock clean distclean
+.PHONY: help setup data book records execute site check notebooks test test-fast coverage lint lock clean distclean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 	@echo "  PROFILE=smoke|laptop|full, JOBS=2, PYTHON=python3 and DRAFT=1 (unwritten pages left out) may be set."
 
 setup: $(STAMP)  ## make .venv with the pinned packages and the library
@@ -68,6 +68,12 @@ notebooks: $(STAMP)  ## run the notebooks as a reader on Colab does, without the
 
 test: $(STAMP)  ## run the tests
 	$(RUN) -m pytest
+
+test-fast: $(STAMP)  ## run the tests that take less than 20 s each
+	$(RUN) -m pytest -m "not slow"
+
+coverage: $(STAMP)  ## show which lines of the library the fast tests do not reach
+	$(RUN) -m pytest -m "not slow" --cov=atif_lib --cov-report=term-missing:skip-covered
 
 lint: $(STAMP)  ## check the code's style, its types, and who imports whom
 	$(RUN) -m ruff check $(CODE)
