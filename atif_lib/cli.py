@@ -1,4 +1,4 @@
-"""Command line: ``atif {list,train,bench,evaluate,export,table,figure,report,data}``, or ``python -m atif_lib ...``."""
+"""Command line: `atif COMMAND ...`, or `python -m atif_lib COMMAND ...`."""
 
 import argparse
 import os
@@ -14,7 +14,10 @@ from atif_lib.results.records import PROFILES
 @console.command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors that a user can mend are one line on standard error and exit status 2."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "command"):  # a bare `atif`: what there is
+        parser.exit(2, parser.format_help())
     try:
         paths.make_absolute()
         status = options.command(options) or 0
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     prog = "atif" if Path(sys.argv[0]).stem == "atif" else "python -m atif_lib"
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(metavar="command")
 
     listing = commands.add_parser("list", help="list the experiments")
     listing.add_argument("words", nargs="*", help="only those whose names have all of these")
@@ -102,7 +105,7 @@ def _list(options: argparse.Namespace) -> None:
 
     names = [name for name in EXPERIMENTS if all(word in name for word in options.words)]
     if not names:
-        raise ValueError(f"no experiment's name has {' and '.join(options.words)}; see `list` without words")
+        raise ValueError(f"no experiment's name has {' and '.join(map(repr, options.words))}; see `list` without words")
     for name in names:
         print(f"{name:{max(map(len, names))}}  {EXPERIMENTS[name].profiles[-1]:6}  {EXPERIMENTS[name].summary}")
 
@@ -154,6 +157,7 @@ def _tell(text: str) -> None:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
+    from atif_lib.data import DataUnavailable
     from atif_lib.experiments import reproduce
     from atif_lib.training.checkpoints import write
 
@@ -165,7 +169,11 @@ def _reproduce(options: argparse.Namespace) -> int:
         write(options.snakefile, lambda file: file.write(reproduce.snakefile(found).encode()))
         print(f"{options.snakefile}: {len(found.open)} rules; run it with snakemake --snakefile {options.snakefile}")
         return 0
-    seconds = reproduce.seconds_here(found, options.jobs)
+    try:
+        seconds = reproduce.seconds_here(found, options.jobs)
+    except DataUnavailable:
+        print(reproduce.describe(found), flush=True)  # what is there can be said without the data
+        raise
     print(reproduce.describe(found, seconds, options.jobs), flush=True)
     if options.dry_run:
         return 0

@@ -25,6 +25,7 @@ from atif_lib.quantization import (
     staircase,
     uniform_staircase,
 )
+from atif_lib.quantization.density import sqnr
 from atif_lib.results import figures
 
 figures.use_style()
@@ -150,10 +151,11 @@ pd.DataFrame(
 # ## The optimum, exactly
 #
 # Sampling is not needed. The noise of a staircase under a Gaussian is a sum of integrals
-# $\int (x - \ell_k)^2 \varphi(x)\,dx$ between neighbouring transitions, each of which has a closed form:
+# $\int (x - \ell_k)^2 \varphi(x)\,dx$ between neighbouring transitions. Multiplied out, each needs three moments of its
+# interval, $\int x^j \varphi(x)\,dx$ for $j = 0, 1, 2$, which have a closed form and are in `cells`:
 
 # %%
-figures.show_source(gaussian_sqnr_db)
+figures.show_source(sqnr)
 
 # %% [markdown]
 # So we can draw the SQNR as a function of the threshold, and let an optimizer find its peak to all digits. Measured in

@@ -22,7 +22,10 @@ from matplotlib import pyplot as plt
 
 from atif_lib.experiments.facts import FIG_4_P, ordered
 from atif_lib.neurons import ATIFnu
-from atif_lib.quantization import maximise_sqnr, spike_counts, uniform_staircase
+from atif_lib.quantization import maximise_sqnr, spike_counts
+from atif_lib.quantization.density import GAUSSIAN
+from atif_lib.quantization.families import ladder
+from atif_lib.quantization.lloyd_max import lloyd_max
 from atif_lib.results import figures
 from atif_lib.results.records import runs
 from atif_lib.results.tables import provenance, summary
@@ -317,16 +320,14 @@ pd.DataFrame(
 # Compare with the best staircase of each kind, found exactly as in Chapter 2. Each is an optimum; none is trained.
 
 # %%
-start = [0.0] * T
+rungs = ladder(GAUSSIAN, T)
 best = {
-    "uniform (ATIF-u)": maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), T), [0.0]),
-    "free transitions, level = transition": maximise_sqnr(lambda w: (ordered(w), ordered(w)), start),
-    "uniform, free decode gain": maximise_sqnr(lambda w: (k * w[0].exp(), k * w[1].exp()), [0.0, 0.0]),
-    "free transitions, level = rate · p1 (ATIF-nu)": maximise_sqnr(
-        lambda w: (ordered(w), k / T * ordered(w)[-1]), start
-    ),
-    "uniform, half-step start": maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), T, 0.5), [0.0]),
-    "free transitions and levels (Lloyd–Max)": maximise_sqnr(lambda w: (ordered(w[:T]), ordered(w[T:])), start * 2),
+    "uniform (ATIF-u)": rungs["uniform"],
+    "free transitions, level = transition": maximise_sqnr(lambda w: (ordered(w), ordered(w)), [0.0] * T),
+    "uniform, free decode gain": rungs["uniform, decode gain"],
+    "free transitions, level = rate · p1 (ATIF-nu)": rungs["non-uniform, rate · p1"],
+    "uniform, half-step start": rungs["uniform, half-step start"],
+    "free transitions and levels (Lloyd–Max)": lloyd_max(GAUSSIAN, T),
 }
 pd.DataFrame(
     {

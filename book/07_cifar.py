@@ -26,7 +26,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from atif_lib import data
-from atif_lib.experiments import FAST, PAPER, STAGED
+from atif_lib.experiments.recipes import FAST, PAPER, STAGED
 from atif_lib.networks import ACTIVATIONS, NETWORKS, Residual, cost, resnet8, resnet18
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.results import figures

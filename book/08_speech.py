@@ -25,7 +25,8 @@ from torchaudio.transforms import MelSpectrogram
 from atif_lib import data
 from atif_lib.data import speech
 from atif_lib.data import synthetic_speech as keywords
-from atif_lib.experiments import EXPERIMENTS, FAST_SPEECH, PAPER_SPEECH
+from atif_lib.experiments import EXPERIMENTS
+from atif_lib.experiments.recipes import FAST_SPEECH, PAPER_SPEECH
 from atif_lib.networks import ACTIVATIONS, NETWORKS, cost
 from atif_lib.results import figures
 from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, summary

@@ -19,16 +19,9 @@ import torch
 from matplotlib import pyplot as plt
 
 from atif_lib.quantization import split_error
-from atif_lib.quantization.lloyd_max import (
-    GAUSSIAN,
-    LAPLACE,
-    empirical,
-    ladder,
-    lloyd_max,
-    lloyd_max_free,
-    lloyd_max_samples,
-    sqnr,
-)
+from atif_lib.quantization.density import GAUSSIAN, LAPLACE, empirical, sqnr
+from atif_lib.quantization.families import ladder
+from atif_lib.quantization.lloyd_max import lloyd_max, lloyd_max_free, lloyd_max_samples
 from atif_lib.results import figures
 from atif_lib.results.records import runs
 
@@ -85,7 +78,6 @@ pd.DataFrame(table).set_index("levels").round({"distortion": 5, "SQNR, dB": 2})
 # | the same with a free decode gain $g$ | $k\Delta$ | $g\,k\Delta$ |
 # | non-uniform, rate times $p_1$, the paper's ATIF-nu | free, the last is $p_1 = T\Delta$ | $k\Delta$ |
 # | uniform with a half-step start | $(k - \frac12)\Delta$ | $k\Delta$ |
-#
 # | empty start, affine decode | $k\Delta$ | $g\,k\Delta + b$, also for $k = 0$ |
 # | half-step start, affine decode | $(k - \frac12)\Delta$ | $g\,k\Delta + b$, also for $k = 0$ |
 #
@@ -101,8 +93,8 @@ rungs = {
     "Lloyd–Max, one level 0": lloyd_max(GAUSSIAN, T),
     "Lloyd–Max, all levels free": lloyd_max_free(GAUSSIAN, T),
 }
-fixed = 10 * np.arange(1, T + 1) / T  # the paper's start, V_th = 10 σ
-gaussian = {"fixed, V_th = 10 σ": sqnr(GAUSSIAN, fixed, fixed)} | {name: o.sqnr_db for name, o in rungs.items()}
+fixed = 10 * torch.arange(1.0, T + 1) / T  # the paper's start, V_th = 10 σ
+gaussian = {"fixed, V_th = 10 σ": sqnr(GAUSSIAN, fixed, fixed).item()} | {name: o.sqnr_db for name, o in rungs.items()}
 pd.Series(gaussian, name="SQNR at T = 4, dB").to_frame().round(2)
 
 # %%
@@ -237,7 +229,7 @@ laplace |= {
     "Lloyd–Max, one level 0": lloyd_max(LAPLACE, T).sqnr_db,
     "Lloyd–Max, all levels free": lloyd_max_free(LAPLACE, T).sqnr_db,
 }
-laplace = {"fixed, V_th = 10 σ": sqnr(LAPLACE, fixed, fixed)} | laplace
+laplace = {"fixed, V_th = 10 σ": sqnr(LAPLACE, fixed, fixed).item()} | laplace
 pd.DataFrame({"Gaussian": gaussian, "Laplace": laplace}).round(2)
 
 # %% [markdown]

@@ -23,7 +23,8 @@ from matplotlib import pyplot as plt
 
 from atif_lib.quantization import maximise_sqnr
 from atif_lib.quantization.chains import chains, conditions, realise, realise_in_order
-from atif_lib.quantization.lloyd_max import GAUSSIAN, lloyd_max
+from atif_lib.quantization.density import GAUSSIAN
+from atif_lib.quantization.lloyd_max import lloyd_max
 from atif_lib.quantization.realisable import best_realisable, shares
 from atif_lib.quantization.staircases import order_thresholds, pieces, safe_thresholds
 from atif_lib.results import figures
@@ -255,7 +256,7 @@ figures.show_source(order_thresholds)
 rows = {}
 for T in range(1, 10):
     limit = lloyd_max(GAUSSIAN, T)
-    found = realise_in_order(torch.tensor(limit.transitions))
+    found = realise_in_order(limit.transitions)
     rows[T] = {
         "order": " ".join(map(str, found[0])) if found else "none",
         "thresholds / σ": ", ".join(f"{v:.3f}" for v in found[1]) if found else "",
@@ -275,7 +276,7 @@ print("T for which an order makes the Lloyd–Max staircase:", *with_order, f"of
 # thresholds rounded to thousandths:
 
 # %%
-_, thresholds = realise_in_order(torch.tensor(lloyd_max(GAUSSIAN, 4).transitions))
+_, thresholds = realise_in_order(lloyd_max(GAUSSIAN, 4).transitions)
 show_pieces([Fraction(round(1000 * v), 1000) for v in thresholds.tolist()])
 
 # %% [markdown]

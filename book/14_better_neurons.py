@@ -25,7 +25,8 @@ from atif_lib.experiments import CHANGES, EXPERIMENTS
 from atif_lib.networks import ACTIVATIONS, neurons, vgg_small
 from atif_lib.networks.folding import fold
 from atif_lib.networks.initialisation import start_from_data
-from atif_lib.quantization.lloyd_max import GAUSSIAN, LAPLACE, best_uniform
+from atif_lib.quantization.density import GAUSSIAN, LAPLACE
+from atif_lib.quantization.families import best_uniform
 from atif_lib.results import figures
 from atif_lib.results.intervals import dunnett
 from atif_lib.results.records import runs

@@ -15,6 +15,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
+from atif_lib import console
 from ci.labels import read_labels
 from ci.notebooks import KERNEL, read_chapter, tags
 from ci.plain_markdown import Labels, plain, plain_code, split_after
@@ -175,6 +176,7 @@ def link_pages(project: Project, repo: Repository) -> None:
             link_from_page(page, repo)
 
 
+@console.command
 def main() -> int:
     """Parse the command line and write the notebooks."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])

@@ -23,6 +23,7 @@ import nbformat
 import psutil
 from nbformat import NotebookNode
 
+from atif_lib import console
 from ci import processes
 from ci.check_book import RAW_MYST
 from ci.make_colab import write_notebooks
@@ -71,7 +72,7 @@ def colab_like(folder: Path) -> Path:
 def site_packages(python: Path) -> Path:
     """Return the folder in which an environment's pip installs."""
     command = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    return Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+    return Path(subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip())
 
 
 def files(folder: Path) -> set[Path]:
@@ -95,8 +96,9 @@ def run_notebook(python: Path, notebook: Path, folder: Path, offline: bool) -> t
     made = notebook.with_suffix(f".{'offline' if offline else 'run'}.ipynb")
     command = [python, "-m", "papermill", notebook, made, "--no-progress-bar", "--kernel", "python3"]
     begun = time.perf_counter()
+    variables = environment(folder.parent, offline)
     done = subprocess.run(
-        command, cwd=folder, env=environment(folder.parent, offline), capture_output=True, text=True, check=False
+        command, cwd=folder, env=variables, capture_output=True, encoding="utf-8", errors="replace", check=False
     )
     seconds = time.perf_counter() - begun
     if done.returncode:
@@ -157,6 +159,7 @@ def lend_images(source: Path, target: Path) -> None:
             shutil.copy(source / name, target)
 
 
+@console.command
 @processes.interruptible
 def main() -> int:
     """Parse the command line, execute and report."""

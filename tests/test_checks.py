@@ -14,7 +14,9 @@ from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import Network, set_timesteps, vgg_small
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
-from atif_lib.quantization.lloyd_max import GAUSSIAN, best_uniform, ladder, lloyd_max, lloyd_max_samples
+from atif_lib.quantization.density import GAUSSIAN
+from atif_lib.quantization.families import best_uniform, ladder
+from atif_lib.quantization.lloyd_max import lloyd_max, lloyd_max_samples
 from atif_lib.quantization.realisable import best_realisable, shares
 from atif_lib.quantization.staircases import patterns
 from atif_lib.quantization.uniform import staircase, uniform_staircase

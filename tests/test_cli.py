@@ -55,7 +55,7 @@ def test_list_finds_by_words(run):
     assert run("list", "imagenet", "gsc") == (
         2,
         "",
-        "atif_lib: no experiment's name has imagenet and gsc; see `list` without words\n",
+        "atif_lib: no experiment's name has 'imagenet' and 'gsc'; see `list` without words\n",
     )
 
 
@@ -127,7 +127,8 @@ IDLE = {
 
 
 @pytest.mark.parametrize("line", IDLE)
-def test_options_that_change_nothing_are_told(run, line):
+def test_options_that_change_nothing_are_told(run, line, monkeypatch):
+    monkeypatch.setenv("RANK", "")  # as a launcher's script may leave it
     status, _, errors = run("train", *line.split())
     assert status == 0
     assert errors.splitlines()[0].startswith(f"atif_lib: {IDLE[line]}")
@@ -174,7 +175,7 @@ def test_resume_and_validation_reach_the_run(run, monkeypatch):
     [
         (["train", "cifar10-small-rel"], "unknown experiment 'cifar10-small-rel': did you mean cifar10-small-relu"),
         (["train", QUICK, "--profile", "full"], "; allowed: 'smoke', 'laptop'"),
-        (["train", QUICK], "to fetch it, run: "),
+        (["train", QUICK], "cifar10.bin is not there; to fetch it, run: python -m atif_lib data cifar10"),
         (["train", "toy-fixed", "--dry-run"], "toy-fixed trains no network"),
         (["train", "toy-fixed", "--profile", "smoke", "--seeds", "-1"], "seed = -1"),
         (["evaluate", f"{QUICK}-smoke-s9"], "no weights at"),
@@ -196,6 +197,15 @@ def test_misspelt_commands_are_explained(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         command_line.main(arguments)
     assert "usage: python -m atif_lib" in capsys.readouterr().err
+
+
+def test_without_a_command_all_are_listed(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main([])
+    output, errors = capsys.readouterr()
+    assert output == ""
+    for command in ("train", "reproduce", "evaluate", "report"):
+        assert f"\n    {command}" in errors
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

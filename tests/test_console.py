@@ -11,6 +11,8 @@ from atif_lib import cli as command_line
 from atif_lib import console
 
 ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = [path for path in sorted((ROOT / "ci").glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
+COMMANDS = ["atif_lib", *(f"ci.{path.stem}" for path in SCRIPTS)]
 
 
 @pytest.fixture
@@ -64,6 +66,19 @@ def test_a_closed_pipe_ends_quietly(command, unbuffered, environment, tmp_path):
     finally:
         os.close(writer)
     assert (ran.returncode, ran.stderr.decode()) == (console.CLOSED, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX's pipes")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_ends_quietly(command, environment):
+    """The scripts in ci/ too, which are slow to run: one without `console.command` would tell of the pipe."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ran = run([command, "--help"], environment | {"PYTHONUNBUFFERED": ""}, stdout=writer, cwd=ROOT)
+    finally:
+        os.close(writer)
+    assert ran.stderr.decode() == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX's pipes")

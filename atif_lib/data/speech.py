@@ -128,7 +128,8 @@ def _official(
 
 def _keywords(_: bool) -> Dataset:
     sources, parts = (("synthesised (eSpeak NG)", _synthesised),), len(keywords.VARIANTS.split())
-    classes, hint = tuple(keywords.WORDS.split()), "pip install espeakng-loader"
+    classes = tuple(keywords.WORDS.split())
+    hint = "pip install espeakng-loader, and a torchaudio that loads with the torch that is here"
     return Dataset(classes, sources, _unpack, hint, parts=parts, installed=True)
 
 

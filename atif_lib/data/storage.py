@@ -100,7 +100,8 @@ def read(name: str, data: Dataset, validation: bool = False) -> Examples:
         packed = np.fromfile(path, np.uint8)
         source, expected = _note(data, path)
     except OSError as error:
-        raise DataUnavailable(f"{name}: {error}; to fetch it, run: {command}") from error
+        reason = f"{error.filename} is not there" if isinstance(error, FileNotFoundError) else error
+        raise DataUnavailable(f"{name}: {reason}; to fetch it, run: {command}") from error
     found = hashlib.sha256(packed.data).hexdigest()
     if found != expected:
         raise DataCorrupt(f"{path} has sha256 {found}, not {expected or 'a noted one'}; delete it, then run: {command}")

@@ -5,13 +5,19 @@ exact. Most numbers are distances from what the paper states, so that 0 means ag
 """
 
 import math
+import re
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from atif_lib.quantization.chains import realise_in_order
+from atif_lib.quantization.density import GAUSSIAN, LAPLACE, gaussian_sqnr_db, maximise_sqnr
+from atif_lib.quantization.families import ladder
+from atif_lib.quantization.lloyd_max import lloyd_max, lloyd_max_free
 from atif_lib.quantization.nonuniform import Form, thresholds_from_transitions
-from atif_lib.quantization.uniform import gaussian_sqnr_db, maximise_sqnr, spike_counts, staircase, uniform_staircase
+from atif_lib.quantization.realisable import best_of_families, shares
+from atif_lib.quantization.uniform import spike_counts, staircase, uniform_staircase
 
 GRID = torch.arange(-1024, 3 * 1024 + 1, dtype=torch.float64) / 1024  # inputs from -1 to 3
 BELOW_ONE = (GRID >= 0) & (GRID < 1)
@@ -132,13 +138,10 @@ def ordered(w: Tensor) -> Tensor:
 def analysis_facts(timesteps: int = 4, sigma: float = 0.1) -> dict[str, Any]:
     """Return the SQNR of the best staircases of each family for N(0, sigma^2), by exact integrals (`toy-analysis`)."""
     k = torch.arange(1, timesteps + 1, dtype=torch.float64)
-    start, one = [0.0] * timesteps, torch.ones((), dtype=torch.float64)
-    uniform = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), timesteps), [0.0])
-    half_step = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), timesteps, 0.5), [0.0])
-    gain = maximise_sqnr(lambda w: (k * w[0].exp() / timesteps, k * w[1].exp() / timesteps), [0.0, 0.0])
-    rate_p1 = maximise_sqnr(lambda w: (ordered(w), k / timesteps * ordered(w)[-1]), start)
-    transition = maximise_sqnr(lambda w: (ordered(w), ordered(w)), start)
-    free = maximise_sqnr(lambda w: (ordered(w[:timesteps]), ordered(w[timesteps:])), start * 2)
+    one, rungs = torch.ones((), dtype=torch.float64), ladder(GAUSSIAN, timesteps)
+    uniform, half_step = rungs["uniform"], rungs["uniform, half-step start"]
+    rate_p1 = rungs["non-uniform, rate · p1"]
+    transition = maximise_sqnr(lambda w: (ordered(w), ordered(w)), [0.0] * timesteps)
     unscaled = [gaussian_sqnr_db(k * v / timesteps, k / timesteps, sigma) for v in torch.arange(0.01, 10, 0.01)]
     return {
         "fixed_db": gaussian_sqnr_db(*uniform_staircase(one, timesteps), sigma).item(),
@@ -148,14 +151,58 @@ def analysis_facts(timesteps: int = 4, sigma: float = 0.1) -> dict[str, Any]:
         "uniform_optimum_over_sigma": uniform.levels[-1].item(),
         "half_step_optimum_db": half_step.sqnr_db,
         "half_step_optimum_over_sigma": half_step.levels[-1].item(),
-        "decode_gain_optimum_db": gain.sqnr_db,
+        "decode_gain_optimum_db": rungs["uniform, decode gain"].sqnr_db,
         "nonuniform_rate_p1_optimum_db": rate_p1.sqnr_db,
         "nonuniform_rate_p1_optimum_over_sigma": rate_p1.transitions.tolist(),
         "nonuniform_rate_p1_first_over_mean_step": (
             timesteps * rate_p1.transitions[0] / rate_p1.transitions[-1]
         ).item(),
         "nonuniform_transition_optimum_db": transition.sqnr_db,
-        "lloyd_max_db": free.sqnr_db,
+        "lloyd_max_db": lloyd_max(GAUSSIAN, timesteps).sqnr_db,
         "rate_unscaled_best_db": max(unscaled).item(),
         "fraction_in_0_2sigma": math.erf(2 / 2**0.5),
     }
+
+
+def ladder_facts(largest: int = 16) -> dict[str, list[float]]:
+    """Return the SQNR of every rung for T = 1 ... ``largest``, Gaussian and Laplace (`limits-ladder`)."""
+    facts: dict[str, list[float]] = {}
+    for prefix, density in {"": GAUSSIAN, "laplace_": LAPLACE}.items():
+        for timesteps in range(1, largest + 1):
+            best = ladder(density, timesteps)
+            dbs = {name: o.sqnr_db for name, o in best.items()} | {"Lloyd-Max": lloyd_max(density, timesteps).sqnr_db}
+            dbs["Lloyd-Max, all levels free"] = lloyd_max_free(density, timesteps).sqnr_db
+            dbs["half step over uniform"] = dbs["uniform, half-step start"] - dbs["uniform"]
+            dbs["half step over uniform, affine"] = (
+                dbs["half-step start, affine decode"] - dbs["uniform, affine decode"]
+            )
+            dbs["Lloyd-Max over half step"] = dbs["Lloyd-Max"] - dbs["uniform, half-step start"]
+            for name, db in dbs.items():
+                facts.setdefault(prefix + re.sub(r"\W+", "_", name.lower()) + "_db", []).append(db)
+    return facts
+
+
+def realisable_facts(largest: int = 8) -> dict[str, Any]:
+    """Return the best SQNR found for T = 1 ... ``largest`` of each decode, its thresholds, and the shares of random p.
+
+    The record `limits-realisable`; a quarter of an hour.
+    """
+    facts: dict[str, Any] = {"lloyd_max_db": [lloyd_max(GAUSSIAN, t).sqnr_db for t in range(1, largest + 1)]}
+    for (decode, free), best in best_of_families(largest).items():
+        name = decode + ("_free_start" if free else "")
+        facts[f"{name}_db"] = [b.sqnr_db for b in best]
+        facts[f"{name}_thresholds"] = [b.thresholds.tolist() for b in best]
+        facts[f"{name}_start"] = [b.start for b in best]
+        facts[f"{name}_hits"] = [b.hits for b in best]
+    gap = zip(facts["lloyd_max_db"], facts["levels_db"], strict=True)
+    facts["largest_gap_db"] = max(limit - reached for limit, reached in gap)
+    facts["lloyd_max_orders"] = [_order_of_lloyd_max(t) for t in range(1, 14)]
+    for timesteps, draws in ((2, 200_000), (3, 200_000), (4, 50_000), (5, 20_000)):
+        facts[f"shares_t{timesteps}"] = shares(timesteps, draws)
+    return facts
+
+
+def _order_of_lloyd_max(timesteps: int) -> list[int]:
+    """Return an order of the timesteps that makes the Lloyd-Max staircase; empty where there is none."""
+    found = realise_in_order(lloyd_max(GAUSSIAN, timesteps).transitions)
+    return list(found[0]) if found else []

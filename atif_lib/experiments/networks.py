@@ -12,11 +12,12 @@ from atif_lib.data.storage import file_sha256
 from atif_lib.experiments.contract import Context
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS, Network, cost, neurons
-from atif_lib.networks.initialisation import start_from_data, start_from_network
+from atif_lib.networks.initialisation import scale_from_data, start_from_data, start_from_network
 from atif_lib.neurons.soft_reset import SoftResetNode
 from atif_lib.results.environment import first_process
 from atif_lib.training.batches import Batches
 from atif_lib.training.checkpoints import save_weights
+from atif_lib.training.layer_errors import affine_sqnr_db
 from atif_lib.training.loop import train
 from atif_lib.training.recipe import Recipe
 
@@ -24,6 +25,8 @@ __all__ = ["STAND_INS", "WEIGHTS", "NetworkExperiment"]
 
 WEIGHTS = "weights.safetensors"
 """Name of the file of a run's weights, in its folder."""
+
+_FEW = 1000  # test examples by which the SQNR of each layer is measured
 
 STAND_INS = {"cifar10": "digits", "cifar100": "digits", "gsc": "keywords", "gsc13": "keywords"}
 """Small data sets that the smoke profile takes where the real one is not there."""
@@ -44,6 +47,7 @@ class NetworkExperiment:
     limit: int | None = None  # only so many training examples, and as many test examples
     start: str | None = None  # the experiment whose weights, of the same seed, it starts from
     data_start: bool = False  # thresholds start at the optimum for the first training batch
+    scale_start: bool = False  # weights start with currents of unit variance for the first training batch
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -87,6 +91,8 @@ class NetworkExperiment:
         if start:
             start_from_network(network, load_file(start), batches.draw(0, 0)[0])
             draft.result["start_sha256"] = file_sha256(start)
+        if self.scale_start:
+            scale_from_data(network, batches.draw(0, 0)[0])
         if self.data_start:
             start_from_data(network, batches.draw(0, 0)[0])
         first = _thresholds(network)
@@ -102,6 +108,10 @@ class NetworkExperiment:
             "thresholds": _thresholds(network),
             "v0": {n: torch.as_tensor(m.v0).item() for n, m in _own_neurons(network).items()},
         }
+        own, few = _own_neurons(network), examples.thinned(_FEW)
+        if own and len(own) == len(neurons(network)):
+            tested = examples._replace(test_inputs=few.test_inputs, test_labels=few.test_labels)
+            draft.result["sqnr_db_layers"] = affine_sqnr_db(network, tested)
         draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
         if first_process() and context.folder is not None:
             save_weights(network, context.folder / WEIGHTS)

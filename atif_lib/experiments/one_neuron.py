@@ -10,13 +10,12 @@ from torch.distributions import Distribution, Laplace, Normal
 
 from atif_lib.data import speech
 from atif_lib.experiments.contract import Context
-from atif_lib.experiments.facts import analysis_facts, staircase_facts
+from atif_lib.experiments.facts import analysis_facts, ladder_facts, realisable_facts, staircase_facts
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.fitting import expected_sqnr_db, fit_neuron
 from atif_lib.neurons.soft_reset import SoftResetNode
-from atif_lib.quantization.lloyd_max import ladder_facts
-from atif_lib.quantization.realisable import realisable_facts
-from atif_lib.quantization.uniform import maximise_sqnr, uniform_staircase
+from atif_lib.quantization.density import GAUSSIAN
+from atif_lib.quantization.families import best_uniform
 
 __all__ = ["Eq11", "ExactExperiment", "NeuronExperiment"]
 
@@ -85,7 +84,7 @@ class NeuronExperiment:
             "thresholds": last["thresholds"],
         }
         if isinstance(neuron, ATIFnu):
-            best = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), neuron.timesteps), [0.0])
+            best = best_uniform(GAUSSIAN, neuron.timesteps)
             draft.result |= {"p": neuron.p.tolist(), "gain_over_uniform_db": last["sqnr_db"] - best.sqnr_db}
 
 

@@ -43,8 +43,25 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 """What each change of the neuron, or of its start, makes of atif-u, on the small networks."""
 
-LEVELS = ("quantized-8", "quantized-16")
+LEVELS = {"quantized-8": {"activation": "quantized-8"}, "quantized-16": {"activation": "quantized-16"}}
 """How far the number of levels goes, on the small networks too."""
+
+WORTH = {
+    "atif-u-absolute-4": {"activation": "atif-u-absolute-4"},
+    "atif-u-relative-1": {"activation": "atif-u-relative-1"},
+    "if-data": {"activation": "if", "data_start": True},
+}
+"""What a learned threshold is worth: surrogates beside atif-u and atif-u-absolute, and a fixed one at its best."""
+
+PLAIN = {"if": {"activation": "if"}, "if-data": WORTH["if-data"], "atif-u": {}}
+"""The same without norms, where weights start with currents of unit variance."""
+
+TIMESTEPS = {
+    1: ("atif-u", "atif-u-half"),
+    2: ("atif-u", "atif-u-half", "atif-nu"),
+    8: ("atif-u", "atif-u-half", "atif-nu"),
+}
+"""Does accuracy follow the quantization error? Other T than 4; at T = 1 both ATIF are one neuron."""
 
 WARM = {"atif-u": "quantized", "atif-u-half": "quantized-half"}
 """A spiking network that starts as a quantized one, in a third of the epochs."""
@@ -91,35 +108,61 @@ def _direct() -> Iterator[Named]:
             yield name_of(dataset, network, activation), made
 
 
+def _like(
+    base: NetworkExperiment, words: str, recipe: dict[str, Any] | None = None, **changes: Any
+) -> NetworkExperiment:
+    """Return an experiment that differs from another in its recipe and its fields; ``words`` say in what."""
+    changed = dataclasses.replace(base.recipe, **recipe or {})
+    return dataclasses.replace(base, recipe=changed, summary=f"{base.summary}, {words}", **changes)
+
+
 def _variants(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
     """Yield what differs in one thing from an experiment of direct training."""
     for (dataset, network), (activation, start) in product((*PAPER_NETWORKS, *SMALL_NETWORKS), WARM.items()):
         base = direct[name_of(dataset, network, activation)]
-        recipe = dataclasses.replace(base.recipe, epochs=base.recipe.epochs // 3, lr=base.recipe.lr / 5)
-        yield (
-            name_of(dataset, network, activation, "warm"),
-            dataclasses.replace(
-                base,
-                recipe=recipe,
-                start=name_of(dataset, network, start),
-                summary=f"{base.summary}, from {start}",
-            ),
-        )
-    changes = CHANGES | {name: {"activation": name} for name in LEVELS}
-    for dataset, (name, change) in product(("cifar10", "gsc13"), changes.items()):
+        shorter = {"epochs": base.recipe.epochs // 3, "lr": base.recipe.lr / 5}
+        warm = _like(base, f"from {start}", shorter, start=name_of(dataset, network, start))
+        yield name_of(dataset, network, activation, "warm"), warm
+    for dataset, (name, change) in product(("cifar10", "gsc13"), (CHANGES | LEVELS).items()):
         base = direct[name_of(dataset, "small", "atif-u")]
         summary = f"{TITLES[dataset]}, small, {name}"
         yield name_of(dataset, "small", name), dataclasses.replace(base, summary=summary, **change)
     for join in ("add", "iand"):
         base = direct[name_of("cifar10", "resnet8", "atif-u")]
-        changed = dataclasses.replace(base, network=f"resnet8-{join}", summary=f"{base.summary}, SEW {join}")
-        yield name_of("cifar10", f"resnet8-{join}", "atif-u"), changed
+        yield name_of("cifar10", f"resnet8-{join}", "atif-u"), _like(base, f"SEW {join}", network=f"resnet8-{join}")
     for dataset, network in SMALL_NETWORKS:  # for as many epochs as the stages together
         base = direct[name_of(dataset, network, "atif-u")]
         epochs = sum(recipes.stage_epochs(_is_sound(dataset), small=True))
-        recipe = dataclasses.replace(base.recipe, epochs=epochs)
-        changed = dataclasses.replace(base, recipe=recipe, summary=f"{base.summary}, {epochs} epochs")
-        yield name_of(dataset, network, "atif-u", "long"), changed
+        yield name_of(dataset, network, "atif-u", "long"), _like(base, f"{epochs} epochs", {"epochs": epochs})
+
+
+def _worth(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
+    """Yield what a learned threshold is worth: with norms, at a lower rate, in more epochs, and without norms."""
+    base, fixed = direct[name_of("cifar10", "small", "atif-u")], direct[name_of("cifar10", "small", "if")]
+    for row, change in WORTH.items():
+        yield name_of("cifar10", "small", row), _like(base, row, **change)
+    for other in (fixed, base):
+        slow, long = {"lr": 0.3 * other.recipe.lr}, {"epochs": 10 * other.recipe.epochs}
+        yield name_of("cifar10", "small", other.activation, "slow"), _like(other, "rate × 0.3", slow)
+        yield name_of("cifar10", "small", other.activation, "x10"), _like(other, "ten times the epochs", long)
+    residual = direct[name_of("cifar10", "resnet8", "atif-u")]
+    yield name_of("cifar10", "resnet8", "if-data"), _like(residual, "if-data", **WORTH["if-data"])
+    plain = _like(base, "no norms", {"lr": 0.02, "clip": 1.0}, network="small-plain", scale_start=True)
+    for row, change in PLAIN.items():
+        made = _like(plain, row, **change)
+        yield name_of("cifar10", "small-plain", row), made
+        slow = {"lr": 0.3 * made.recipe.lr}
+        yield name_of("cifar10", "small-plain", row, "slow"), _like(made, "rate × 0.3", slow)
+
+
+def _timesteps(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
+    """Yield the small network at other T, and with thresholds that stay in the safe region."""
+    base = direct[name_of("cifar10", "small", "atif-nu")]
+    yield name_of("cifar10", "small", "atif-nu-safe"), _like(base, "in the safe region", activation="atif-nu-safe")
+    for timesteps, activations in TIMESTEPS.items():
+        for activation in activations:
+            made = _like(direct[name_of("cifar10", "small", activation)], f"T = {timesteps}", timesteps=timesteps)
+            yield name_of("cifar10", "small", activation, f"t{timesteps}"), made
 
 
 def _staged(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
@@ -139,7 +182,7 @@ def _staged(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
 
 def _trained() -> dict[str, NetworkExperiment]:
     direct = dict(_direct())
-    return direct | dict(_variants(direct)) | dict(_staged(direct))
+    return direct | dict(_variants(direct)) | dict(_worth(direct)) | dict(_timesteps(direct)) | dict(_staged(direct))
 
 
 LITERAL = {"surrogate": "absolute", "slope": 1.0}

@@ -182,6 +182,9 @@ def seconds_here(found: Plan, jobs: int = 1) -> dict[str, float]:
     What an interrupted run has done is left out of account.
     """
     costs: dict[tuple[str, str], float] = {}
+    kinds = len({(job.experiment, job.profile) for job in found.open})
+    if kinds:
+        tqdm.write(f"timing {kinds} kinds of run; to compile a spiking network takes a minute or more", file=sys.stderr)
     before = torch.get_num_threads()
     torch.set_num_threads(_threads(jobs))
     try:
@@ -198,15 +201,20 @@ def seconds_here(found: Plan, jobs: int = 1) -> dict[str, float]:
     }
 
 
-def describe(found: Plan, seconds: dict[str, float], jobs: int = 1) -> str:
-    """Say for each run whether it is there, and how long those that are not will take, in the order of running."""
+def describe(found: Plan, seconds: dict[str, float] | None = None, jobs: int = 1) -> str:
+    """Say for each run whether it is there, and how long those that are not will take, in the order of running.
+
+    Without ``seconds`` it says which are there, and no times.
+    """
     lines = []
     for n, job in enumerate(found.jobs, 1):
-        took = f"  {seconds[job.run_id] / 3600:.2f} hours" if job.run_id in seconds else ""
+        took = f"  {seconds[job.run_id] / 3600:.2f} hours" if seconds and job.run_id in seconds else ""
         why = f" ({job.why})" if job.why else ""
         lines.append(f"{n:3}  {job.state:11} {job.run_id}{why}{took}")
-    hours = sum(seconds.values()) / 3600 / min(jobs, max(1, len(seconds)))
     done = len(found.jobs) - len(found.open)
+    if seconds is None:
+        return "\n".join([*lines, f"{done} of {len(found.jobs)} runs are done"])
+    hours = sum(seconds.values()) / 3600 / min(jobs, max(1, len(seconds)))
     sharing = f", {jobs} side by side with {_threads(jobs)} thread{'s' * (_threads(jobs) > 1)} each" if jobs > 1 else ""
     lines.append(f"{done} of {len(found.jobs)} runs are done; the others take about {hours:.1f} hours here{sharing}")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -174,7 +175,8 @@ def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere
         raise ValueError(f"{name} trains no network: it takes seconds to minutes")
     examples, recipe = experiment.examples(), experiment.recipe
     network = experiment.build(examples)
-    tqdm.write(f"taking {count} steps of {recipe.batch_size} examples, to tell what all would cost", file=sys.stderr)
+    steps = f"{count} steps of {recipe.batch_size} examples"
+    tqdm.write(f"{name}: taking {steps}, to tell what all would cost", file=sys.stderr)
     # One batch an epoch, so that train() itself tells the time of each update.
     few = examples.thinned(recipe.batch_size)._replace(
         test_inputs=examples.test_inputs[:1], test_labels=examples.test_labels[:1]
@@ -212,19 +214,30 @@ def trained(run_id: str) -> tuple[Network, data.Examples]:
     """
     parts = re.fullmatch(rf"(.+)-({'|'.join(PROFILES)})-s(\d+)", run_id)
     if parts is None:
-        raise ValueError(f"run={run_id!r}; allowed: <experiment>-<profile>-s<seed>")
+        raise ValueError(f"run={run_id!r}; allowed: <experiment>-<profile>-s<seed>{_with_weights(run_id)}")
     experiment, profile = _at(parts[1], parts[2])
     if not isinstance(experiment, NetworkExperiment):
-        raise ValueError(f"{parts[1]} trains no network")
+        raise ValueError(f"{parts[1]} trains no network{_with_weights(run_id)}")
     tried = [run_folder(parts[1], profile, int(parts[3])) / WEIGHTS]
     tried += [folder / f"{run_id}.safetensors" for folder in weights_folders()]
     path = next((path for path in tried if path.is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"{run_id}: no weights at {' or '.join(map(str, tried))}; `train` makes them")
+        places = " or ".join(map(str, tried))
+        raise FileNotFoundError(f"{run_id}: no weights at {places}; `train` makes them{_with_weights(run_id)}")
     examples = experiment.examples()
     network = experiment.build(examples)
     network.load_state_dict(load_file(path))
     return network.eval(), examples
+
+
+def _with_weights(run_id: str) -> str:
+    """Name runs whose weights are here, those of like names first, to go behind an error; "" where there are none."""
+    found = {path.parent.name for path in runs_folder().glob(f"*/{WEIGHTS}")}
+    found |= {path.stem for folder in weights_folders() for path in folder.glob("*.safetensors")}
+    found -= {name for name in found if name.endswith("-validation")}
+    names = get_close_matches(run_id, sorted(found), 8, cutoff=0)
+    more = [f"{len(found) - len(names)} more"] if len(found) > len(names) else []
+    return f"; weights are here of {', '.join([*names, *more])}" if names else ""
 
 
 def export(run_id: str, folder: Path) -> tuple[Path, float, float]:

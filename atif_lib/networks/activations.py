@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
+from atif_lib.neurons.atif import IF, ATIFnu, ATIFu, SafeATIFnu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 
 __all__ = ["ACTIVATIONS", "Activation"]
@@ -32,6 +32,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "if": lambda channels, timesteps: IF(timesteps, step_mode="m"),
     "atif-u": lambda channels, timesteps: ATIFu(timesteps, step_mode="m"),
     "atif-nu": lambda channels, timesteps: ATIFnu(timesteps, step_mode="m"),
+    "atif-nu-safe": lambda channels, timesteps: SafeATIFnu(timesteps, step_mode="m"),
     "atif-u-half": lambda channels, timesteps: ATIFu(timesteps, v0=0.5, step_mode="m"),
     "quantized": lambda channels, timesteps: QuantizedReLU(timesteps),
     "quantized-half": lambda channels, timesteps: QuantizedReLU(timesteps, v0=0.5),
@@ -39,6 +40,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "quantized-8": lambda channels, timesteps: QuantizedReLU(8),
     "quantized-16": lambda channels, timesteps: QuantizedReLU(16),
     "atif-u-absolute": lambda channels, timesteps: ATIFu(timesteps, surrogate="absolute", slope=1.0, step_mode="m"),
+    "atif-u-absolute-4": lambda channels, timesteps: ATIFu(timesteps, surrogate="absolute", slope=4.0, step_mode="m"),
+    "atif-u-relative-1": lambda channels, timesteps: ATIFu(timesteps, surrogate="relative", slope=1.0, step_mode="m"),
     "atif-u-rate": lambda channels, timesteps: ATIFu(timesteps, surrogate="rate", step_mode="m"),
     "atif-u-v0": lambda channels, timesteps: ATIFu(timesteps, v0=0.25, learn_v0=True, step_mode="m"),
     "atif-u-channels": lambda channels, timesteps: ATIFu(timesteps, torch.ones(channels), step_mode="m"),

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from atif_lib import checks
 from atif_lib.networks.activations import Activation
+from atif_lib.networks.convolution import Convolution
 from atif_lib.neurons.atif import ATIFnu
 from atif_lib.neurons.fused import Term, fusable
 from atif_lib.neurons.quantized_relu import QuantizedReLU
@@ -99,7 +100,12 @@ class Network(nn.Module):
 
 
 def vgg(
-    plan: Sequence[int | str], activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3
+    plan: Sequence[int | str],
+    activation: Activation,
+    timesteps: int = 4,
+    classes: int = 10,
+    in_channels: int = 3,
+    norm: bool = True,
 ) -> Network:
     """Convolution, batch norm, activation, again and again (Simonyan and Zisserman 2015); one linear readout.
 
@@ -110,6 +116,7 @@ def vgg(
         timesteps: T.
         classes: number of classes.
         in_channels: channels of the input.
+        norm: a batch norm behind each convolution; without them the convolutions have a bias.
     """
 
     def node(channels: int) -> nn.Module:
@@ -118,7 +125,7 @@ def vgg(
     channels, *rest = plan
     if isinstance(channels, str):
         raise ValueError(f"plan={[*plan]}; allowed: channels first, then channels and 'pool'")
-    stem = _stem(in_channels, channels)
+    stem = _stem(in_channels, channels, norm)
     while rest and rest[0] == "pool":
         stem.append(nn.MaxPool2d(2))
         rest = rest[1:]
@@ -127,17 +134,20 @@ def vgg(
         if isinstance(width, str):
             blocks.append(layer.SeqToANNContainer(nn.MaxPool2d(2)))
         else:
-            blocks += Synapses(channels, width), node(width)
+            blocks += Synapses(channels, width, norm=norm), node(width)
             channels = width
     return Network(stem, Layers(*blocks), channels, classes, timesteps)
 
 
 class Synapses(layer.SeqToANNContainer):
-    """Convolution and batch norm over all T·N maps, [T, N, inputs, H, W] to [T, N, outputs, H / stride, W / stride]."""
+    """Convolution and batch norm over all T·N maps, [T, N, inputs, H, W] to [T, N, outputs, H / stride, W / stride].
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
-        convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-        super().__init__(convolution, nn.BatchNorm2d(outputs))
+    Without a norm the convolution has a bias.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, norm: bool = True) -> None:
+        convolution = Convolution(inputs, outputs, kernel, stride, padding=kernel // 2, bias=not norm)
+        super().__init__(convolution, *[nn.BatchNorm2d(outputs)] * norm)
 
     def term(self, z: Tensor) -> Term:
         """Return the maps of the convolution, and the norm that they have yet to pass."""
@@ -169,8 +179,9 @@ def respond(activation: nn.Module, *paths: tuple[nn.Module, Tensor]) -> Tensor:
         return activation(sum(currents[1:], currents[0]))
     terms = []
     for module, z in paths:
-        module = module[0] if isinstance(module, nn.Sequential) and len(module) == 1 else module
-        terms.append(module.term(z) if isinstance(module, Synapses) and fusable(module[1]) else Term(module(z)))
+        module = module[0] if isinstance(module, Layers) and len(module) == 1 else module
+        fits = isinstance(module, Synapses) and len(module) > 1 and fusable(module[1])
+        terms.append(module.term(z) if isinstance(module, Synapses) and fits else Term(module(z)))
     return activation(*terms)
 
 
@@ -255,16 +266,20 @@ def resnet(
     return Network(stem, Layers(*blocks), channels, classes, timesteps)
 
 
-def vgg16(activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3) -> Network:
+def vgg16(
+    activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3, norm: bool = True
+) -> Network:
     """VGG-16 for 32x32 pictures: 13 convolutions in five groups; of its three linear layers the last."""
     groups = [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3]
     plan = [layer for group in groups for layer in (*group, "pool")]
-    return vgg(plan, activation, timesteps, classes, in_channels)
+    return vgg(plan, activation, timesteps, classes, in_channels, norm)
 
 
-def vgg_small(activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3) -> Network:
+def vgg_small(
+    activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3, norm: bool = True
+) -> Network:
     """Four convolutions of 16 to 64 channels: VGG at a size that a laptop trains (61,000 weights)."""
-    return vgg([16, "pool", 32, "pool", 64, "pool", 64], activation, timesteps, classes, in_channels)
+    return vgg([16, "pool", 32, "pool", 64, "pool", 64], activation, timesteps, classes, in_channels, norm)
 
 
 def resnet18(
@@ -285,6 +300,7 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "vgg16": vgg16,
     "resnet18": resnet18,
     "small": vgg_small,
+    "small-plain": partial(vgg_small, norm=False),
     "resnet8": resnet8,
     "resnet8-add": partial(resnet8, join="add"),
     "resnet8-iand": partial(resnet8, join="iand"),
@@ -360,5 +376,6 @@ def _constant(current: Tensor, timesteps: int) -> Tensor:
     return current.movedim(1, -1).expand(timesteps, -1, -1, -1, -1).movedim(-1, 2)
 
 
-def _stem(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
+def _stem(inputs: int, outputs: int, norm: bool = True) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=not norm)
+    return nn.Sequential(convolution, *[nn.BatchNorm2d(outputs)] * norm)

@@ -8,18 +8,19 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from atif_lib.networks.architectures import Network, Residual, neurons, unfused
-from atif_lib.neurons.atif import ATIFnu, ATIFu
+from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
-from atif_lib.quantization.lloyd_max import best_uniform, empirical
+from atif_lib.quantization.density import empirical
+from atif_lib.quantization.families import best_uniform
 
-__all__ = ["estimate_norms", "start_from_data", "start_from_network"]
+__all__ = ["estimate_norms", "scale_from_data", "start_from_data", "start_from_network"]
 
 _SAMPLES = 2**18  # currents that a threshold is fitted to, evenly spaced in the batch
 
 
 @torch.no_grad()
 def start_from_data(network: Network, inputs: Tensor) -> None:
-    r"""Set every learned threshold to the optimum of its measured input, for the neuron's own T and v(0).
+    r"""Set every threshold, learned or fixed, to the optimum of its measured input, for the neuron's own T and v(0).
 
     .. math:: V_{th} = \arg\max_V \mathrm{SQNR}\left(\mathrm{ReLU}(\bar x), \hat x_V(\bar x)\right), \qquad
         \bar x = \frac{1}{T} \sum_{t=1}^{T} x(t)
@@ -32,22 +33,48 @@ def start_from_data(network: Network, inputs: Tensor) -> None:
     Batch norms use this batch's mean and variance, as in training; their running averages are left as they were.
 
     Args:
-        network: changed in place; its activations ATIFu, ATIFnu, or QuantizedReLU with learned thresholds.
+        network: changed in place; its activations are IF, ATIFu, ATIFnu, or QuantizedReLU with a learned threshold.
         inputs: one batch [N, C, H, W], normalized.
 
     Raises:
-        ValueError: a neuron without a learned threshold, or none at all.
+        ValueError: an activation that is none of these, or none at all.
 
-    Source: :func:`atif_lib.quantization.lloyd_max.best_uniform`. Of weights, Mishkin and Matas (2016) do the like.
+    Source: :func:`atif_lib.quantization.families.best_uniform`. Of weights, Mishkin and Matas (2016) do the like.
     """
     found = _activations(network)
-    others = sorted({type(m).__name__ for m in found if not _learns(m)})
+    others = sorted({type(m).__name__ for m in found if not _can_start(m)})
     if others or not found:
         raise ValueError(
             f"network with activations {', '.join(others) or 'none'}; "
-            "allowed: those with learned thresholds, ATIFu, ATIFnu, QuantizedReLU"
+            "allowed: IF, ATIFu, ATIFnu, QuantizedReLU with a learned threshold"
         )
     _fit_in_order(network, inputs, [m.register_forward_pre_hook(_fit_to_input) for m in found])
+
+
+@torch.no_grad()
+def scale_from_data(network: Network, inputs: Tensor) -> None:
+    """Scale the weights of each convolution so that its output has unit variance; biases start at 0.
+
+    For networks without norms, whose currents have any scale else. Layer by layer, each with the spikes of those before
+    it as they are then.
+
+    Args:
+        network: changed in place.
+        inputs: one batch [N, C, H, W], normalized.
+
+    Source: Mishkin and Matas (2016), without their orthogonal weights.
+    """
+
+    def scale(convolution: nn.Conv2d, inputs: tuple, output: Tensor) -> Tensor:
+        if convolution.bias is not None:
+            output = output - convolution.bias.view(-1, 1, 1)
+            convolution.bias.zero_()
+        factor = 1 / output.std()
+        convolution.weight *= factor
+        return output * factor
+
+    found = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    _fit_in_order(network, inputs, [m.register_forward_hook(scale) for m in found])
 
 
 @torch.no_grad()
@@ -138,20 +165,22 @@ def _activations(network: nn.Module) -> list[nn.Module]:
     return spiking or [m for m in network.modules() if isinstance(m, QuantizedReLU)]
 
 
-def _learns(activation: nn.Module) -> bool:
-    return isinstance(activation, ATIFu | ATIFnu) or (isinstance(activation, QuantizedReLU) and activation.learns)
+def _can_start(activation: nn.Module) -> bool:
+    return isinstance(activation, IF | ATIFu | ATIFnu) or (isinstance(activation, QuantizedReLU) and activation.learns)
 
 
 def _fit_in_order(network: Network, inputs: Tensor, hooks: list) -> None:
     """Run a batch through the network, whose hooks change it on the way; running averages stay as they were."""
-    training, buffers = network.training, {name: value.clone() for name, value in network.named_buffers()}
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    training, before = network.training, [{n: value.clone() for n, value in m.named_buffers()} for m in norms]
     functional.reset_net(network.train())
     with unfused(network):
         network(inputs)
     for hook in hooks:
         hook.remove()
     functional.reset_net(network.train(training))
-    network.load_state_dict(buffers, strict=False)
+    for norm, buffers in zip(norms, before, strict=True):
+        norm.load_state_dict(buffers, strict=False)
 
 
 def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -162,7 +191,6 @@ def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
             activation.log_threshold.fill_(math.log(_best(current, activation.levels, activation.v0)))
         return
     assert isinstance(activation, ATIFu | ATIFnu)  # the others learn no threshold
-    parameter = activation.log_steps if isinstance(activation, ATIFnu) else activation.log_threshold
     steps = activation.timesteps if isinstance(activation, ATIFnu) else 1
     thresholds = activation.thresholds[0].clone()
     per_channel = thresholds.dim() == 1
@@ -170,6 +198,10 @@ def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
         if (x > 0).any():
             best = _best(x, activation.timesteps, float(activation.v0))
             thresholds[channel if per_channel else ...] = best
+    if isinstance(activation, IF):
+        activation.threshold.copy_(thresholds)
+        return
+    parameter = activation.log_steps if isinstance(activation, ATIFnu) else activation.log_threshold
     parameter.copy_((thresholds / steps).log().expand_as(parameter))
 
 

@@ -12,9 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from atif_lib.neurons.soft_reset import SoftResetNode
-from atif_lib.quantization.nonuniform import Form, thresholds_from_steps, transitions_from_steps
+from atif_lib.quantization.nonuniform import (
+    Form,
+    thresholds_from_steps,
+    transitions_from_steps,
+    transitions_from_thresholds,
+)
+from atif_lib.quantization.staircases import safe_thresholds
 
-__all__ = ["IF", "ATIFnu", "ATIFu"]
+__all__ = ["IF", "ATIFnu", "ATIFu", "SafeATIFnu"]
 
 # Learned thresholds and steps live between these, whatever an optimiser does to their logarithm.
 _SMALLEST, _LARGEST = 1e-6, 1e6
@@ -174,6 +180,45 @@ class ATIFnu(SoftResetNode):
     def thresholds(self) -> Tensor:
         """Thresholds :math:`V_{p_1}, ..., V_{p_T}` in the order of the timesteps, shape [T] or [T, C]."""
         return thresholds_from_steps(_bounded_exp(self.log_steps), self.form)
+
+
+class SafeATIFnu(SoftResetNode):
+    r"""ATIF-nu, T = 4, whose thresholds never leave the region where the count steps up at the intended transitions.
+
+    Its five parameters are those of :func:`atif_lib.quantization.staircases.safe_thresholds`: any value is safe.
+    The neuron starts close to the uniform one, whose thresholds lie on the region's edge.
+
+    Args:
+        timesteps: T, which must be 4.
+        threshold: initial :math:`V_{th}(1)`, positive, up to a few percent.
+        **options: as for :class:`IF`, without ``v0`` and ``learn_v0``: the region is that of V(0) = 0.
+
+    Raises:
+        ValueError, TypeError: as for :class:`IF`; T other than 4, another ``v0``.
+
+    Source: the book, "What T thresholds can realise"; not in the paper.
+    """
+
+    def __init__(self, timesteps: int = 4, threshold: float = 1.0, **options) -> None:
+        super().__init__(timesteps, **options)
+        if self.timesteps != 4 or self.v0 or self.surrogate == "rate":
+            raise ValueError(
+                f"timesteps={timesteps}, v0={self.v0}, surrogate={self.surrogate!r}; "
+                "allowed: 4, 0, 'relative' or 'absolute'"
+            )
+        start = torch.tensor([-3.0, -3.0, 0.0, 0.0, -3.0])  # nearly the corner V_2 = V_3 = V_4, and V_1 just above
+        start[3:] += _positive("threshold", threshold).log()
+        self.region = nn.Parameter(start)
+
+    @property
+    def thresholds(self) -> Tensor:
+        """Thresholds in the order of the timesteps, shape [4]."""
+        return safe_thresholds(self.region)
+
+    @property
+    def p(self) -> Tensor:
+        """Transitions :math:`p_1 > ... > p_4` that the thresholds realise, shape [4]."""
+        return transitions_from_thresholds(self.thresholds)
 
 
 def _positive(name: str, value: float | Tensor) -> Tensor:

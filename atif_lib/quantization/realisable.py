@@ -7,7 +7,7 @@ is found is realised.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +17,7 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from atif_lib import checks
-from atif_lib.quantization.chains import Chain, chains, order_chain, realise_in_order, realised_by
-from atif_lib.quantization.lloyd_max import GAUSSIAN, lloyd_max
+from atif_lib.quantization.chains import Chain, chains, order_chain, realised_by
 from atif_lib.quantization.nonuniform import thresholds_from_transitions
 from atif_lib.quantization.staircases import count_staircase, pattern_edges, patterns, realises
 
@@ -29,7 +28,6 @@ __all__ = [
     "best_of_families",
     "best_realisable",
     "gaussian_noise",
-    "realisable_facts",
     "shares",
 ]
 
@@ -252,29 +250,3 @@ def best_of_families(largest: int, restarts: int = 36, population: int = 30) -> 
                 searches["restarts"] = max(1, restarts // 4)
             best.append(best_realisable(timesteps, decode, free, starts=starts, **searches))
     return found
-
-
-def realisable_facts(largest: int = 8) -> dict[str, Any]:
-    """Return the best SQNR found for T = 1 ... ``largest`` of each decode, its thresholds, and the shares of random p.
-
-    The record `limits-realisable`; a quarter of an hour.
-    """
-    facts: dict[str, Any] = {"lloyd_max_db": [lloyd_max(GAUSSIAN, t).sqnr_db for t in range(1, largest + 1)]}
-    for (decode, free), best in best_of_families(largest).items():
-        name = decode + ("_free_start" if free else "")
-        facts[f"{name}_db"] = [b.sqnr_db for b in best]
-        facts[f"{name}_thresholds"] = [b.thresholds.tolist() for b in best]
-        facts[f"{name}_start"] = [b.start for b in best]
-        facts[f"{name}_hits"] = [b.hits for b in best]
-    gap = zip(facts["lloyd_max_db"], facts["levels_db"], strict=True)
-    facts["largest_gap_db"] = max(limit - reached for limit, reached in gap)
-    facts["lloyd_max_orders"] = [_order_of_lloyd_max(t) for t in range(1, 14)]
-    for timesteps, draws in ((2, 200_000), (3, 200_000), (4, 50_000), (5, 20_000)):
-        facts[f"shares_t{timesteps}"] = shares(timesteps, draws)
-    return facts
-
-
-def _order_of_lloyd_max(timesteps: int) -> list[int]:
-    """Return an order of the timesteps that makes the Lloyd-Max staircase; empty where there is none."""
-    found = realise_in_order(torch.tensor(lloyd_max(GAUSSIAN, timesteps).transitions))
-    return list(found[0]) if found else []

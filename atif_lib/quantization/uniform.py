@@ -1,26 +1,19 @@
-"""Spiking neurons as quantizers: Eqs 1-8 of the paper as pure functions.
+"""Spiking neurons as quantizers: Eqs 2-8 of the paper as pure functions.
 
 A neuron that integrates a constant current for T timesteps answers with a spike count, one of T + 1 values: it is a
 scalar quantizer. The functions here simulate it, give its closed form and measure its error. They know nothing of
 surrogate gradients or modules, which are in :mod:`atif_lib.neurons`.
 """
 
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import optimize
 from torch import Tensor
 
 from atif_lib import checks
 
 __all__ = [
     "ErrorParts",
-    "Optimum",
-    "gaussian_sqnr_db",
-    "maximise_sqnr",
     "spike_counts",
     "split_error",
     "sqnr_db",
@@ -50,8 +43,8 @@ def spike_counts(current: Tensor, thresholds: Tensor, v0: float = 0.0) -> Tensor
 
     Source: Eqs 2-5 with a threshold for each timestep (Section 3.4).
     """
-    _check_signal("current", current)
-    _check_signal("thresholds", thresholds)
+    check_signal("current", current)
+    check_signal("thresholds", thresholds)
     if thresholds.dim() != 1 or not (thresholds > 0).all():
         raise ValueError(f"thresholds={thresholds.tolist()}; allowed: positive numbers, shape [T]")
     thresholds = thresholds.to(current.dtype)
@@ -89,7 +82,7 @@ def staircase(current: Tensor, threshold: float | Tensor, timesteps: int, v0: fl
 
     Source: Eq. 7; the half-step start ``v0 = 0.5`` is not in the paper.
     """
-    _check_signal("current", current)
+    check_signal("current", current)
     timesteps = checks.integer("timesteps", timesteps)
     threshold = torch.as_tensor(threshold, dtype=current.dtype, device=current.device)
     if threshold.dim() or not threshold > 0 or threshold.isinf():
@@ -122,7 +115,7 @@ def sqnr_db(x: Tensor, x_hat: Tensor, dim: int | None = None) -> Tensor:
 
     Source: Eq. 8.
     """
-    _check_pair(x, x_hat)
+    check_pair(x, x_hat)
     signal, noise = x.square().mean(dim), (x - x_hat).square().mean(dim)
     if (signal == 0).any():
         raise ValueError("x=0 everywhere; allowed: a signal with power, else its SQNR is undefined")
@@ -155,46 +148,10 @@ def split_error(x: Tensor, x_hat: Tensor, saturation: float) -> ErrorParts:
 
     Source: Section 3.2, Fig. 2B.
     """
-    _check_pair(x, x_hat)
+    check_pair(x, x_hat)
     error = (x - x_hat).square()
     overload = torch.where(x > saturation, error, 0).mean()
     return ErrorParts(error.mean() - overload, overload)
-
-
-def gaussian_sqnr_db(transitions: Tensor, levels: Tensor, sigma: float = 1.0) -> Tensor:
-    r"""Exact SQNR of a staircase quantizer for the positive part of a Gaussian, without sampling.
-
-    The quantizer answers 0 below ``transitions[0]`` and ``levels[k]`` from ``transitions[k]`` up to the next one.
-    With :math:`i \sim N(0, \sigma^2)` and :math:`x = \mathrm{ReLU}(i)` the noise is a sum of truncated Gaussian
-    moments. Differentiable in both arguments.
-
-    Args:
-        transitions: increasing positive inputs at which the output steps up, shape [T].
-        levels: outputs above each of them, shape [T], in the unit of ``sigma``.
-        sigma: standard deviation of the input current.
-
-    Returns:
-        dB, a scalar.
-
-    Raises:
-        TypeError: ``transitions`` or ``levels`` is not a floating-point tensor.
-        ValueError: shapes differ, or the transitions are not positive and in increasing order.
-
-    Source: Eqs 8 and 13, integrated in closed form.
-    """
-    _check_pair(transitions, levels)
-    if transitions.dim() != 1 or not (transitions > 0).all() or not (transitions.diff() >= 0).all():
-        raise ValueError(f"transitions={transitions.tolist()}; allowed: positive, increasing, of shape [T]")
-    zero, one = transitions.new_zeros(1), transitions.new_ones(1)
-    edges = torch.cat([zero, transitions / sigma])
-    outputs = torch.cat([zero, levels / sigma])
-    density = torch.exp(-edges.square() / 2) / (2 * torch.pi) ** 0.5
-    # Moments 0, 1 and 2 of the standard normal over each interval; the last one reaches to infinity.
-    mass = torch.cat([torch.special.ndtr(edges), one]).diff()
-    first = -torch.cat([density, zero]).diff()
-    second = mass - torch.cat([edges * density, zero]).diff()
-    noise = (second - 2 * outputs * first + outputs.square() * mass).sum()
-    return 10 * torch.log10(0.5 / noise)
 
 
 def uniform_staircase(threshold: Tensor, timesteps: int, v0: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -208,46 +165,13 @@ def uniform_staircase(threshold: Tensor, timesteps: int, v0: float = 0.0) -> tup
         v0: initial membrane potential as a fraction of the threshold, in [0, 1).
 
     Returns:
-        Transitions and levels, each of shape [T], in the unit of ``threshold``; for :func:`gaussian_sqnr_db`.
+        Transitions and levels, each of shape [T], in the unit of ``threshold``; for
+        :func:`atif_lib.quantization.density.gaussian_sqnr_db`.
 
     Source: Eq. 7.
     """
     k = torch.arange(1, checks.integer("timesteps", timesteps) + 1, dtype=threshold.dtype)
     return (k - v0) * threshold / timesteps, k * threshold / timesteps
-
-
-class Optimum(NamedTuple):
-    """The best staircase of a family: its transitions and levels, shape [T], and its SQNR in dB."""
-
-    transitions: Tensor | NDArray[np.float64]
-    levels: Tensor | NDArray[np.float64]
-    sqnr_db: float
-
-
-def maximise_sqnr(
-    staircase_of: Callable[[Tensor], tuple[Tensor, Tensor]], start: Sequence[float], sigma: float = 1.0
-) -> Optimum:
-    """Find the staircase of a family that has the highest SQNR on the positive part of a Gaussian.
-
-    The optimum of Eq. 13 without sampling or surrogate: what learning should reach.
-
-    Args:
-        staircase_of: maps free parameters, shape [P], to transitions and levels; differentiable.
-        start: the parameters to start from; a local optimum is found (BFGS on the exact integral).
-        sigma: standard deviation of the input current.
-
-    Returns:
-        The optimum, float64.
-    """
-
-    def loss(parameters: list[float]) -> tuple[float, list[float]]:
-        w = torch.tensor(parameters, dtype=torch.float64, requires_grad=True)
-        value = -gaussian_sqnr_db(*staircase_of(w), sigma)
-        return value.item(), torch.autograd.grad(value, w)[0].tolist()
-
-    found = optimize.minimize(loss, start, jac=True, method="BFGS")
-    transitions, levels = staircase_of(torch.tensor(found.x, dtype=torch.float64))
-    return Optimum(transitions, levels, -found.fun)
 
 
 def _halves(x: Tensor, trailing: int = 0) -> Tensor:
@@ -267,7 +191,7 @@ def _initial_membrane(threshold: Tensor, v0: float) -> Tensor:
     return v0 * threshold
 
 
-def _check_signal(name: str, x: Tensor) -> None:
+def check_signal(name: str, x: Tensor) -> None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise TypeError(f"{name} of type {getattr(x, 'dtype', type(x).__name__)}; allowed: a floating-point tensor")
     if x.numel() == 0:
@@ -276,8 +200,8 @@ def _check_signal(name: str, x: Tensor) -> None:
         raise ValueError(f"{name} has {int((~x.isfinite()).sum())} NaN or infinite values; allowed: finite ones")
 
 
-def _check_pair(x: Tensor, x_hat: Tensor) -> None:
-    _check_signal("x", x)
-    _check_signal("x_hat", x_hat)
+def check_pair(x: Tensor, x_hat: Tensor) -> None:
+    check_signal("x", x)
+    check_signal("x_hat", x_hat)
     if x.shape != x_hat.shape:
         raise ValueError(f"x {[*x.shape]} and x_hat {[*x_hat.shape]}; allowed: equal shapes")

@@ -1,4 +1,4 @@
-"""Where a trained spiking network errs: overload, granular error and uneven arrival, layer by layer."""
+"""Where a trained spiking network errs, layer by layer: overload, granular error, uneven arrival; and its SQNR."""
 
 import copy
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from atif_lib import data
 from atif_lib.networks.architectures import Network, neurons, unfused
 from atif_lib.training.evaluation import predictions
 
-__all__ = ["LayerErrors", "layer_errors"]
+__all__ = ["LayerErrors", "affine_sqnr_db", "layer_errors"]
 
 
 class LayerErrors(NamedTuple):
@@ -52,20 +52,84 @@ def layer_errors(network: Network, examples: data.Examples, batch_size: int = 25
     Raises:
         ValueError: a neuron that has no ``decode``, or none at all.
     """
+    found = _own_neurons(network)
+    sums = {name: np.zeros(5) for name in found}
+    _watch(network, examples, batch_size, {name: _adder(copy.deepcopy(m), sums[name]) for name, m in found.items()})
+    return {name: _shares(*map(float, total)) for name, total in sums.items()}
+
+
+@torch.no_grad()
+def affine_sqnr_db(network: Network, examples: data.Examples, batch_size: int = 250) -> dict[str, float]:
+    r"""SQNR of each layer of neurons for a reader that knows gain and offset, on the test examples.
+
+    .. math:: \mathrm{SQNR} = 10 \log_{10} \frac{E[x^2]}{\min_{g, b} E[(x - g\,n - b)^2]}, \qquad
+        x = \mathrm{ReLU}(\bar x), \quad n = \sum_{t=1}^{T} z(t)
+
+    The next layer's weights and bias are such a reader; so the decode of the neuron itself does not matter here, and
+    neither does the error of the layers before. Gain and offset are those of each channel, by linear regression; both
+    means run over channels too.
+
+    Args:
+        network: its neurons are of :mod:`atif_lib.neurons`; left in evaluation mode.
+        examples: the test examples are used, all of them.
+        batch_size: examples at a time.
+
+    Returns:
+        dB for each layer, by its name, in the order of the network; NaN for one without positive current.
+
+    Raises:
+        ValueError: a neuron that is not of :mod:`atif_lib.neurons`, or none at all.
+    """
+    found = _own_neurons(network)
+    sums: dict[str, list[np.ndarray]] = {name: [] for name in found}
+    _watch(network, examples, batch_size, {name: _regressor(sums[name]) for name in found})
+    return {name: _regressed(np.sum(parts, axis=0)) for name, parts in sums.items()}
+
+
+def _own_neurons(network: Network) -> dict[str, Any]:
     found = neurons(network)
     strange = sorted({type(m).__name__ for m in found.values() if not hasattr(m, "decode")})
     if strange or not found:
         raise ValueError(f"network with neurons {', '.join(strange) or 'none'}; allowed: those of atif_lib.neurons")
-    sums = {name: np.zeros(5) for name in found}
+    return found
+
+
+def _watch(network: Network, examples: data.Examples, batch_size: int, watchers: dict[str, Callable]) -> None:
+    """Run all test examples through the network with a forward hook on each of its neurons."""
+    found = neurons(network)
     with unfused(network):
-        hooks = [m.register_forward_hook(_adder(copy.deepcopy(m), sums[name])) for name, m in found.items()]
+        hooks = [found[name].register_forward_hook(watcher) for name, watcher in watchers.items()]
         try:
             for _ in predictions(network, examples, batch_size):
                 pass
         finally:
             for hook in hooks:
                 hook.remove()
-    return {name: _shares(*map(float, total)) for name, total in sums.items()}
+
+
+def _regressor(sums: list[np.ndarray]) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
+    """Make a hook that notes, for each channel of a batch, the sums of 1, n, n n, x, n x and x x: [6, C]."""
+
+    def note(neuron: nn.Module, inputs: tuple[Tensor], spikes: Tensor) -> None:
+        (x_seq,) = inputs
+        x = _by_channel(x_seq.float().mean(0).relu())
+        n = _by_channel(spikes.count_nonzero(0).float())
+        sums.append(np.stack([(a * b).sum(1) for a, b in ((n**0, n**0), (n, n**0), (n, n), (x, n**0), (n, x), (x, x))]))
+
+    return note
+
+
+def _by_channel(x: Tensor) -> np.ndarray:
+    """Return [N, C, *] as float64 [C, n], on the CPU: there are devices without float64."""
+    return x.movedim(1, 0).flatten(1).cpu().numpy().astype(np.float64)
+
+
+def _regressed(sums: np.ndarray) -> float:
+    one, n, nn_, x, nx, xx = sums
+    spread, shared = nn_ - n**2 / one, nx - n * x / one
+    gained = np.divide(shared**2, spread, out=np.zeros_like(spread), where=spread > 0)  # a silent channel explains none
+    noise, signal = (xx - x**2 / one - gained).clip(min=0).sum(), xx.sum()
+    return 10 * np.log10(signal / noise).item() if signal and noise else float("inf" if signal else "nan")
 
 
 def _adder(twin: Any, sums: np.ndarray) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:

@@ -4,6 +4,7 @@ It has three parts: :func:`prepare` makes what the updates need, :func:`update` 
 loop around it with tests, checkpoints and an end.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -30,6 +31,9 @@ from atif_lib.training.execution import any_process, compile_neurons, processes,
 from atif_lib.training.recipe import Recipe
 
 __all__ = ["Training", "parameter_groups", "prepare", "schedule", "train", "update"]
+
+_NOTES = logging.getLogger("lightning_fabric.utilities.rank_zero")
+_NOTES.addFilter(lambda note: "Mixed Precision" not in note.getMessage())  # a line each training; the recipe says it
 
 NORM_BATCHES = 50  # from which the norms of a network with other weights are estimated
 

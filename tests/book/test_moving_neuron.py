@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from atif_lib.quantization.uniform import gaussian_sqnr_db, spike_counts, uniform_staircase
+from atif_lib.quantization.density import gaussian_sqnr_db
+from atif_lib.quantization.uniform import spike_counts, uniform_staircase
 
 SCRIPT = Path(__file__).parents[2] / "book" / "_static" / "neuron.js"
 NODE = shutil.which("node")

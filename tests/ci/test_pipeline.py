@@ -1,5 +1,6 @@
 """The publishing pipeline: executing and cleaning chapters, staging, checking the site, and the files that set up."""
 
+import ast
 import json
 import os
 import re
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
 import psutil
 import pytest
+import torch
 import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
@@ -23,6 +26,8 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
+from atif_lib.networks.architectures import vgg_small  # noqa: E402
+from atif_lib.neurons import ATIFu  # noqa: E402
 from ci import build_book, check_book, execute_chapters, notebooks, pages, processes, project  # noqa: E402
 
 CHAPTER = """# %% [markdown]
@@ -541,6 +546,12 @@ def test_the_lock_satisfies_pyproject(pyproject, python):
     assert missing == []
 
 
+def test_the_extra_torch_brings_one_that_torchaudio_loads_with(pyproject):
+    """The last torchaudio is 2.11, for CUDA 13.0; the torch that pip brings is for another CUDA from 2.15 on."""
+    (torch,) = [r for r in map(Requirement, pyproject["optional-dependencies"]["torch"]) if r.name == "torch"]
+    assert list(torch.specifier.filter(["2.10.0", "2.11.0", "2.14.1", "2.15.0"])) == ["2.11.0", "2.14.1"]
+
+
 def test_the_lock_names_no_registry():
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links", (ROOT / "requirements.lock").read_text())
 
@@ -553,6 +564,31 @@ def test_every_target_of_the_readme_exists():
         assert (
             set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s]*(?:$|PROFILE|`))", (ROOT / file).read_text(), re.M)) <= targets
         )
+
+
+@pytest.mark.parametrize("folder", ["atif_lib", "ci", "tests"])
+def test_no_name_is_defined_twice(folder):
+    """As a merge may do it: the later function is the one that runs, and ruff is content if both are used."""
+    again = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for scope in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(scope, ast.Module | ast.ClassDef):
+                defined = [node for node in scope.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+                names = Counter(node.name for node in defined if not node.decorator_list)
+                again += [f"{path.relative_to(ROOT)}: {name}" for name, count in names.items() if count > 1]
+    assert again == []
+
+
+def test_the_neurons_of_the_readme_are_made_as_it_says():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (file,) = re.findall(r"`ACTIVATIONS` in `([^`]+)`", text)
+    assert "ACTIVATIONS" in (ROOT / file).read_text(encoding="utf-8")
+    (line,) = re.findall(r'`("mine": lambda [^`]+)`', text)
+    (activation,) = eval(f"{{{line}}}", {"ATIFu": ATIFu}).values()
+    assert vgg_small(activation)(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "ATIFu" in code]
+    exec(snippet, names := {})
+    assert names["estimate"].shape == (8, 16)
 
 
 def test_the_ci_script_runs_tests_book_and_notebooks():

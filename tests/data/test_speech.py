@@ -473,7 +473,7 @@ def test_words_are_told_apart_in_voices_never_heard(examples):
 
 def test_without_espeak(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    assert "pip install espeakng-loader" in fetch_error("keywords")
+    assert "pip install espeakng-loader, and a torchaudio that loads" in fetch_error("keywords")
 
 
 def test_espeak_without_its_data(root, monkeypatch):

@@ -261,6 +261,16 @@ def test_bad_input_is_refused(folders, call, message):
         call()
 
 
+def test_a_dry_run_says_what_is_there_where_the_data_is_not(folders, capsys):
+    assert main(["reproduce", "table", "3", "--dry-run"]) == 2
+    output, errors = capsys.readouterr()
+    *lines, last = output.splitlines()
+    assert len(lines) == 6
+    assert all(line.split()[1] == "missing" and "hours" not in line for line in lines)
+    assert last == "0 of 6 runs are done"
+    assert "cifar10.bin is not there; to fetch it, run: python -m atif_lib data cifar10" in errors
+
+
 def test_the_command_says_what_is_asked_of_it(folders, capsys):
     assert main(["reproduce", "all", "3"]) == 2
     assert main(["reproduce", "table"]) == 2

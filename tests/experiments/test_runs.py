@@ -115,6 +115,28 @@ def test_a_run_that_is_not_there_is_named(folders, run_id, error, message):
         runs.trained(run_id)
 
 
+@pytest.mark.parametrize("run_id", ["cifar10", "toy-fixed-smoke-s0", "cifar10-small-relu-smoke-s7"])
+def test_what_can_be_tested_instead_is_named(folders, run_id, monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "weights_folders", lambda: (tmp_path / "none", tmp_path / "weights"))
+    with pytest.raises((ValueError, FileNotFoundError)) as alone:
+        runs.trained(run_id)
+    assert "weights are here" not in str(alone.value)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "cifar10-small-if-laptop-s0.safetensors").touch()
+    for name in ("cifar10-small-if-laptop-s1", "cifar10-small-if-laptop-s1-validation"):
+        (folders[1] / name).mkdir(parents=True)
+        (folders[1] / name / runs.WEIGHTS).touch()
+    with pytest.raises(type(alone.value)) as found:
+        runs.trained(run_id)
+    here = ["cifar10-small-if-laptop-s0", "cifar10-small-if-laptop-s1"]
+    added = str(found.value).removeprefix(f"{alone.value}; weights are here of ")
+    assert sorted(added.split(", ")) == here
+    for seed in range(9):
+        (tmp_path / "weights" / f"cifar10-small-if-laptop-s{seed}.safetensors").touch()
+    with pytest.raises(type(alone.value), match=r"weights are here of (\S+, ){8}1 more$"):
+        runs.trained(run_id)
+
+
 @pytest.mark.parametrize("call", [runs.run, runs.estimate])
 def test_an_unknown_name_or_profile_is_refused(folders, call):
     with pytest.raises(ValueError, match=r"unknown experiment 'cifar10-small-rel': did you mean .*cifar10-small-relu"):
@@ -200,6 +222,12 @@ def test_an_estimate_tells_the_cost_and_leaves_nothing(finished, folders):
     assert float(told["seconds an update"].split()[0]) > 0
     assert told["peak memory"].endswith("MiB")
     assert not any(folder.exists() for folder in folders)
+
+
+def test_an_estimate_says_of_what_it_takes_steps(folders, capsys):
+    runs.estimate(QUICK, "smoke", count=2)
+    said = capsys.readouterr().err
+    assert said.strip() == f"{QUICK}: taking 2 steps of 8 examples, to tell what all would cost"
 
 
 def test_an_estimate_of_what_trains_no_network_is_refused():

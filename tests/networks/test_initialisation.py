@@ -11,10 +11,11 @@ from torch.testing import assert_close
 
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS, Network, neurons, resnet, resnet8, vgg_small
-from atif_lib.networks.initialisation import estimate_norms, start_from_data, start_from_network
+from atif_lib.networks.initialisation import estimate_norms, scale_from_data, start_from_data, start_from_network
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
-from atif_lib.quantization.lloyd_max import GAUSSIAN, LAPLACE, best_uniform, ladder
+from atif_lib.quantization.density import GAUSSIAN, LAPLACE
+from atif_lib.quantization.families import best_uniform, ladder
 
 
 def noise(*shape, seed=0):
@@ -106,12 +107,11 @@ def test_a_channel_without_current_keeps_its_threshold():
     ("activation", "timesteps", "got"),
     [
         (nn.ReLU(), 1, "none"),
-        (IF(step_mode="m"), 4, "IF"),
         (neuron.IFNode(step_mode="m"), 4, "IFNode"),
     ],
 )
-def test_without_learned_thresholds_it_says_so(activation, timesteps, got):
-    with pytest.raises(ValueError, match=f"network with activations {got}; allowed: those with learned thresholds"):
+def test_activations_whose_thresholds_it_cannot_set_are_refused(activation, timesteps, got):
+    with pytest.raises(ValueError, match=f"network with activations {got}; allowed: IF, ATIFu"):
         start_from_data(one_layer(activation, timesteps), noise(2, 2, 4, 4))
 
 
@@ -226,3 +226,43 @@ def test_weights_of_another_network_are_refused():
         start_from_network(resnet8(ACTIVATIONS["atif-u"]), weights, noise(2, 3, 16, 16))
     with pytest.raises(ValueError, match="weights do not fit the network: other too many"):
         start_from_network(resnet8(ACTIVATIONS["relu"], 1), weights | {"other": torch.ones(1)}, noise(2, 3, 16, 16))
+
+
+def test_a_fixed_threshold_starts_at_its_best_too():
+    node = IF(step_mode="m")
+    start_from_data(one_layer(node), 0.1 * noise(100, 2, 32, 32))
+    assert node.threshold.item() == pytest.approx(0.1731, rel=0.01)
+    assert not list(node.parameters())
+
+
+def test_weights_are_scaled_to_currents_of_unit_variance():
+    torch.manual_seed(0)
+    network = vgg_small(ACTIVATIONS["if"], norm=False)
+    assert not [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    directions = {name: nn.functional.normalize(p.flatten(), dim=0) for name, p in network.named_parameters()}
+    x, spread = noise(32, 3, 32, 32), []
+    scale_from_data(network, x)
+    for m in network.modules():
+        if isinstance(m, nn.Conv2d):
+            m.register_forward_hook(lambda m, i, output: spread.append(output.std().item()))
+    functional.reset_net(network)
+    network(x)
+    assert spread == pytest.approx([1.0] * 4, rel=1e-3)
+    for name, p in network.named_parameters():
+        if name.endswith("weight") and p.dim() == 4:
+            assert_close(nn.functional.normalize(p.flatten(), dim=0), directions[name], msg="only their length changes")
+
+
+def test_a_network_without_norms_learns_and_fuses():
+    torch.manual_seed(0)
+    network = vgg_small(ACTIVATIONS["atif-u"], norm=False)
+    x = noise(8, 3, 16, 16)
+    scale_from_data(network, x)
+    expected = network(x)
+    for node in neurons(network).values():
+        node.fused = True
+    functional.reset_net(network)
+    assert_close(network(x), expected)
+    functional.reset_net(network)
+    network(x).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())

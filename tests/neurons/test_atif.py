@@ -14,8 +14,9 @@ from spikingjelly.activation_based import base, functional, layer, monitor, neur
 from torch import nn
 from torch.testing import assert_close
 
-from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
+from atif_lib.neurons.atif import IF, ATIFnu, ATIFu, SafeATIFnu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
+from atif_lib.quantization.staircases import realises
 from atif_lib.quantization.uniform import spike_counts
 
 KINDS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu, "printed": partial(ATIFnu, form="printed")}
@@ -564,3 +565,22 @@ def test_the_rate_needs_all_timesteps_and_one_threshold():
         ATIFu(4, surrogate="rate")(torch.ones(1, 1))
     with pytest.raises(ValueError, match="gradient of one threshold; ATIFnu has T"):
         ATIFnu(4, surrogate="rate")
+
+
+@pytest.mark.parametrize("threshold", [0.3, 1.0])
+def test_thresholds_of_the_safe_region_step_up_at_their_transitions(threshold):
+    node = SafeATIFnu(threshold=threshold, step_mode="m")
+    assert node.thresholds[0].item() == pytest.approx(threshold, rel=0.15)
+    torch.manual_seed(0)
+    for _ in range(50):
+        node.region.data = 2 * torch.randn(5)
+        thresholds, p = node.thresholds.detach().double(), node.p.detach().double()
+        assert realises(thresholds, p.flip(0), tolerance=1e-5 * thresholds.max().item())
+    node(torch.rand(4, 3, 2)).sum().backward()
+    assert node.region.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("options", [{"timesteps": 3}, {"v0": 0.5}, {"surrogate": "rate"}])
+def test_the_safe_region_is_that_of_four_timesteps_from_zero(options):
+    with pytest.raises(ValueError, match="allowed: 4, 0, 'relative' or 'absolute'"):
+        SafeATIFnu(**options)

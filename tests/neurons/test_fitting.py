@@ -9,7 +9,8 @@ from torch.distributions import Laplace, Normal
 from atif_lib.experiments.one_neuron import Eq11
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.fitting import expected_sqnr_db, fit_neuron
-from atif_lib.quantization.uniform import gaussian_sqnr_db, uniform_staircase
+from atif_lib.quantization.density import gaussian_sqnr_db
+from atif_lib.quantization.uniform import uniform_staircase
 
 SOURCE = Normal(0.0, 0.1)
 QUICK = {"steps": 400, "lr": 0.02, "log_every": 400}  # the paper's rate is 1e-3, and 5,000 steps

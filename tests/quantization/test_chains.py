@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atif_lib.quantization.chains import chains, conditions, order_chain, realise, realise_in_order, realised_by
-from atif_lib.quantization.lloyd_max import GAUSSIAN, lloyd_max
+from atif_lib.quantization.density import GAUSSIAN
+from atif_lib.quantization.lloyd_max import lloyd_max
 from atif_lib.quantization.realisable import shares
 from atif_lib.quantization.staircases import order_thresholds, pieces, realises
 from atif_lib.quantization.uniform import spike_counts
@@ -148,7 +149,7 @@ def test_uniform_steps_have_an_order_up_to_five_timesteps_only():
 
 @pytest.mark.parametrize("timesteps", range(1, 11))
 def test_orders_make_the_lloyd_max_staircase_up_to_eight_timesteps(timesteps):
-    best = torch.tensor(lloyd_max(GAUSSIAN, timesteps).transitions)
+    best = lloyd_max(GAUSSIAN, timesteps).transitions
     found = realise_in_order(best)
     assert (found is not None) == (timesteps <= 8)
     if found:

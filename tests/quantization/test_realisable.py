@@ -8,7 +8,9 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from atif_lib.quantization.lloyd_max import GAUSSIAN, ladder, lloyd_max
+from atif_lib.quantization.density import GAUSSIAN, gaussian_sqnr_db
+from atif_lib.quantization.families import ladder
+from atif_lib.quantization.lloyd_max import lloyd_max
 from atif_lib.quantization.nonuniform import thresholds_from_transitions
 from atif_lib.quantization.realisable import (
     CONTAINS,
@@ -19,7 +21,6 @@ from atif_lib.quantization.realisable import (
     shares,
 )
 from atif_lib.quantization.staircases import pieces
-from atif_lib.quantization.uniform import gaussian_sqnr_db
 from atif_lib.results.records import runs
 
 FREE = ("", "_free_start")

@@ -9,15 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from atif_lib.quantization.uniform import (
-    gaussian_sqnr_db,
-    maximise_sqnr,
-    spike_counts,
-    split_error,
-    sqnr_db,
-    staircase,
-    uniform_staircase,
-)
+from atif_lib.quantization.density import gaussian_sqnr_db, maximise_sqnr
+from atif_lib.quantization.uniform import spike_counts, split_error, sqnr_db, staircase, uniform_staircase
 
 DTYPES = (torch.float32, torch.float64)
 HUGE = {torch.float32: 3e38, torch.float64: 1e307}

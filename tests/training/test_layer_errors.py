@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
@@ -11,8 +12,10 @@ from atif_lib import data
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import Network, neurons, resnet8, vgg_small
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
+from atif_lib.quantization.density import GAUSSIAN
+from atif_lib.quantization.families import ladder
 from atif_lib.quantization.uniform import split_error, staircase
-from atif_lib.training.layer_errors import layer_errors
+from atif_lib.training.layer_errors import affine_sqnr_db, layer_errors
 
 
 def examples(inputs):
@@ -141,3 +144,37 @@ def test_a_layer_without_positive_current_has_no_shares_by_hand():
     network = Network(nn.Identity(), nn.Sequential(IF(step_mode="m")), 2, 2, 4)
     errors = layer_errors(network, examples(-torch.ones(1, 2, 1, 1)))["blocks.0"]
     assert all(math.isnan(value) for value in errors)
+
+
+def test_the_sqnr_of_a_reader_with_gain_and_offset_by_hand():
+    """Currents 0.25, 0.5, 0.75, 1 give 1, 2, 3, 4 spikes at V_th = 1: affine, without error. With 0.1 in place of
+    0.25, no spike, the regression of x on n is done by numpy."""
+    network = Network(nn.Identity(), nn.Sequential(IF(step_mode="m")), 1, 2, 4)
+    exact = affine_sqnr_db(network, examples(torch.tensor([0.25, 0.5, 0.75, 1.0]).view(4, 1, 1, 1)))
+    assert exact["blocks.0"] > 100
+    x, n = np.array([0.1, 0.5, 0.75, 1.0]), np.array([0, 2, 3, 4])
+    left = x - np.polyval(np.polyfit(n, x, 1), n)
+    found = affine_sqnr_db(network, examples(torch.tensor(x).float().view(4, 1, 1, 1)), batch_size=3)
+    assert found["blocks.0"] == pytest.approx(10 * math.log10((x**2).sum() / (left**2).sum()), abs=1e-3)
+
+
+def test_every_channel_has_its_own_reader_and_the_decode_does_not_matter(digits):
+    torch.manual_seed(0)
+    few = digits.thinned(40)
+    network = with_norms(vgg_small(lambda channels, timesteps: ATIFu(timesteps, 0.7, step_mode="m")), few)
+    charged = vgg_small(lambda channels, timesteps: ATIFu(timesteps, 0.7, charge=True, step_mode="m"))
+    charged.load_state_dict(network.state_dict())
+    found = affine_sqnr_db(network, few)
+    assert list(found) == list(neurons(network))
+    assert affine_sqnr_db(charged, few)["blocks.0"] == found["blocks.0"], "the first layer's currents are the same"
+    errors = layer_errors(network, few)
+    assert all(found[name] > -10 * math.log10(errors[name].total) for name in found), "a better reader than its decode"
+
+
+def test_a_gaussian_current_has_the_sqnr_of_the_ladder(monkeypatch):
+    monkeypatch.setattr(data, "normalizer", lambda examples: lambda x: x)
+    x = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(40_000) + 0.5) / 40_000).view(400, 1, 10, 10)
+    best = ladder(GAUSSIAN, 4)["uniform, affine decode"]
+    neuron = IF(4, float(best.transitions[-1]), step_mode="m")
+    network = Network(nn.Identity(), nn.Sequential(neuron), 1, 2, 4)
+    assert affine_sqnr_db(network, examples(x))["blocks.0"] == pytest.approx(best.sqnr_db, abs=0.02)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 import math
 import os
 import signal
@@ -210,6 +211,15 @@ def test_bfloat16_keeps_the_weights_in_float32(few):
     assert {p.dtype for p in network.parameters()} == {torch.float32}
     assert mixed["train_loss"] == pytest.approx(full["train_loss"], rel=0.05)
     assert mixed["train_loss"] != full["train_loss"]
+
+
+def test_lower_precision_needs_no_word_of_another_library(few, monkeypatch):
+    """Fabric tells of it in each training: six times in a dry run of a table."""
+    told = []
+    monkeypatch.setattr(logging.StreamHandler, "emit", lambda handler, note: told.append(note.getMessage()))
+    monkeypatch.setattr(logging.getLogger("lightning_fabric"), "handlers", [logging.StreamHandler()])
+    list(train(worker.network("relu"), few, dataclasses.replace(FAST, precision="bf16-mixed")))
+    assert [line for line in told if "recision" in line] == []
 
 
 def test_channels_last_trains_the_same_network(few):

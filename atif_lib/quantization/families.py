@@ -1,0 +1,106 @@
+r"""The ladder of staircases: families by name, of which each has one free number, its step.
+
+With a step :math:`\Delta = V_{th} / T` and k = 1 ... T (from 0 with an affine decode):
+
+==============================  ====================================  ==========================
+family                          steps up at                           output
+==============================  ====================================  ==========================
+uniform                         :math:`k\Delta`                       :math:`k\Delta`
+non-uniform, rate · p1          the middles, the last :math:`T\Delta`  :math:`k\Delta`
+uniform, decode gain            :math:`k\Delta`                       :math:`g k\Delta`
+uniform, half-step start        :math:`(k - \frac12)\Delta`           :math:`k\Delta`
+uniform, affine decode          :math:`k\Delta`                       :math:`g k\Delta + b`
+half-step start, affine decode  :math:`(k - \frac12)\Delta`           :math:`g k\Delta + b`
+==============================  ====================================  ==========================
+
+In the second, ATIF-nu, only the last step is tied, to the output of all T spikes; the others belong in the middle
+between two outputs. The best gain and offset have a closed form: those of the regression of the signal on the count. A
+next layer with weights and a bias has both for nothing.
+"""
+
+from collections.abc import Callable
+
+import torch
+from scipy import optimize
+from torch import Tensor
+
+from atif_lib import checks
+from atif_lib.quantization.density import Density, Optimum, cells, sqnr
+
+__all__ = ["FAMILIES", "Family", "best_uniform", "ladder"]
+
+Family = Callable[[Density, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From a density, k = 1 ... T and steps of shape [*, 1] to transitions [*, T] and levels [*, T] or [*, T + 1]."""
+
+
+def _uniform(v0: float) -> Family:
+    return lambda density, k, step: ((k - v0) * step, k * step)
+
+
+def _rate_p1(density: Density, k: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.cat([k[:-1] - 0.5, k[-1:]]) * step, k * step
+
+
+def _gain(density: Density, k: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    mass, first, _ = cells(density, k * step)[..., 1:]
+    return k * step, k * (k * first).sum(-1, keepdim=True) / (k**2 * mass).sum(-1, keepdim=True)
+
+
+def _affine(v0: float) -> Family:
+    def family(density: Density, k: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        transitions, count = (k - v0) * step, torch.cat([k.new_zeros(1), k])
+        mass, first, _ = cells(density, transitions)
+        mean, target = (count * mass).sum(-1, keepdim=True), first.sum(-1, keepdim=True)
+        slope = ((count * first).sum(-1, keepdim=True) - mean * target) / (
+            (count**2 * mass).sum(-1, keepdim=True) - mean**2
+        )
+        return transitions, target + slope * (count - mean)
+
+    return family
+
+
+FAMILIES: dict[str, Family] = {
+    "uniform": _uniform(0.0),
+    "non-uniform, rate · p1": _rate_p1,
+    "uniform, decode gain": _gain,
+    "uniform, half-step start": _uniform(0.5),
+    "uniform, affine decode": _affine(0.0),
+    "half-step start, affine decode": _affine(0.5),
+}
+
+
+def ladder(density: Density, timesteps: int) -> dict[str, Optimum]:
+    """Find the best staircase of each of ``FAMILIES``; what lies above them is Lloyd-Max.
+
+    Args:
+        density: of the current.
+        timesteps: T.
+
+    Returns:
+        By name, transitions and levels, float64, and the SQNR in dB.
+    """
+    return {name: _best(family, density, timesteps) for name, family in FAMILIES.items()}
+
+
+def best_uniform(density: Density, timesteps: int, v0: float = 0.0) -> Optimum:
+    """Find the best uniform staircase of a neuron that starts at ``v0`` of its threshold; that is the last level."""
+    return _best(_uniform(v0), density, timesteps)
+
+
+def _best(family: Family, density: Density, timesteps: int) -> Optimum:
+    """Search a grid of steps, then between the neighbours of the best."""
+    k = torch.arange(1, checks.integer("timesteps", timesteps) + 1, dtype=torch.float64)
+    grid = density.scale * torch.logspace(-0.7, 0.7, 60, dtype=torch.float64) / timesteps**0.75
+    best = int(sqnr(density, *family(density, k, grid.unsqueeze(1))).argmax().clamp(1, len(grid) - 2))
+
+    def staircase(step: float) -> tuple[Tensor, Tensor]:
+        return family(density, k, torch.tensor([step], dtype=torch.float64))
+
+    found = optimize.minimize_scalar(
+        lambda step: -sqnr(density, *staircase(step)).item(),
+        bounds=(grid[best - 1].item(), grid[best + 1].item()),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    # SciPy declares no type for its result.
+    return Optimum(*staircase(found.x), -found.fun)  # pyright: ignore[reportAttributeAccessIssue]
