@@ -26,6 +26,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
+import atif_lib  # noqa: E402
 from atif_lib.networks.architectures import vgg_small  # noqa: E402
 from atif_lib.neurons import ATIFu  # noqa: E402
 from ci import build_book, check_book, execute_chapters, notebooks, pages, processes, project  # noqa: E402
@@ -558,11 +559,11 @@ def test_the_lock_names_no_registry():
 
 def test_every_target_of_the_readme_exists():
     text = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z]+):", text, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
     assert {"help", "setup", "data", "book", "test", "lint", "clean"} <= targets
-    for file in ("README.md", ".ci/run", ".github/workflows/book.yml"):
+    for file in ("README.md", "CONTRIBUTING.md", ".ci/run", ".github/workflows/book.yml"):
         assert (
-            set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s]*(?:$|PROFILE|`))", (ROOT / file).read_text(), re.M)) <= targets
+            set(re.findall(r"\bmake ([a-z-]+)\b(?=[`\s]*(?:$|PROFILE|`))", (ROOT / file).read_text(), re.M)) <= targets
         )
 
 
@@ -591,11 +592,26 @@ def test_the_neurons_of_the_readme_are_made_as_it_says():
     assert names["estimate"].shape == (8, 16)
 
 
+def test_the_version_stands_in_one_place(pyproject):
+    assert ("version" in pyproject, pyproject["dynamic"]) == (False, ["version"])
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == atif_lib.__version__  # the file's format has no way to ask for it
+
+
+def test_the_files_that_contributing_names_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"`((?:atif_lib|book|tests|data)/[\w./]+)`", text)) - {"book/NN_name.py"}
+    assert paths
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    for name, file in re.findall(r"`([A-Z_]+)`\s+in\s+`([\w./]+)`", text):
+        assert re.search(rf"^{name}\b", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (name, file)
+
+
 def test_the_ci_script_runs_tests_book_and_notebooks():
     script = ROOT / ".ci" / "run"
     assert sys.platform == "win32" or script.stat().st_mode & 0o111
     text = script.read_text()
-    commands = ["set -euo pipefail", "make test", "make book", "make notebooks"]
+    commands = ["set -euo pipefail", "make lint", "make test", "make book", "make notebooks"]
     assert sorted(commands, key=text.index) == commands
 
 
