@@ -7,13 +7,14 @@ from typing import get_type_hints
 import pytest
 
 from atif_lib.networks.architectures import NETWORKS, resnet8, resnet18, vgg16, vgg_small
-from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
+from atif_lib.neurons.atif import IF, ATIFnu, ATIFu, SafeATIFnu
 
+KINDS = [IF, ATIFu, ATIFnu, SafeATIFnu]
 OPTIONS = ["v0", "learn_v0", "charge", "surrogate", "slope", "detach_reset", "step_mode", "store_v_seq"]
 VARIADIC = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
-@pytest.mark.parametrize("kind", [IF, ATIFu, ATIFnu])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_neuron_names_all_that_it_takes(kind):
     parameters = inspect.signature(kind).parameters
     assert list(parameters) == ["timesteps", "threshold", *["form"] * (kind is ATIFnu), *OPTIONS]
@@ -21,16 +22,16 @@ def test_a_neuron_names_all_that_it_takes(kind):
     assert get_type_hints(kind.__init__).keys() == {*parameters, "return"}
 
 
-@pytest.mark.parametrize("kind", [IF, ATIFu, ATIFnu])
+@pytest.mark.parametrize("kind", KINDS)
 def test_its_docstring_describes_them_and_no_others(kind):
     described = inspect.getdoc(kind).split("Args:\n", 1)[1].split("\n\n", 1)[0]
     names = [name for line in re.findall(r"^    ([\w, ]+): ", described, re.MULTILINE) for name in line.split(", ")]
     assert sorted(names) == sorted(inspect.signature(kind).parameters)
 
 
-def test_the_defaults_are_the_same_in_all_three():
-    defaults = [[inspect.signature(kind).parameters[name].default for name in OPTIONS] for kind in (IF, ATIFu, ATIFnu)]
-    assert defaults[0] == defaults[1] == defaults[2]
+def test_the_defaults_are_the_same_in_all():
+    defaults = [[inspect.signature(kind).parameters[name].default for name in OPTIONS] for kind in KINDS]
+    assert all(own == defaults[0] for own in defaults)
 
 
 @pytest.mark.parametrize("build", [vgg16, vgg_small, resnet18, resnet8])

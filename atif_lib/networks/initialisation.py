@@ -190,7 +190,7 @@ def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
         if (current > 0).any():
             activation.log_threshold.fill_(math.log(_best(current, activation.levels, activation.v0)))
         return
-    assert isinstance(activation, ATIFu | ATIFnu)  # the others learn no threshold
+    assert isinstance(activation, IF | ATIFu | ATIFnu)
     steps = activation.timesteps if isinstance(activation, ATIFnu) else 1
     thresholds = activation.thresholds[0].clone()
     per_channel = thresholds.dim() == 1

@@ -191,7 +191,8 @@ class SafeATIFnu(SoftResetNode):
     Args:
         timesteps: T, which must be 4.
         threshold: initial :math:`V_{th}(1)`, positive, up to a few percent.
-        **options: as for :class:`IF`, without ``v0`` and ``learn_v0``: the region is that of V(0) = 0.
+        v0: 0, since the region is that of V(0) = 0; so ``learn_v0`` is False.
+        learn_v0, charge, surrogate, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
 
     Raises:
         ValueError, TypeError: as for :class:`IF`; T other than 4, another ``v0``.
@@ -199,11 +200,11 @@ class SafeATIFnu(SoftResetNode):
     Source: the book, "What T thresholds can realise"; not in the paper.
     """
 
-    def __init__(self, timesteps: int = 4, threshold: float = 1.0, **options) -> None:
-        super().__init__(timesteps, **options)
+    def begin_with(self, threshold: float | Tensor) -> None:
+        """Make the five parameters; refuse what has no such region."""
         if self.timesteps != 4 or self.v0 or self.surrogate == "rate":
             raise ValueError(
-                f"timesteps={timesteps}, v0={self.v0}, surrogate={self.surrogate!r}; "
+                f"timesteps={self.timesteps}, v0={self.v0}, surrogate={self.surrogate!r}; "
                 "allowed: 4, 0, 'relative' or 'absolute'"
             )
         start = torch.tensor([-3.0, -3.0, 0.0, 0.0, -3.0])  # nearly the corner V_2 = V_3 = V_4, and V_1 just above
