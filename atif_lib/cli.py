@@ -159,14 +159,13 @@ def _tell(text: str) -> None:
 def _reproduce(options: argparse.Namespace) -> int:
     from atif_lib.data import DataUnavailable
     from atif_lib.experiments import reproduce
-    from atif_lib.training.checkpoints import write
 
     if (options.what == "all") == bool(options.tables):
         raise ValueError(f"reproduce takes `table` with numbers, or `all` without, got {options.tables or 'no number'}")
     tables = options.tables or [1, 2, 3]
     found = reproduce.plan(tables, options.seeds, options.protocol, options.profile)
     if options.snakefile:
-        write(options.snakefile, lambda file: file.write(reproduce.snakefile(found).encode()))
+        paths.write_whole(options.snakefile, lambda file: file.write(reproduce.snakefile(found).encode()))
         print(f"{options.snakefile}: {len(found.open)} rules; run it with snakemake --snakefile {options.snakefile}")
         return 0
     try:

@@ -13,11 +13,14 @@ data sets          ``ATIF_DATA``     ``data/cache``      ``$XDG_CACHE_HOME/atif_
 =================  ================  ==================  =====================================================
 
 Nothing is ever written into an installed package. In a variable ``~`` is the home folder, and an empty one counts as
-none.
+none. What must not be left half written is written by `write_whole`.
 """
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 __all__ = [
     "CHECKOUT",
@@ -30,6 +33,7 @@ __all__ = [
     "runs_folder",
     "weights_folder",
     "weights_folders",
+    "write_whole",
 ]
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -91,6 +95,27 @@ def data_folder() -> Path:
     """Return the folder of fetched data sets, which all projects of a user share where there is no checkout."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return _folder("ATIF_DATA", "data/cache", Path(cache).expanduser().absolute() / "atif_lib")
+
+
+def write_whole(path: Path, write_to: Callable[[BinaryIO], Any]) -> None:
+    """Write a file whole or not at all, by what ``write_to`` puts into it; of several processes, any may.
+
+    Raises:
+        OSError: the file cannot be written; the one before is kept.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with temporary.open("wb") as file:
+            write_to(file)
+            file.flush()
+            os.fsync(file.fileno())  # of the handle that wrote: Windows refuses another
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch.save: RuntimeError on a full disk
+        kept = "the one before is kept" if path.exists() else "there is none yet"
+        free = shutil.disk_usage(path.parent).free / 2**20  # torch does not say when it was the disk
+        raise OSError(f"cannot write {path} ({kept}; {free:.1f} MiB free on its disk): {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _folder(variable: str | None, inside: str, outside: str | Path) -> Path:

@@ -198,7 +198,12 @@ figures.show(
 
 # %% tags=["hide-input"]
 validated = load_all(validation=True)
-NETWORKS_TRIED = {"small": "cifar10-small", "resnet8": "cifar10-resnet8"}
+NETWORKS_TRIED = {
+    "images, small": "cifar10-small",
+    "images, resnet8": "cifar10-resnet8",
+    "words, small": "gsc13-small",
+    "words, resnet8": "gsc13-resnet8",
+}
 STEPS = {"ReLU": "relu-staged", "quantized": "quantized-staged", "spikes, ATIF-u": "atif-u-staged"}
 DIRECT = {"ATIF-u, direct": "atif-u", "ATIF-u, direct, as many epochs": "atif-u-long"}
 
@@ -231,8 +236,7 @@ Markdown(
 )
 
 # %% [markdown]
-# All accuracies of this table are on a tenth of the training pictures, held back to choose by; the test pictures had no
-# part in it. The minutes are of all stages together, on one thread of a processor. Is it the better way? Seed by seed, with
+# All accuracies of this table are on examples held back from training, to choose by; the test examples had no part in it. The minutes are of all stages together, on one thread of a processor. Is it the better way? Seed by seed, with
 # 95 % intervals:
 
 # %%

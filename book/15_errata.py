@@ -297,7 +297,7 @@ tables.assign(better=tables.idxmax(axis=1))
 
 # %%
 qffs = {
-    network: next(c["paper"] for c in load().cited if c["text"] == f"QFFS: CIFAR-10, {title}, 4 timesteps")
+    network: next(c.paper for c in load().cited if c.text == f"QFFS: CIFAR-10, {title}, 4 timesteps")
     for network, title in {"vgg16": "VGG-16", "resnet18": "ResNet-18"}.items()
 }
 pd.DataFrame(

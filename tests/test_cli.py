@@ -177,7 +177,7 @@ def test_resume_and_validation_reach_the_run(run, monkeypatch):
         (["train", QUICK, "--profile", "full"], "; allowed: 'smoke', 'laptop'"),
         (["train", QUICK], "cifar10.bin is not there; to fetch it, run: python -m atif_lib data cifar10"),
         (["train", "toy-fixed", "--dry-run"], "toy-fixed trains no network"),
-        (["train", "toy-fixed", "--profile", "smoke", "--seeds", "-1"], "seed = -1"),
+        (["train", "toy-fixed", "--profile", "smoke", "--seeds", "-1"], "seed=-1; allowed: 0 or more"),
         (["evaluate", f"{QUICK}-smoke-s9"], "no weights at"),
         (["figure", "9"], "figure '9' is not in the paper"),
         (["data", "cifr10"], "did you mean cifar10"),

@@ -115,3 +115,19 @@ def test_without_a_checkout_own_records_stand_beside_those_of_the_package(tmp_pa
     assert draft.path.parent == tmp_path / "atif" / "results"
     mine, other = records.load_all()
     assert (mine.run_id, mine.config, other.run_id) == ("toy-fixed-laptop-s0", {"mine": True}, "toy-laplace-laptop-s0")
+
+
+def test_until_the_new_file_is_whole_the_old_one_stands(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def half(file):
+        file.write(b"ha")
+        assert path.read_text() == "old"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        paths.write_whole(path, half)
+    assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["file"])
+    paths.write_whole(path, lambda file: file.write(b"new"))
+    assert (path.read_text(), os.listdir(tmp_path)) == ("new", ["file"])

@@ -54,7 +54,7 @@ WORTH = {
 """What a learned threshold is worth: surrogates beside atif-u and atif-u-absolute, and a fixed one at its best."""
 
 PLAIN = {"if": {"activation": "if"}, "if-data": WORTH["if-data"], "atif-u": {}}
-"""The same without norms, where weights start with currents of unit variance."""
+"""The same without norms, where weights start with currents of unit variance or, unscaled, as torch draws them."""
 
 TIMESTEPS = {
     1: ("atif-u", "atif-u-half"),
@@ -147,12 +147,14 @@ def _worth(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
         yield name_of("cifar10", "small", other.activation, "x10"), _like(other, "ten times the epochs", long)
     residual = direct[name_of("cifar10", "resnet8", "atif-u")]
     yield name_of("cifar10", "resnet8", "if-data"), _like(residual, "if-data", **WORTH["if-data"])
-    plain = _like(base, "no norms", {"lr": 0.02, "clip": 1.0}, network="small-plain", scale_start=True)
+    plain = _like(base, "no norms", {"clip": 1.0}, network="small-plain", scale_start=True)
     for row, change in PLAIN.items():
         made = _like(plain, row, **change)
         yield name_of("cifar10", "small-plain", row), made
         slow = {"lr": 0.3 * made.recipe.lr}
         yield name_of("cifar10", "small-plain", row, "slow"), _like(made, "rate × 0.3", slow)
+        if row != "if-data":
+            yield name_of("cifar10", "small-plain", row, "raw"), _like(made, "unscaled", scale_start=False)
 
 
 def _timesteps(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:

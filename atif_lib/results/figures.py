@@ -25,7 +25,7 @@ PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY, BLACK)
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 """One for each colour, so that a curve is known without its colour too."""
 
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.labelsize": 13,
@@ -60,7 +60,7 @@ Columns = pd.DataFrame | Mapping[str, Sequence[Any]]
 
 def use_style() -> None:
     """Draw every following figure in the book's style."""
-    mpl.rcParams.update(STYLE)  # pyright: ignore  # its type is a list of all names that Matplotlib knows
+    mpl.rcParams.update(STYLE)
 
 
 def show_captions(numbers: Mapping[str, str]) -> None:

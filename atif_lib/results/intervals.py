@@ -9,8 +9,8 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+import scipy  # its parts are imported where they are first used: `scipy.stats` takes half a second
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
 
 __all__ = ["CONFIDENCE", "dunnett", "dunnett_quantile", "student", "welch"]
 
@@ -28,7 +28,8 @@ def student(values: Sequence[float]) -> tuple[float, float] | None:
     n = len(values)
     if n < 2:
         return None
-    return _around(mean(values), stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * stdev(values) / n**0.5)
+    quantile = scipy.special.stdtrit(n - 1, (1 + CONFIDENCE) / 2)  # what `scipy.stats.t.ppf` calls
+    return _around(mean(values), quantile * stdev(values) / n**0.5)
 
 
 def welch(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float] | None:
@@ -42,7 +43,7 @@ def welch(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]
         return None
     if stdev(ours) == stdev(theirs) == 0:
         return _around(mean(ours) - mean(theirs), 0.0)
-    found = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(CONFIDENCE)
+    found = scipy.stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(CONFIDENCE)
     return float(found.low), float(found.high)
 
 
@@ -88,13 +89,13 @@ def dunnett_quantile(changes: int, freedom: int) -> float:
     def excess(bound: float) -> float:
         edge = np.full(changes, bound)
         options: dict[str, Any] = {"shape": correlation, "df": freedom, "lower_limit": -edge, "random_state": 0}
-        return float(stats.multivariate_t.cdf(edge, **options)) - CONFIDENCE
+        return float(scipy.stats.multivariate_t.cdf(edge, **options)) - CONFIDENCE
 
     # Between one difference and as many independent ones (Bonferroni).
-    low, high = (float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / m, freedom)) for m in (1, changes))
+    low, high = (float(scipy.stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / m, freedom)) for m in (1, changes))
     if changes == 1:
         return low
-    return optimize.root_scalar(excess, bracket=(low, high), method="brentq", xtol=1e-4).root
+    return scipy.optimize.root_scalar(excess, bracket=(low, high), method="brentq", xtol=1e-4).root
 
 
 def _around(middle: float, half: float) -> tuple[float, float]:

@@ -1,47 +1,66 @@
 """The manifest of the paper's figures, tables and claims: read it, and hold its verdicts against the run records.
 
-How a verdict is reached is `Check.holds` for one number and `Entry.expected` for an entry.
+How a verdict is reached is `Check.holds` for one number and `Entry.expected` for an entry. The models are what may
+stand in the file; `write_schema` writes them down for editors.
 """
 
+import json
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
-import yaml
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, ValidationError, ValidationInfo, model_validator
+from pydantic.json_schema import GenerateJsonSchema, SkipJsonSchema
+from pydantic_core import PydanticCustomError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from atif_lib.paths import SHIPPED
-from atif_lib.results import intervals
-from atif_lib.results.records import Record, RecordError
+from atif_lib import checks
+from atif_lib.paths import SHIPPED, write_whole
+from atif_lib.results.measured import Measured, Source
+from atif_lib.results.models import Model, Number, Several, Slug, fault
+from atif_lib.results.records import Record
 
-__all__ = ["MANIFEST", "Check", "Entry", "Manifest", "ManifestError", "Measured", "Source", "load"]
+__all__ = [
+    "MANIFEST",
+    "Check",
+    "Cited",
+    "Entry",
+    "Manifest",
+    "ManifestError",
+    "Measured",
+    "Source",
+    "load",
+    "schema",
+    "write_schema",
+]
 
 MANIFEST = SHIPPED / "manifest.yml"
-KINDS = ("figure", "table", "claim")
-VERDICTS = ("reproduced", "partly", "open", "not", "not run")
+SCHEMA = SHIPPED / "manifest.schema.json"
+Verdict = Literal["reproduced", "partly", "open", "not", "not run"]
+VERDICTS: tuple[str, ...] = get_args(Verdict)
 NEED_NOTE = ("partly", "open", "not")
-RELATIONS = ("=", ">=", "<=", ">", "<", "between")
-CHAPTERS = (
-    *("01_if_neuron", "02_quantization_error", "03_surrogate_gradients", "04_uniform_threshold"),
-    *("05_nonuniform_thresholds", "06_first_network", "07_cifar", "08_speech", "09_ablation", "10_speed"),
-    *("11_deeper_layers", "12_limits", "13_realisable_staircases", "14_better_neurons", "15_errata"),
-)
-_CHECK_KEYS = ("text", "paper", "unit", "relation", "tolerance", "ours")
-_REQUIRED = ("id", "kind", "where", "text", "chapter", "verdict", "note")
-_ENTRY_KEYS = (*_REQUIRED, *_CHECK_KEYS, "headline", "command", "checks")
-_SOURCE_KEYS = ("experiment", "metric", "profile")
-_CITED_KEYS = ("where", "text", "unit", "source")
-_PARTS = ("entries", "small", "beyond")
-_TEXTS = (*_REQUIRED, *_CITED_KEYS, *_SOURCE_KEYS, "command", "relation", "family")
-_TYPES = dict.fromkeys(_TEXTS, (str, "a text")) | {
-    **dict.fromkeys((*_PARTS, "cited", "one_record", "checks"), (list, "a list")),
-    **dict.fromkeys(("ours", "families"), (dict, "a mapping")),
-    "headline": (bool, "true or false"),
-}
+PARTS = ("entries", "small", "beyond")
+Chapter = Literal[
+    "01_if_neuron",
+    "02_quantization_error",
+    "03_surrogate_gradients",
+    "04_uniform_threshold",
+    "05_nonuniform_thresholds",
+    "06_first_network",
+    "07_cifar",
+    "08_speech",
+    "09_ablation",
+    "10_speed",
+    "11_deeper_layers",
+    "12_limits",
+    "13_realisable_staircases",
+    "14_better_neurons",
+    "15_errata",
+]
+Profile = Literal["laptop", "full"]  # smoke runs are no results
 _ROUNDING = 1e-9  # what binary fractions make of a decimal difference
 
 
@@ -49,123 +68,79 @@ class ManifestError(ValueError):
     """A manifest that cannot be read; the message names the entry and the key."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Mean, sample standard deviation and 95 % interval of the mean over n runs, and which runs.
+class Written(Model):
+    """A mapping of the file: a key without a value counts as left out."""
 
-    Deviation and interval are None for one run of an experiment that draws at random. Where one record says all, the
-    interval is the value alone.
-    """
-
-    mean: float
-    sd: float | None
-    n: int
-    run_ids: tuple[str, ...]
-    interval: tuple[float, float] | None
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_keys(cls, values: Any) -> Any:
+        return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a value of ours comes from: a metric of an experiment's records, less `minus` (a number or another).
+class Minus(Written):
+    """What is subtracted: what is left out here is as in the pointer that it is subtracted from."""
 
-    `one_record`: no seed changes the result, so one record says all. `family`: every experiment that is compared with
-    the one of `minus`, this one too, where several are.
-    """
+    experiment: str | None = None
+    metric: str | None = None
+    profile: Profile | None = None
+
+
+class Pointer(Written):
+    """Where a value of ours comes from, as the file has it; `family` is the name of one."""
 
     experiment: str
     metric: str
-    profile: str
-    minus: "Source | float | None" = None
-    one_record: bool = False
-    family: tuple[str, ...] = ()
+    profile: Profile
+    minus: Minus | Number | None = None
+    family: str | None = None
 
-    def measure(self, runs: Sequence[Record]) -> Measured | None:
-        """Return the value over the seeds, None where there are no records; RecordError for a metric they lack.
-
-        Two experiments are subtracted seed by seed, for the seeds that both have, with Student's interval; with
-        Dunnett's in a family. Where they share no seed their means are subtracted, with Welch's interval; deviations
-        are then added in quadrature, and n is the smaller number. An experiment of which one record says all is
-        subtracted as a number, the same for every seed.
-        """
-        ours = self._by_seed(runs)
-        if not isinstance(self.minus, Source):
-            return self._measured([value - (self.minus or 0) for value, _ in ours.values()], ours.values())
-        theirs = self.minus._by_seed(runs)
-        if not ours or not theirs:
-            return None
-        if self.minus.one_record and not self.one_record:
-            theirs = dict.fromkeys(ours, next(iter(theirs.values())))
-        elif self.one_record and not self.minus.one_record:
-            ours = dict.fromkeys(theirs, next(iter(ours.values())))
-        seeds = [seed for seed in ours if seed in theirs]
-        if not seeds:
-            return self._welch(ours, theirs)
-        if self.family and len(seeds) > 1:
-            return self._dunnett(runs, theirs, seeds)
-        return self._paired(ours, theirs, seeds)
-
-    def _by_seed(self, runs: Sequence[Record]) -> "_Values":
-        own = [r for r in runs if (r.experiment, r.profile) == (self.experiment, self.profile)]
-        return {r.seed: (_number(r, self.metric), r.run_id) for r in own}
-
-    def _measured(self, values: Sequence[float], used: Iterable[tuple[float, str]]) -> Measured | None:
-        if not values:
-            return None
-        middle, n, run_ids = mean(values), len(values), tuple(dict.fromkeys(run_id for _, run_id in used))
-        if n == 1:
-            exact = self.one_record and getattr(self.minus, "one_record", True)
-            return Measured(middle, None, n, run_ids, (middle, middle) if exact else None)
-        return Measured(middle, stdev(values), n, run_ids, intervals.student(values))
-
-    def _paired(self, ours: "_Values", theirs: "_Values", seeds: Sequence[int]) -> Measured | None:
-        used = [values[seed] for values in (ours, theirs) for seed in seeds]
-        return self._measured([ours[seed][0] - theirs[seed][0] for seed in seeds], used)
-
-    def _welch(self, ours: "_Values", theirs: "_Values") -> Measured:
-        one, other = ([value for value, _ in values.values()] for values in (ours, theirs))
-        spreads = [stdev(values) for values in (one, other) if len(values) > 1]
-        sd = sum(s**2 for s in spreads) ** 0.5 if spreads else None
-        run_ids = tuple(run_id for values in (ours, theirs) for _, run_id in values.values())
-        return Measured(mean(one) - mean(other), sd, min(len(one), len(other)), run_ids, intervals.welch(one, other))
-
-    def _dunnett(self, runs: Sequence[Record], base: "_Values", seeds: Sequence[int]) -> Measured | None:
-        """Compare with Dunnett's interval over the seeds that all members have; open where these are fewer than two.
-
-        A member of which one run is there, or none, was not compared yet and does not count.
-        """
-        members = {name: replace(self, experiment=name)._by_seed(runs) for name in self.family}
-        members = {name: values for name, values in members.items() if len(values.keys() & base.keys()) > 1}
-        blocks = [seed for seed in base if all(seed in values for values in members.values())]
-        rows = [[values[seed][0] for seed in blocks] for values in members.values()]
-        found = intervals.dunnett(rows, [base[seed][0] for seed in blocks])
-        paired = self._paired(members[self.experiment], base, blocks if found else seeds)
-        return paired and replace(paired, interval=found and found[list(members).index(self.experiment)])
+    def source(self, shared: "Shared") -> Source:
+        """Fill in what the rest of the manifest says."""
+        minus, family = self.minus, ()
+        if isinstance(minus, Minus):
+            found = [getattr(minus, key) or getattr(self, key) for key in ("experiment", "metric", "profile")]
+            minus = Source(*found, one_record=found[0] in shared.one_record)
+        if self.family is not None:
+            checks.choice("family", self.family, shared.families)
+            if not isinstance(minus, Source):
+                raise ValueError(f"minus={minus!r}; allowed: the experiment that the family is compared with")
+            family = shared.families[self.family]
+            checks.choice("experiment", self.experiment, family)
+        one_record = self.experiment in shared.one_record
+        return Source(self.experiment, self.metric, self.profile, minus, one_record, family)
 
 
-_Values = dict[int, tuple[float, str]]  # by seed: a number, and the run that it comes from
+def _resolved(value: Pointer | Source | None, info: ValidationInfo) -> Source | None:
+    """Make a source of a pointer, with the rest of the manifest as the context of validation."""
+    return value.source(cast(Shared, info.context)) if isinstance(value, Pointer) else value
 
 
-def _number(record: Record, metric: str) -> float:
-    value = record.metric(metric)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RecordError(f"{record.run_id}: metric {metric!r} is {value!r}, expected a number")
-    return value
-
-
-@dataclass(frozen=True)
-class Check:
+class Check(Written):
     """One number of the paper, how ours has to stand to it, and where ours comes from."""
 
     text: str
-    paper: float | tuple[float, float] | None
-    unit: str
-    relation: str
-    tolerance: float
-    source: Source | None
+    paper: Number | Annotated[tuple[Number, Number], Field(strict=False)] | None = None
+    unit: str = ""
+    relation: Literal["=", ">=", "<=", ">", "<", "between"] = "="
+    tolerance: Number = 0.0
+    source: Annotated[Pointer | SkipJsonSchema[InstanceOf[Source]] | None, AfterValidator(_resolved)] = Field(
+        default=None, alias="ours"
+    )
+
+    @model_validator(mode="after")
+    def _numbers_fit_the_relation(self) -> Self:
+        if self.tolerance < 0 or (self.tolerance and self.relation in ("<", ">")):
+            raise ValueError(f"tolerance={self.tolerance!r}; allowed: a number of at least 0, 0 on < and >")
+        between, paper = self.relation == "between", self.paper
+        fits = isinstance(paper, tuple) and paper[0] <= paper[1] if between else isinstance(paper, float)
+        if not fits and (paper is not None or self.source is not None):
+            allowed = "[low, high]" if between else "a finite number, or [low, high] for between"
+            raise ValueError(f"paper={paper!r}; allowed: {allowed}")
+        return self
 
     def measure(self, runs: Sequence[Record]) -> Measured | None:
         """Return our value, None where no records give one."""
-        return None if self.source is None else self.source.measure(runs)
+        return self.source.measure(runs) if isinstance(self.source, Source) else None
 
     def holds(self, ours: Measured) -> bool | None:
         """Judge our value: True where it holds, False where it fails, None where the seeds leave it open.
@@ -191,20 +166,65 @@ class Check:
         return True if inside else False if outside else None
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A figure, a table cell or a claim, with its verdict; `command` is a format for experiment and profile."""
+def _format(command: str) -> str:
+    """Refuse a command that cannot be filled in."""
+    try:
+        command.format(experiment="", profile="")
+    except (LookupError, ValueError, AttributeError):
+        raise PydanticCustomError("command", "a text with {experiment} and {profile}") from None
+    return command
 
-    id: str
-    kind: str
+
+Command = Annotated[str, AfterValidator(_format)]
+_ONLY_CELLS = {
+    "if": {"properties": {"kind": {"const": "table"}}},
+    "then": {"required": ["row", "column"]},
+    "else": {"properties": {"row": False, "column": False}},
+}
+
+
+class Entry(Check):
+    """A figure, a table cell or a claim, with its verdict; one that has no `checks` is a check itself.
+
+    `row` and `column` say where a cell stands in its table; `command` is a format for experiment and profile.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_ONLY_CELLS)
+
+    id: Slug
+    kind: Literal["figure", "table", "claim"]
     where: str
-    text: str
-    chapter: str
-    checks: tuple[Check, ...]
-    verdict: str
+    row: str | None = None
+    column: str | None = None
+    chapter: Chapter
+    parts: Several[Check] = Field((), alias="checks")
+    verdict: Verdict
     note: str
-    headline: bool
-    command: str
+    headline: bool = False
+    command: Command = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _command_of_the_manifest(cls, values: Any, info: ValidationInfo) -> Any:
+        if isinstance(values, dict) and info.context:
+            return values | {"command": values.get("command") or info.context.command}
+        return values
+
+    @model_validator(mode="after")
+    def _keys_fit_the_kind(self) -> Self:
+        for key in ("row", "column"):
+            if (getattr(self, key) is None) == (self.kind == "table"):
+                allowed = "a text in an entry of kind table" if self.kind == "table" else "only of kind table"
+                raise ValueError(f"{key}={getattr(self, key)!r}; allowed: {allowed}")
+        names = {name: field.alias or name for name, field in Check.model_fields.items() if name != "text"}
+        if self.parts and (both := [key for name, key in names.items() if name in self.model_fields_set]):
+            raise ValueError(f"{', '.join(both)} beside checks; allowed: in each of the checks")
+        return self
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Its checks, of which there is at least one."""
+        return self.parts or (self,)
 
     @cached_property
     def commands(self) -> tuple[str, ...]:
@@ -227,18 +247,42 @@ class Entry:
         return "open" if None in held else "reproduced" if True in held else "not"
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What the paper says, its claims on our small networks, our results beyond it, and what it cites from others.
+class Cited(Written):
+    """A number that the paper quotes from other work; `source` is the work's key in the bibliography."""
 
-    `families`: by name, the experiments of which each is compared with one base.
+    where: str
+    text: str
+    paper: Number | None = None
+    unit: str
+    source: str
+
+
+class Shared(Written):
+    """What entries refer to.
+
+    `command` makes a record; of `one_record` one record says all; `families` has, by name, the experiments of which
+    each is compared with one base.
     """
 
-    entries: tuple[Entry, ...]
-    small: tuple[Entry, ...]
-    beyond: tuple[Entry, ...]
-    cited: tuple[dict[str, Any], ...]
-    families: Mapping[str, tuple[str, ...]]
+    command: Command
+    one_record: Several[str] = ()
+    families: dict[str, Several[str]] = Field({})
+
+
+class Manifest(Shared):
+    """What the paper says, its claims on our small networks, our results beyond it, and what it cites from others."""
+
+    entries: Several[Entry]
+    small: Several[Entry] = ()
+    beyond: Several[Entry] = ()
+    cited: Several[Cited] = ()
+
+    @model_validator(mode="after")
+    def _every_id_once(self) -> Self:
+        ids = [e.id for e in self.all()]
+        if repeated := sorted({i for i in ids if ids.count(i) > 1}):
+            raise ValueError(f"id={', '.join(repeated)}; allowed: each id once")
+        return self
 
     def of_kind(self, kind: str) -> tuple[Entry, ...]:
         """Return the paper's figures, table cells or claims."""
@@ -254,131 +298,48 @@ class Manifest:
 def load(path: Path | str = MANIFEST) -> Manifest:
     """Read a manifest; ManifestError names the entry and the key that is wrong."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        _keys(values, ("command", "one_record", "families", *_PARTS, "cited"), "the manifest")
-        _present(values, ("command", "entries"), "the manifest")
-        _format(values["command"], "the manifest")
-        for name, members in (values.get("families") or {}).items():
-            if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
-                raise ManifestError(f"the manifest: families: {name} = {members!r}: expected a list of texts")
-        for number, work in enumerate(values.get("cited") or (), 1):
-            _cited(work, f"the manifest: cited, number {number}")
-        parts = {key: tuple(_entry(e, values) for e in values.get(key) or ()) for key in _PARTS}
-    except (yaml.YAMLError, UnicodeDecodeError, ManifestError) as error:
+        values = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: {error}") from None
-    families = {name: tuple(members) for name, members in (values.get("families") or {}).items()}
-    found = Manifest(**parts, cited=tuple(values.get("cited") or ()), families=families)
-    ids = [e.id for e in found.all()]
-    if repeated := {i for i in ids if ids.count(i) > 1}:
-        raise ManifestError(f"{path}: id {', '.join(sorted(repeated))} stands more than once")
-    return found
-
-
-def _entry(values: dict[str, Any], manifest: dict[str, Any]) -> Entry:
-    name = f"entry {values.get('id')!r}" if isinstance(values, dict) else "an entry"
-    _keys(values, _ENTRY_KEYS, name)
-    _present(values, _REQUIRED, name)
-    _format(values.get("command") or manifest["command"], name)
-    for key, allowed in {"kind": KINDS, "chapter": CHAPTERS, "verdict": VERDICTS}.items():
-        _allowed(values[key], allowed, f"{name}: {key}")
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", values["id"]):
-        raise ManifestError(f"{name}: id must be lower case words joined by '-'")
-    plural = values.get("checks")
-    if plural and (both := [k for k in _CHECK_KEYS[1:] if k in values]):
-        raise ManifestError(f"{name}: {', '.join(both)} beside checks; they stand in the checks then")
-    checks = tuple(_check(c, manifest, f"{name}, check {n}") for n, c in enumerate(plural or [values], 1))
-    options = {"headline": False, "command": manifest["command"]}
-    fields = {k: values[k] for k in _REQUIRED} | {k: values.get(k) or default for k, default in options.items()}
-    return Entry(**fields, checks=checks)
-
-
-def _check(values: dict[str, Any], manifest: dict[str, Any], name: str) -> Check:
-    _keys(values, _CHECK_KEYS if "id" not in values else _ENTRY_KEYS, name)
-    _present(values, ("text",), name)
-    paper, relation, ours = values.get("paper"), values.get("relation", "="), values.get("ours")
-    _allowed(relation, RELATIONS, f"{name}: relation")
-    tolerance = _finite(values.get("tolerance", 0), f"{name}: tolerance")
-    if tolerance < 0 or (tolerance and relation in ("<", ">")):
-        raise ManifestError(f"{name}: tolerance = {tolerance!r}: expected a number of at least 0, 0 on < and >")
-    if ours is not None or paper is not None:
-        _paper(paper, relation, f"{name}: paper")
-    paper = tuple(paper) if isinstance(paper, list) else paper
-    source = None if ours is None else _source(ours, manifest, f"{name}: ours")
-    return Check(values["text"], paper, values.get("unit") or "", relation, tolerance, source)
-
-
-def _source(values: dict[str, Any], manifest: dict[str, Any], name: str, whole: dict[str, str] | None = None) -> Source:
-    """Read a pointer; `whole` is the one that this is subtracted from, and gives what is left out here."""
-    _keys(values, _SOURCE_KEYS if whole else (*_SOURCE_KEYS, "minus", "family"), name)
-    own = {key: values.get(key, (whole or {}).get(key)) for key in _SOURCE_KEYS}
-    _present(own, _SOURCE_KEYS, name)
-    _allowed(own["profile"], ("laptop", "full"), f"{name}: profile")  # smoke runs are no results
-    own["one_record"] = own["experiment"] in (manifest.get("one_record") or ())
-    minus, family = values.get("minus"), ()
-    if isinstance(minus, dict):
-        minus = _source(minus, manifest, f"{name}: minus", own)
-    elif minus is not None:
-        _finite(minus, f"{name}: minus", "or a mapping")
-    if "family" in values:
-        families = manifest.get("families") or {}
-        _allowed(values["family"], tuple(families), f"{name}: family")
-        family = tuple(families[values["family"]])
-        if not isinstance(minus, Source):
-            raise ManifestError(f"{name}: minus = {minus!r}: expected the experiment that the family is compared with")
-        _allowed(own["experiment"], family, f"{name}: experiment, in family {values['family']!r}")
-    return Source(**own, minus=minus, family=family)
-
-
-def _cited(values: Any, name: str) -> None:
-    _keys(values, (*_CITED_KEYS, "paper"), name)
-    _present(values, _CITED_KEYS, name)
-    if values.get("paper") is not None:
-        _finite(values["paper"], f"{name}: paper")
-
-
-def _paper(value: Any, relation: str, name: str) -> None:
-    """Hold a value of the paper to its relation: one number, or for between two."""
-    if relation != "between":
-        _finite(value, name, "or [low, high] for between")
-        return
-    if not isinstance(value, list) or len(value) != 2:
-        raise ManifestError(f"{name} = {value!r}: expected [low, high]")
-    if _finite(value[0], name) > _finite(value[1], name):
-        raise ManifestError(f"{name} = {value!r}: expected [low, high]")
-
-
-def _finite(value: Any, name: str, other: str = "") -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ManifestError(f"{name} = {value!r}: expected a finite number{', ' * bool(other)}{other}")
-    return value
-
-
-def _format(command: str, name: str) -> None:
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ManifestError(f"{path}{line}: {getattr(error, 'problem', None) or error}") from None
     try:
-        command.format(experiment="", profile="")
-    except (LookupError, ValueError, AttributeError):
-        raise ManifestError(
-            f"{name}: command = {command!r}: expected a text with {{experiment}} and {{profile}}"
-        ) from None
+        own = {k: v for k, v in values.items() if k in Shared.model_fields} if isinstance(values, dict) else values
+        shared = Shared.model_validate(own)
+        return Manifest.model_validate(values, context=shared)
+    except ValidationError as error:
+        raise ManifestError(f"{path}: {_sentence(error, values)}") from None
 
 
-def _keys(values: Any, allowed: Sequence[str], name: str) -> None:
-    """Hold a mapping to the keys that it may have, and each to its type; a key without a value counts as left out."""
-    if not isinstance(values, dict):
-        raise ManifestError(f"{name}: expected a mapping, got {values!r}")
-    if unknown := [k for k in values if k not in allowed]:
-        raise ManifestError(f"{name}: unknown key {', '.join(map(str, unknown))}; allowed are {', '.join(allowed)}")
-    for key, value in values.items():
-        wanted, words = _TYPES.get(key, (object, ""))
-        if value is not None and not isinstance(value, wanted):
-            raise ManifestError(f"{name}: {key} = {value!r}: expected {words}")
+def _sentence(error: ValidationError, values: Any) -> str:
+    """Say what is wrong, and in which entry."""
+    place, sentence = fault(error, values)
+    name = ["the manifest"]
+    match place:
+        case [part, int(n), *rest] if part in PARTS:
+            name, place = [f"entry {values[part][n].get('id')!r}"], rest
+        case ["cited", int(n), *rest]:
+            name, place = ["the manifest", f"cited, number {n + 1}"], rest
+    match place:
+        case ["checks", int(n), *rest]:
+            name, place = [f"{name[0]}, check {n + 1}"], rest
+    return ": ".join([*name, *map(str, place), sentence])
 
 
-def _present(values: dict[str, Any], required: Sequence[str], name: str) -> None:
-    if missing := [k for k in required if values.get(k) is None]:
-        raise ManifestError(f"{name}: missing {', '.join(missing)}")
+class _Schema(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Write no titles: they would be the names of the keys once more."""
+        return False
 
 
-def _allowed(value: Any, allowed: Sequence[str], name: str) -> None:
-    if value not in allowed:
-        raise ManifestError(f"{name} = {value!r}: expected one of {', '.join(allowed)}")
+def schema() -> str:
+    """Return the JSON schema of a manifest, by which an editor checks and completes one."""
+    found = Manifest.model_json_schema(schema_generator=_Schema)
+    return json.dumps({"$schema": _Schema.schema_dialect} | found, indent=1, ensure_ascii=False) + "\n"
+
+
+def write_schema(path: Path | str = SCHEMA) -> None:
+    """Write the JSON schema beside the manifest."""
+    write_whole(Path(path), lambda file: file.write(schema().encode()))

@@ -162,8 +162,8 @@ def _cited(manifest: Manifest) -> str:
         "|---|---|---|",
     ]
     for c in manifest.cited:
-        value = "" if c["paper"] is None else f"{c['paper']:g} {c['unit']}"
-        lines.append(f"| {c['text']} {{cite:p}}`{c['source']}` | {value} | {c['where']} |")
+        value = "" if c.paper is None else f"{c.paper:g} {c.unit}"
+        lines.append(f"| {c.text} {{cite:p}}`{c.source}` | {value} | {c.where} |")
     return "\n".join([*lines, ":::", ""])
 
 

@@ -4,11 +4,8 @@ A record is written once, at the end of a run, by `recording`. The book, the REA
 nothing else, so that no number is typed by hand.
 """
 
-import dataclasses
 import json
 import math
-import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from atif_lib import paths
 from atif_lib.results.environment import (
@@ -28,6 +28,7 @@ from atif_lib.results.environment import (
     reset_peak_memory,
     versions,
 )
+from atif_lib.results.models import Commit, Model, Number, Sha256, Slug, fault
 
 __all__ = [
     "PROFILES",
@@ -45,72 +46,61 @@ __all__ = [
     "save",
 ]
 
-PROFILES = ("smoke", "laptop", "full")
+Profile = Literal["smoke", "laptop", "full"]
+PROFILES: tuple[str, ...] = get_args(Profile)
 RESULTS = paths.SHIPPED / "results"
-
-_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_NUMBER = (int, float)
-_TYPES: dict[str, tuple[type, ...]] = {
-    "experiment": (str,),
-    "profile": (str,),
-    "seed": (int,),
-    "config": (dict,),
-    "commit": (str, type(None)),
-    "dirty": (bool, type(None)),
-    "date": (str,),
-    "versions": (dict,),
-    "device": (str,),
-    "data_sha256": (str, type(None)),
-    "epochs": (list,),
-    "result": (dict,),
-    "wall_s": _NUMBER,
-    "peak_memory_mib": (*_NUMBER, type(None)),
-}
 
 
 class RecordError(ValueError):
     """A record that cannot be written or read; the message names the field, and the file where there is one."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """One run. Built by `recording`, stored by `save`, read by `load`.
+def _utc(text: str) -> str:
+    """Refuse a text that is no time in UTC."""
+    try:
+        offset = datetime.fromisoformat(text).utcoffset()
+    except ValueError:
+        offset = None
+    if offset is None or offset:
+        raise PydanticCustomError("utc", "an ISO 8601 time in UTC")
+    return text
+
+
+class Record(Model):
+    """One run. Built by `recording`, stored by `save`, read by `load`; RecordError names a field that is wrong.
 
     `commit` and `dirty` (see `environment.git_state`) are None outside a git checkout. `epochs` holds one dictionary
     of metrics an epoch or logging step; `result` the final ones, test accuracy being the last epoch's, in percent.
     """
 
-    experiment: str
-    profile: str
-    seed: int
+    experiment: Slug
+    profile: Profile
+    seed: int = Field(ge=0)
     config: dict[str, Any]
-    commit: str | None
+    commit: Commit | None
     dirty: bool | None
-    date: str
+    date: Annotated[str, AfterValidator(_utc)]
     versions: dict[str, str | None]
     device: str
-    data_sha256: str | None
+    data_sha256: Sha256 | None
     epochs: list[dict[str, Any]]
     result: dict[str, Any]
-    wall_s: float
-    peak_memory_mib: float | None
+    wall_s: Number = Field(ge=0)
+    peak_memory_mib: Number | None
 
-    def __post_init__(self) -> None:
-        """Refuse a field of the wrong type or outside what is allowed."""
-        for name, types in _TYPES.items():
-            value = getattr(self, name)
-            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-                raise RecordError(f"{name} = {value!r}: expected {' or '.join(t.__name__ for t in types)}")
-        _require(self.profile in PROFILES, "profile", self.profile, f"one of {', '.join(PROFILES)}")
-        _require(_SLUG.fullmatch(self.experiment), "experiment", self.experiment, "lower case words joined by '-'")
-        _require(self.seed >= 0, "seed", self.seed, "an integer of at least 0")
-        _require((self.commit is None) == (self.dirty is None), "dirty", self.dirty, "None exactly when commit is")
-        _require(self.commit is None or _is_hex(self.commit, 40), "commit", self.commit, "40 hex digits or None")
-        sha = self.data_sha256
-        _require(sha is None or _is_hex(sha, 64), "data_sha256", sha, "64 hex digits or None")
-        _require(all(isinstance(e, dict) for e in self.epochs), "epochs", self.epochs, "a list of dictionaries")
-        _require(self.wall_s >= 0, "wall_s", self.wall_s, "at least 0 seconds")
-        _require(_is_utc(self.date), "date", self.date, "an ISO 8601 time in UTC")
+    def __init__(self, **values: Any) -> None:
+        """Raise RecordError for a field of the wrong type or outside what is allowed."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            place, sentence = fault(error, values)
+            raise RecordError(": ".join([*map(str, place), sentence])) from None
+
+    @model_validator(mode="after")
+    def _commit_and_dirty(self) -> Self:
+        if (self.commit is None) != (self.dirty is None):
+            raise ValueError(f"dirty={self.dirty!r}; allowed: None exactly when commit is")
+        return self
 
     @property
     def run_id(self) -> str:
@@ -128,23 +118,6 @@ class Record:
         return value
 
 
-def _require(allowed: Any, name: str, value: Any, expected: str) -> None:
-    if not allowed:
-        raise RecordError(f"{name} = {value!r}: expected {expected}")
-
-
-def _is_hex(text: str, digits: int) -> bool:
-    return re.fullmatch(rf"[0-9a-f]{{{digits}}}", text) is not None
-
-
-def _is_utc(text: str) -> bool:
-    try:
-        offset = datetime.fromisoformat(text).utcoffset()
-    except ValueError:
-        return False
-    return offset is not None and not offset
-
-
 def results_folder(folder: Path | str | None = None) -> Path:
     """Return `folder`, else the one that records are written to, see `paths`."""
     return Path(folder or paths.results_folder())
@@ -155,19 +128,11 @@ def save(record: Record, folder: Path | str | None = None) -> Path:
 
     NumPy and torch values become plain numbers and lists. NaN, infinity and objects JSON lacks are refused.
     """
-    values = {f.name: _plain(getattr(record, f.name), f.name) for f in dataclasses.fields(record)}
+    values = {name: _plain(value, name) for name, value in record}
     path = results_folder(folder) / f"{record.run_id}.json"
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(values, file, indent=1, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    paths.write_whole(path, lambda file: file.write(text.encode()))
     return path
 
 
@@ -180,10 +145,10 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, f"{name}.{index}") for index, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        raise RecordError(f"{name} = {value}: a record holds finite numbers only")
+        raise RecordError(f"{name}={value}; allowed: a finite number")
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise RecordError(f"{name} is a {type(value).__name__}: expected numbers, text, lists and dictionaries")
+    raise RecordError(f"{name}={value!r}; allowed: numbers, texts, lists and dictionaries")
 
 
 def load(path: Path | str) -> Record:
@@ -195,10 +160,6 @@ def load(path: Path | str) -> Record:
         raise RecordError(f"{path}: not JSON ({error})") from None
     if not isinstance(values, dict):
         raise RecordError(f"{path}: expected one JSON object, found a {type(values).__name__}")
-    if missing := [name for name in _TYPES if name not in values]:
-        raise RecordError(f"{path}: missing field {', '.join(missing)}")
-    if unknown := [name for name in values if name not in _TYPES]:
-        raise RecordError(f"{path}: unknown field {', '.join(unknown)}")
     try:
         record = Record(**{name: _plain(value, name) for name, value in values.items()})
     except RecordError as error:
@@ -226,7 +187,8 @@ def load_all(folder: Path | str | None = None, validation: bool = False) -> list
 
 def runs(experiment: str, profile: str | None = None, folder: Path | str | None = None) -> list[Record]:
     """Return the records of one experiment, of one profile or (None) of all, by profile and seed."""
-    _require(profile in (None, *PROFILES), "profile", profile, f"None or one of {', '.join(PROFILES)}")
+    if profile not in (None, *PROFILES):
+        raise RecordError(f"profile={profile!r}; allowed: None, {', '.join(map(repr, PROFILES))}")
     return [r for r in load_all(folder) if r.experiment == experiment and profile in (None, r.profile)]
 
 
@@ -267,21 +229,34 @@ def recording(
     """
     commit, dirty = git_state()  # of the code as the run starts, not as it may have become by its end
     draft, date, start = Draft(), datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    config = _plain(config, "config")  # a bad one fails now, not after the run
-    base = Record(experiment, profile, seed, config, commit, dirty, date, {}, "", None, [], {}, 0.0, None)
+    base = Record(  # what is wrong in it fails now, not after the run
+        experiment=experiment,
+        profile=profile,
+        seed=seed,
+        config=_plain(config, "config"),
+        commit=commit,
+        dirty=dirty,
+        date=date,
+        versions={},
+        device="",
+        data_sha256=None,
+        epochs=[],
+        result={},
+        wall_s=0.0,
+        peak_memory_mib=None,
+    )
     reset_peak_memory()
     _probe(Path(folder or results_folder()))
     yield draft
-    record = dataclasses.replace(
-        base,
-        epochs=draft.epochs,
-        result=draft.result,
-        data_sha256=draft.data_sha256,
-        versions=versions(),
-        device=device(),
-        wall_s=round(draft.earlier_s + time.perf_counter() - start, 3),
-        peak_memory_mib=peak_memory_mib(),
-    )
-    draft.record = record
+    measured = {
+        "epochs": draft.epochs,
+        "result": draft.result,
+        "data_sha256": draft.data_sha256,
+        "versions": versions(),
+        "device": device(),
+        "wall_s": round(draft.earlier_s + time.perf_counter() - start, 3),
+        "peak_memory_mib": peak_memory_mib(),
+    }
+    draft.record = Record(**dict(base) | measured)
     if first_process():
-        draft.path = save(record, folder)
+        draft.path = save(draft.record, folder)

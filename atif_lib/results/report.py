@@ -4,13 +4,16 @@ Everything here is a pure function of the two, but for `update_readme` and `upda
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
+from atif_lib.paths import write_whole
 from atif_lib.results import page as report_page
 from atif_lib.results import records
-from atif_lib.results.manifest import MANIFEST, NEED_NOTE, Entry, Manifest, load
+from atif_lib.results.manifest import MANIFEST, NEED_NOTE, PARTS, Entry, Manifest, load
 from atif_lib.results.page import counts, our_value, paper_value, tally
 from atif_lib.results.records import Record, RecordError
 
@@ -112,7 +115,7 @@ def update_readme(path: Path | str, manifest: Manifest | None = None, runs: Sequ
     before = path.read_text(encoding="utf-8")
     after = _with_table(before, readme_table(manifest, runs), path)
     if after != before:
-        path.write_text(after, encoding="utf-8")
+        write_whole(path, lambda file: file.write(after.encode()))
     return after != before
 
 
@@ -137,15 +140,26 @@ def _with_table(text: str, table: str, path: Path | str) -> str:
 def update_verdicts(path: Path | str = MANIFEST, runs: Sequence[Record] | None = None) -> list[str]:
     """Write the verdicts that the records say into the manifest; return the ids changed."""
     path, runs = Path(path), records.load_all() if runs is None else runs
-    text, changed = path.read_text(encoding="utf-8"), []
-    for entry in load(path).all():
-        expected = entry.expected(runs)
-        if expected == entry.verdict:
-            continue
-        block = re.compile(rf"(?ms)^(  - id: {entry.id}\n(?:(?!^  - id: ).)*?^    verdict: )[a-z ]+$")
-        text, changed = block.sub(rf"\g<1>{expected}", text, count=1), [*changed, entry.id]
-    path.write_text(text, encoding="utf-8")
-    return changed
+    changed = {e.id: expected for e in load(path).all() if (expected := e.expected(runs)) != e.verdict}
+    text = path.read_bytes().decode("utf-8")
+    for start, end, entry in reversed(list(_verdict_places(text))):
+        if entry in changed:
+            text = text[:start] + changed[entry] + text[end:]
+    write_whole(path, lambda file: file.write(text.encode("utf-8")))
+    return list(changed)
+
+
+def _verdict_places(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield where the verdict of each entry begins and ends in a manifest's text, and the entry's id.
+
+    The verdicts are replaced in the text itself, because a dump of all that was read would set lines anew.
+    """
+    for part, entries in YAML().compose(text).value:
+        if part.value in PARTS:
+            for entry in entries.value:
+                values = {key.value: value for key, value in entry.value}
+                verdict = values["verdict"]
+                yield verdict.start_mark.index, verdict.end_mark.index, values["id"].value
 
 
 def _defaults(manifest: Manifest | None, runs: Sequence[Record] | None) -> tuple[Manifest, Sequence[Record]]:

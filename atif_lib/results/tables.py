@@ -34,15 +34,15 @@ def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Re
     for entry in _cells(number, manifest):
         part = entry.checks[0]
         assert part.source is not None  # every cell of the paper's tables has one
-        row = rows.setdefault(entry.text.rsplit(":", 1)[0], {"experiment": part.source.experiment})
-        metric = entry.text.rsplit(":", 1)[1].strip(" .") + f", {part.unit}" * (part.unit == "%")
+        row = rows.setdefault(entry.row or "", {"experiment": part.source.experiment})
+        metric = (entry.column or "") + f", {part.unit}" * (part.unit == "%")
         ours = entry.verdict if entry.verdict == "not run" else f"{our_value(part, runs)}: {entry.verdict}"
         row |= {metric: f"{part.paper:g}", f"{metric}, ours": ours}
     return pd.DataFrame(rows).T.fillna("")
 
 
 def _cells(number: int, manifest: Manifest) -> list[Entry]:
-    cells = [e for e in manifest.entries if e.where == f"Table {number}"]
+    cells = [e for e in manifest.of_kind("table") if e.where == f"Table {number}"]
     if not cells:
         raise ValueError(f"number={number!r}: the paper has Tables 1, 2 and 3")
     return cells
@@ -72,7 +72,7 @@ def training_table(number: int, manifest: Manifest | None = None, runs: Sequence
             row["hours a seed"] = f"{mean(sum(r.wall_s for r in chain) for chain in chains) / 3600:.2g}"
             row["device"] = "; ".join(sorted({r.device for chain in chains for r in chain}))
             row["seeds"] = str(len(own))
-        rows[entry.text.rsplit(":", 1)[0]] = row
+        rows[entry.row or ""] = row
     return pd.DataFrame(rows).T
 
 
@@ -158,7 +158,7 @@ def difference(
     found = compare(experiment, twin, metric, profile, family, runs)
     if found is None:
         return {"difference": "not run", "seeds": "", "verdict": ""}
-    higher = Check("", 0.0, "", ">", 0, None).holds(found)
+    higher = Check(text="", paper=0.0, relation=">").holds(found)
     low, high = found.interval or (0.0, 0.0)
     size = (high - low) / 2 or abs(found.mean)  # two digits of half the interval say how well the difference is known
     digits = max(2, 1 - math.floor(math.log10(size))) if size else 2

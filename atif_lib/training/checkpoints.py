@@ -1,16 +1,14 @@
 """Checkpoints: a training that was interrupted, in any way and at any moment, goes on with nothing lost."""
 
-import os
-import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,6 +16,8 @@ from lightning_fabric import Fabric
 from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from atif_lib.paths import write_whole
 
 __all__ = ["Checkpoint", "Progress", "StopRequest", "save_weights", "stop_requests"]
 
@@ -74,10 +74,10 @@ class Checkpoint:
             "seconds": progress.elapsed(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        write(self.folder / "checkpoint.pt", lambda file: torch.save(state, file))
+        write_whole(self.folder / "checkpoint.pt", lambda file: torch.save(state, file))
         table = pd.DataFrame(progress.history).drop(columns="theta_layers", errors="ignore")
         csv = table.to_csv(index=False, lineterminator="\n").encode()
-        write(self.folder / "metrics.csv", lambda file: file.write(csv))
+        write_whole(self.folder / "metrics.csv", lambda file: file.write(csv))
         self.saved = time.perf_counter()
 
     def load(self) -> Progress:
@@ -114,22 +114,6 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             yield f"{key}={old!r}, not {new!r}"
 
 
-def write(path: Path, write_to: Callable[[BinaryIO], Any]) -> None:
-    """Write a file whole or not at all, by what ``write_to`` puts into it; of several processes, any may."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with temporary.open("wb") as file:
-            write_to(file)
-            file.flush()
-            os.fsync(file.fileno())  # of the handle that wrote: Windows refuses another
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save: RuntimeError on a full disk
-        kept = "the one before is kept" if path.exists() else "there is none yet"
-        free = shutil.disk_usage(path.parent).free / 2**20  # torch does not say when it was the disk
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"cannot write {path} ({kept}; {free:.1f} MiB free on its disk): {error}") from error
-
-
 def save_weights(network: nn.Module, path: Path, dtype: torch.dtype | None = None) -> None:
     """Write the weights of a network as safetensors, whole or not at all.
 
@@ -148,7 +132,7 @@ def save_weights(network: nn.Module, path: Path, dtype: torch.dtype | None = Non
         if not torch.equal(kept.isfinite(), value.isfinite()):
             raise ValueError(f"dtype={dtype}; allowed: one that holds every value, which this does not in {name}")
         weights[name] = kept
-    write(path, lambda file: file.write(save(weights)))
+    write_whole(path, lambda file: file.write(save(weights)))
 
 
 class StopRequest:

@@ -603,7 +603,7 @@ def test_the_files_that_contributing_names_are_there():
     paths = set(re.findall(r"`((?:atif_lib|book|tests|data)/[\w./]+)`", text)) - {"book/NN_name.py"}
     assert paths
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
-    for name, file in re.findall(r"`([A-Z_]+)`\s+in\s+`([\w./]+)`", text):
+    for name, file in re.findall(r"`([A-Z]\w+)`\s+in\s+`([\w./]+)`", text):
         assert re.search(rf"^{name}\b", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (name, file)
 
 

@@ -36,6 +36,8 @@ def small_table(tmp_path):
             "kind": "table",
             "where": "Table 3",
             "text": f"{name}: test accuracy.",
+            "row": name,
+            "column": "test accuracy",
             "chapter": "09_ablation",
             "paper": 90,
             "unit": "%",

@@ -1,6 +1,5 @@
 """A run leaves a record, weights that give its numbers again, and metrics; it can be told, stopped and gone on with."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -152,7 +151,7 @@ def constant(record):
     """What two runs of the same must have in common."""
     varies = ("date", "wall_s", "peak_memory_mib", "epochs", "result")
     clean = [{k: v for k, v in metrics.items() if k != "seconds"} for metrics in (*record.epochs, record.result)]
-    return clean, {k: v for k, v in dataclasses.asdict(record).items() if k not in varies}
+    return clean, {k: v for k, v in record.model_dump().items() if k not in varies}
 
 
 @pytest.mark.parametrize("name", [QUICK, "cifar10-small-atif-u-all"])

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from atif_lib import cli as command_line
 from atif_lib import paths
@@ -49,6 +49,38 @@ def test_every_figure_and_every_cell_of_the_paper_is_listed(listed):
     assert cells["Table 3"] == sorted([89.68, 0.17, 0.68, 93.84, 0.113, 0.452, 94.65, 0.148, 0.592])
 
 
+def test_what_a_cell_says_is_where_it_stands(listed):
+    assert {e.text for e in listed.of_kind("table")} == {f"{e.row}: {e.column}." for e in listed.of_kind("table")}
+
+
+def test_the_schema_for_editors_is_that_of_the_models():
+    renew = 'python -c "from atif_lib.results import manifest; manifest.write_schema()"'
+    assert manifests.SCHEMA.read_text(encoding="utf-8") == manifests.schema(), f"to renew it, run: {renew}"
+    first = manifests.MANIFEST.read_text(encoding="utf-8").partition("\n")[0]
+    assert first == f"# yaml-language-server: $schema={manifests.SCHEMA.name}"
+
+
+def test_the_schema_accepts_the_manifest_and_refuses_what_loading_refuses():
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.validators.validator_for(json.loads(manifests.schema()))(json.loads(manifests.schema()))
+    values = YAML(typ="safe", pure=True).load(manifests.MANIFEST.read_text(encoding="utf-8"))
+    assert list(validator.iter_errors(values)) == []
+    cell = next(e for e in values["entries"] if e["kind"] == "table")
+    pointer = cell["ours"]
+    for change in (
+        {"colour": "red"},
+        {"row": None},
+        {"kind": "claim"},
+        {"verdict": "perhaps"},
+        {"paper": "ten"},
+        {"ours": pointer | {"profile": "smoke"}},
+        {"ours": pointer | {"one_record": True}},
+        {"ours": pointer | {"minus": {"minus": 3}}},
+    ):
+        changed = {key: value for key, value in (cell | change).items() if value is not None}
+        assert not validator.is_valid(values | {"entries": [changed]}), change
+
+
 def test_the_paper_s_numbers_agree_with_each_other(listed):
     paper = {e.id: e.checks[0].paper for e in listed.entries}
     for kind in ("fixed", "atif-u", "atif-nu"):  # spikes per neuron = θ T
@@ -71,7 +103,7 @@ def test_full_size_rows_come_from_full_size_networks_only(listed):
 
 def test_cited_works_are_in_the_bibliography(listed):
     keys = set(re.findall(r"@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8")))
-    assert {c["source"] for c in listed.cited} <= keys
+    assert {c.source for c in listed.cited} <= keys
     assert set(re.findall(r"\{cite:[tp]\}`([^`]+)`", report.report_markdown(runs=COMMITTED))) <= keys
 
 
@@ -105,6 +137,13 @@ def test_the_command_checks_the_readme_too(monkeypatch, tmp_path, capsys):
     assert said.endswith("to renew the table, run: python -m atif_lib report --update README.md\n")
 
 
+def test_a_table_starts_without_what_it_does_not_need():
+    """Their imports take seconds."""
+    code = "import sys; from atif_lib.results import report, tables; print({'torch', 'scipy.stats'} & {*sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"
+
+
 def test_a_folder_that_is_not_there_is_no_folder_without_records(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("ATIF_RESULTS", str(tmp_path / "resluts"))
     assert command_line.main(["report", "--check"]) == 2
@@ -128,8 +167,7 @@ def test_one_record_says_all_of_exactly_the_experiments_that_no_seed_changes():
         learns = isinstance(experiment, NeuronExperiment) and experiment.steps > 0
         return learns or isinstance(experiment, NetworkExperiment)
 
-    listed = yaml.safe_load(manifests.MANIFEST.read_text(encoding="utf-8"))["one_record"]
-    assert sorted(listed) == sorted(name for name, e in EXPERIMENTS.items() if not draws(e))
+    assert sorted(manifests.load().one_record) == sorted(name for name, e in EXPERIMENTS.items() if not draws(e))
 
 
 def test_the_family_of_changes_is_every_change_of_chapter_14(listed):

@@ -1,6 +1,6 @@
 """Verdicts follow records by the rules, and pages and tables show what the records hold; on a made-up manifest."""
 
-import dataclasses
+import os
 import re
 
 import pytest
@@ -14,15 +14,30 @@ from atif_lib.results.manifest import Check, ManifestError, Source
 
 
 def record(experiment="net", seed=0, profile="full", **result):
-    commit, date = "0" * 40, "2023-03-03T12:00:00+00:00"
-    return records.Record(experiment, profile, seed, {}, commit, False, date, {}, "cpu", None, [], result, 1.0, None)
+    return records.Record(
+        experiment=experiment,
+        profile=profile,
+        seed=seed,
+        config={},
+        commit="0" * 40,
+        dirty=False,
+        date="2023-03-03T12:00:00+00:00",
+        versions={},
+        device="cpu",
+        data_sha256=None,
+        epochs=[],
+        result=result,
+        wall_s=1.0,
+        peak_memory_mib=None,
+    )
 
 
 RUNS = [record(x=10.0), record("other", x=0.0)]
 
 
 def part(paper=10.0, relation="=", tolerance=0.0, minus=None, one_record=False):
-    return Check("text", paper, "dB", relation, tolerance, Source("net", "x", "full", minus, one_record))
+    source = Source("net", "x", "full", minus, one_record)
+    return Check(text="text", paper=paper, unit="dB", relation=relation, tolerance=tolerance, ours=source)
 
 
 def seeds(*values, experiment="net"):
@@ -231,6 +246,32 @@ def test_a_record_that_arrives_changes_the_verdict(path):
     assert path.read_text() == ENTRY
 
 
+def test_new_verdicts_change_nothing_else_in_the_file(path):
+    """Comments, order, quotes, line breaks and line ends are those of whoever wrote them."""
+    text = ENTRY.replace("verdict: not run", "verdict:   'not run'  # so far", 1)
+    text = text.replace(
+        "full, minus: {experiment: other}}", "full,  # on a line\n               minus: {experiment: other}}"
+    )
+    text = text.replace("    note: why\n", "    note: 'verdict: not run'\n").replace("\n", "\r\n") + "\r\n# the end"
+    path.write_bytes(text.encode())
+    assert report.update_verdicts(path, RUNS) == ["one", "two"]
+    after = text.replace("'not run'  # so far", "reproduced  # so far").replace(
+        "verdict: not run\r", "verdict: partly\r"
+    )
+    assert path.read_bytes().decode() == after
+
+
+def test_a_manifest_is_rewritten_whole_or_not_at_all(path, monkeypatch):
+    def full(descriptor):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        report.update_verdicts(path, RUNS)
+    assert path.read_text() == ENTRY
+    assert os.listdir(path.parent) == [path.name]
+
+
 def test_one_missing_record_leaves_an_entry_not_run(path):
     assert [e.expected(RUNS[:1]) for e in manifests.load(path).entries] == ["reproduced", "not run"]
 
@@ -250,8 +291,9 @@ def test_one_missing_record_leaves_an_entry_not_run(path):
 def test_a_verdict_is_open_while_open_checks_could_change_it(path, held, verdict):
     values = {True: (1.0, 1.1, 0.9), False: (-1.0, -1.1, -0.9), None: (1.0, -1.0, 0.0)}
     runs = [record(f"net-{n}", seed, x=x) for n, answer in enumerate(held) for seed, x in enumerate(values[answer])]
-    checks = tuple(Check("", 0.0, "", ">", 0.0, Source(f"net-{n}", "x", "full")) for n in range(len(held)))
-    entry = dataclasses.replace(manifests.load(path).entries[1], checks=checks)
+    sources = [Source(f"net-{n}", "x", "full") for n in range(len(held))]
+    checks = tuple(Check(text="", paper=0.0, relation=">", ours=source) for source in sources)
+    entry = manifests.load(path).entries[1].model_copy(update={"parts": checks})
     assert entry.expected(runs) == verdict
 
 
@@ -268,30 +310,47 @@ def test_an_open_verdict_needs_a_note_and_shows_it(path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("id: one", "id: two", "id two stands more than once"),
-        ("id: one", "id: The One", "'The One'"),
-        ("kind: claim", "kind: guess", "entry 'one': kind = 'guess': expected one of figure, table, claim"),
-        ("04_uniform_threshold", "07_dreams", "chapter = '07_dreams'"),
-        ("verdict: not run", "verdict: perhaps", "verdict = 'perhaps'"),
-        ("profile: full}", "profile: full, family: none}", "family = 'none'"),
-        ("minus: {experiment: other}", "minus: 3, family: pair", "minus = 3: expected the experiment that the family"),
+        ("id: one", "id: two", "the manifest: id=two; allowed: each id once"),
+        ("id: one", "id: The One", "id='The One'; allowed: lower case words joined by '-'"),
+        ("kind: claim", "kind: guess", "entry 'one': kind='guess'; allowed: 'figure', 'table' or 'claim'"),
+        ("04_uniform_threshold", "07_dreams", "chapter='07_dreams'; allowed: '01_if_neuron', '02"),
+        (
+            "verdict: not run",
+            "verdict: perhaps",
+            "verdict='perhaps'; allowed: 'reproduced', 'partly', 'open', 'not' or 'not run'",
+        ),
+        ("profile: full}", "profile: full, family: none}", "ours: family='none'; allowed: 'pair'"),
+        ("minus: {experiment: other}", "minus: 3, family: pair", "minus=3.0; allowed: the experiment that the family"),
         ("minus: {experiment: other}", "minus: {experiment: other, minus: 3}", "unknown key minus"),
         (
             "minus: {experiment: other}",
             "minus: {experiment: other}, family: pair",
-            "experiment, in family 'pair' = 'net'",
+            "entry 'two', check 2: ours: experiment='net'; allowed: 'third'",
         ),
-        ("paper: 10", "paper: ten", "paper = 'ten'"),
-        ("tolerance: 0.5", "tolerance: -1", "tolerance = -1"),
+        ("paper: 10", "paper: ten", "paper='ten'; allowed: a number or a list"),
+        ("tolerance: 0.5", "tolerance: -1", "tolerance=-1.0; allowed: a number of at least 0"),
         ("tolerance: 0.5", 'relation: ">"\n    tolerance: 0.5', "0 on < and >"),
-        ("unit: dB", "colour: red", "unknown key colour"),
-        ("profile: full", "profile: smoke", "profile = 'smoke'"),
+        ("unit: dB", "colour: red", "unknown key colour; allowed: text, paper, unit"),
+        ("profile: full", "profile: smoke", "profile='smoke'; allowed: 'laptop' or 'full'"),
         ("metric: x, ", "", "missing metric"),
         ("    where: Section 3.3\n", "", "missing where"),
-        ("checks:", "tolerance: 1\n    checks:", "tolerance beside checks"),
+        ("checks:", "tolerance: 1\n    checks:", "tolerance beside checks; allowed: in each of the checks"),
         ("entries:", "claims:", "unknown key claims"),
-        ("entries:\n", "entries:\n  - just words\n", "an entry: expected a mapping"),
-        ("verdict: not run", "verdict: [", "manifest.yml"),
+        ("entries:\n", "entries:\n  - just words\n", "entries.0='just words'; allowed: a mapping"),
+        ("verdict: not run", "verdict: [", "manifest.yml, line 19: "),
+        ("unit: dB", "unit: dB\n    unit: points", 'line 14: found duplicate key "unit"'),
+        ("kind: claim", "kind: claim\n    row: a", "entry 'one': row='a'; allowed: only of kind table"),
+        (
+            "kind: claim",
+            "kind: table\n    column: b",
+            "entry 'one': row=None; allowed: a text in an entry of kind table",
+        ),
+        ("kind: claim", "kind: table\n    row: a", "entry 'one': column=None; allowed: a text in an entry of kind"),
+        (
+            "profile: full}",
+            "profile: full, one_record: true}",
+            "entry 'one': ours: unknown key one_record; allowed: exp",
+        ),
     ],
 )
 def test_a_wrong_manifest_is_named(path, old, new, message):
@@ -309,42 +368,46 @@ ONE = "entry 'one'"
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("id: one", "id: 1", "entry 1: id = 1: expected a text"),
-        ("where: Section 3.3", "where: 2023-03-03", f"{ONE}: where = datetime.date(2023, 3, 3): expected a text"),
-        ('text: "A gain', 'text: [1]  # "', f"{ONE}: text = [1]: expected a text"),
-        ("kind: claim", "kind: [claim]", f"{ONE}: kind = ['claim']: expected a text"),
-        ("headline: true", "headline: 1", f"{ONE}: headline = 1: expected true or false"),
-        ("unit: dB", "unit: 1", f"{ONE}: unit = 1: expected a text"),
-        ("paper: 10", "paper: true", f"{ONE}, check 1: paper = True: expected a finite number"),
-        ("paper: 10", "paper: .nan", f"{ONE}, check 1: paper = nan: expected a finite number"),
-        ("paper: 10", "relation: between\n    paper: 10", f"{ONE}, check 1: paper = 10: expected [low, high]"),
-        ("paper: 10", "relation: between\n    paper: [2, 1]", "paper = [2, 1]: expected [low, high]"),
-        ("tolerance: 0.5", "tolerance: .inf", f"{ONE}, check 1: tolerance = inf: expected a finite number"),
-        ("ours: {experiment: net, metric: x, profile: full}", "ours: net", f"{ONE}: ours = 'net': expected a mapping"),
-        ("experiment: net", "experiment: [net]", f"{ONE}, check 1: ours: experiment = ['net']: expected a text"),
+        ("id: one", "id: 1", "entry 1: id=1; allowed: a text"),
+        ("where: Section 3.3", "where: 2023-03-03", f"{ONE}: where=datetime.date(2023, 3, 3); allowed: a text"),
+        ('text: "A gain', 'text: [1]  # "', f"{ONE}: text=[1]; allowed: a text"),
+        ("kind: claim", "kind: [claim]", f"{ONE}: kind=['claim']; allowed: 'figure'"),
+        ("headline: true", "headline: 1", f"{ONE}: headline=1; allowed: true or false"),
+        ("unit: dB", "unit: 1", f"{ONE}: unit=1; allowed: a text"),
+        ("paper: 10", "paper: true", f"{ONE}: paper=True; allowed: a number or a list"),
+        ("paper: 10", "paper: .nan", f"{ONE}: paper=nan; allowed: a finite number or a list"),
+        ("paper: 10", "relation: between\n    paper: 10", f"{ONE}: paper=10.0; allowed: [low, high]"),
+        ("paper: 10", "relation: between\n    paper: [2, 1]", "paper=(2.0, 1.0); allowed: [low, high]"),
+        ("tolerance: 0.5", "tolerance: .inf", f"{ONE}: tolerance=inf; allowed: a finite number"),
+        ("ours: {experiment: net, metric: x, profile: full}", "ours: net", f"{ONE}: ours='net'; allowed: a mapping"),
+        ("experiment: net", "experiment: [net]", f"{ONE}: ours: experiment=['net']; allowed: a text"),
         (
             "profile: full}",
             "profile: full, minus: [1]}",
-            f"{ONE}, check 1: ours: minus = [1]: expected a finite number",
+            f"{ONE}: ours: minus=[1]; allowed: a mapping or a number",
         ),
-        ("profile: full}", "profile: full, family: [pair]}", "ours: family = ['pair']: expected a text"),
-        ("verdict: not run", "verdict: no", f"{ONE}: verdict = False: expected a text"),
-        ('note: ""', "note: 1", f"{ONE}: note = 1: expected a text"),
-        ("checks:", "checks: all\n    note:", "entry 'two': checks = 'all': expected a list"),
-        ("checks:", "checks:\n      - only text", "entry 'two', check 1: expected a mapping, got 'only text'"),
-        ("- {text: first", "- {text: 1", "entry 'two', check 1: text = 1: expected a text"),
-        ("{experiment} --profile", "{experiments} --profile", "command = 'run {experiments} --profile {profile}'"),
-        ("{experiment} --profile", "{experiment --profile", "the manifest: command = 'run {experiment --profile"),
-        ("one_record: [net, other]", "one_record: net", "the manifest: one_record = 'net': expected a list"),
-        ("{pair: [third]}", "[third]", "the manifest: families = ['third']: expected a mapping"),
-        ("{pair: [third]}", "{pair: third}", "the manifest: families: pair = 'third': expected a list of texts"),
+        ("profile: full}", "profile: full, family: [pair]}", "ours: family=['pair']; allowed: a text"),
+        ("verdict: not run", "verdict: false", f"{ONE}: verdict=False; allowed: 'reproduced'"),
+        ('note: ""', "note: 1", f"{ONE}: note=1; allowed: a text"),
+        ("checks:", "checks: all\n    command:", "entry 'two': checks='all'; allowed: a list"),
+        ("checks:", "checks:\n      - only text", "entry 'two': checks.0='only text'; allowed: a mapping"),
+        ("- {text: first", "- {text: 1", "entry 'two', check 1: text=1; allowed: a text"),
+        (
+            "{experiment} --profile",
+            "{experiments} --profile",
+            "command='run {experiments} --profile {profile}'; allowed: a text with {experiment} and {profile}",
+        ),
+        ("{experiment} --profile", "{experiment --profile", "the manifest: command='run {experiment --profile"),
+        ("one_record: [net, other]", "one_record: net", "the manifest: one_record='net'; allowed: a list"),
+        ("{pair: [third]}", "[third]", "the manifest: families=['third']; allowed: a mapping"),
+        ("{pair: [third]}", "{pair: third}", "the manifest: families: pair='third'; allowed: a list"),
         (
             "one_record: [net, other]",
             "cited: [words]",
-            "the manifest: cited, number 1: expected a mapping, got 'words'",
+            "the manifest: cited.0='words'; allowed: a mapping",
         ),
         ("one_record: [net, other]", "cited: [{text: x}]", "cited, number 1: missing where, unit, source"),
-        ("one_record: [net, other]", "small: 3", "the manifest: small = 3: expected a list"),
+        ("one_record: [net, other]", "small: 3", "the manifest: small=3; allowed: a list"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_named_with_its_entry_and_key(path, old, new, message):
@@ -525,6 +588,8 @@ def test_a_table_says_how_its_networks_were_trained(tmp_path):
         "kind": "table",
         "where": "Table 3",
         "text": "ATIF-u: test accuracy.",
+        "row": "ATIF-u",
+        "column": "test accuracy",
         "chapter": "09_ablation",
         "paper": 90,
         "ours": {"experiment": "net-atif-u-staged", "metric": "x", "profile": "full"},
@@ -536,7 +601,7 @@ def test_a_table_says_how_its_networks_were_trained(tmp_path):
 
     def stage(name, epochs, start, seed):
         config = {"recipe": {"epochs": epochs}, "start": start and f"net-{start}-staged"}
-        return dataclasses.replace(record(f"net-{name}-staged", seed, x=1.0), config=config, wall_s=1800.0)
+        return record(f"net-{name}-staged", seed, x=1.0).model_copy(update={"config": config, "wall_s": 1800.0})
 
     runs = [
         stage(*row, seed)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from atif_lib.training.checkpoints import Checkpoint, Progress, save_weights, stop_requests, write
+from atif_lib.training.checkpoints import Checkpoint, Progress, save_weights, stop_requests
 
 
 def checkpoint(folder, seed=0, width=64, **config):
@@ -121,22 +121,6 @@ def test_weights_too_large_for_a_dtype_are_not_written(tmp_path):
     with pytest.raises(ValueError, match=r"dtype=torch.float16; allowed: .* in running_var"):
         save_weights(network, tmp_path / "weights.safetensors", torch.float16)
     assert os.listdir(tmp_path) == []
-
-
-def test_until_the_new_file_is_whole_the_old_one_stands(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def half(file):
-        file.write(b"ha")
-        assert path.read_text() == "old"
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write(path, half)
-    assert path.read_text() == "old"
-    write(path, lambda file: file.write(b"new"))
-    assert (path.read_text(), os.listdir(tmp_path)) == ("new", ["file"])
 
 
 def test_files_are_synced_through_the_handle_that_wrote_them(tmp_path, monkeypatch):
