@@ -115,7 +115,7 @@ trace.set_index("t").T.round(1)
 # ## Move it
 #
 # On this page the neuron below has sliders. Move one at a time, and predict what the others will make of it: where does the
-# staircase step when $V_{th}$ falls? What does a bias do? And how much does the estimate, the right-hand picture, gain by
+# staircase step when $V_{th}$ falls? What does a bias do? And how much does the estimate, the right-hand panel, gain by
 # more timesteps? ($v(0)$ is what the membrane holds before the first timestep; the sections below explain the estimate.)
 
 # %% tags=["remove-input"]

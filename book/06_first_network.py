@@ -5,9 +5,9 @@
 # :class: tip
 # **You will learn** how the neurons of the last chapters become the activations of a convolutional network, what
 # happens at its input, its normalisation and its readout, how to count its spikes (Eq. 20), and how a small network
-# with each kind of neuron does on real pictures, next to the same network with ReLUs.
+# with each kind of neuron does on real images, next to the same network with ReLUs.
 #
-# **Time:** 25 minutes to read. To run: under a minute as published, which trains on a few hundred pictures; about
+# **Time:** 25 minutes to read. To run: under a minute as published, which trains on a few hundred images; about
 # a quarter of an hour with `profile = "laptop"`.
 #
 # **You need** [](05_nonuniform_thresholds.py) and to have seen a convolutional network.
@@ -38,9 +38,9 @@ T = 4
 profile = "smoke"
 
 # %% [markdown]
-# ## Real pictures
+# ## Real images
 #
-# CIFAR-10 {cite:p}`krizhevsky2009learning` holds 50,000 small colour pictures to learn from and 10,000 to be tested on,
+# CIFAR-10 {cite:p}`krizhevsky2009learning` holds 50,000 small colour images to learn from and 10,000 to be tested on,
 # in ten classes.
 
 # %% tags=["hide-input"]
@@ -64,10 +64,10 @@ for ax, n in zip(axes.flat, first, strict=True):
     ax.axis("off")
 figures.show(
     fig,
-    "pictures",
-    alt="Ten small pictures, one of each class.",
-    caption="The first test picture of each class.",
-    data={"test picture": first, "class": list(images.classes)},
+    "images",
+    alt="Ten small images, one of each class.",
+    caption="The first test image of each class.",
+    data={"test image": first, "class": list(images.classes)},
 )
 
 # %% [markdown]
@@ -91,7 +91,7 @@ figures.show_source(Network.forward)
 # %% [markdown]
 # Four decisions are in these lines.
 #
-# **The input is analog.** The first convolution sees the picture itself, not spikes, and its output is the *constant
+# **The input is analog.** The first convolution sees the image itself, not spikes, and its output is the *constant
 # current* of the first neurons {cite:p}`rueckauer2017conversion`. A constant current is just what Eq. {eq}`eq-7` is
 # about. And what is constant need not be computed $T$ times: the stem runs once.
 #
@@ -100,9 +100,9 @@ figures.show_source(Network.forward)
 
 # %%
 network = vgg_small(ACTIVATIONS["atif-u"], T)
-pictures = data.normalizer(images)(images.test_inputs[:8])
+eight = data.normalizer(images)(images.test_inputs[:8])
 with monitor.InputMonitor(network.blocks, nn.Conv2d) as inputs:
-    network(pictures)
+    network(eight)
     seen = {name: inputs[name][0].unique().tolist() for name in inputs.monitored_layers}
 pd.DataFrame({"values at the input of a convolution": seen})
 
@@ -123,7 +123,7 @@ pd.DataFrame({"values at the input of a convolution": seen})
 # $$ \theta = \frac{\sum_{t=1}^{T} \sum_{i=0}^{n} \sum_{j=0}^{m} z_{i,j}(t)}{n \times m \times T} \tag{20} $$ (eq-20)
 #
 # for each layer, the share of neurons and timesteps that fire, and averages over layers. $T\theta$ is the mean number
-# of spikes of a neuron for one picture. A lower θ is better; ReLU networks have none to count.
+# of spikes of a neuron for one image. A lower θ is better; ReLU networks have none to count.
 
 # %%
 figures.show_source(evaluate)
@@ -139,7 +139,7 @@ figures.show_source(evaluate)
 figures.show_source(train)
 
 # %% [markdown]
-# Here it runs live, on as many pictures as this page's profile allows: with `smoke`, 512, which is too few to learn
+# Here it runs live, on as many images as this page's profile allows: with `smoke`, 512, which is too few to learn
 # much. **It shows that the code runs; the results are further down.**
 
 # %%
@@ -156,7 +156,7 @@ pd.DataFrame(rows).T.rename_axis(["activation", "epoch"]).astype(float).round(3)
 # %% [markdown]
 # ## Results
 #
-# The records of complete runs: all 50,000 pictures, three epochs, on one core of a processor. Hyperparameters
+# The records of complete runs: all 50,000 images, three epochs, on one core of a processor. Hyperparameters
 # were set once and shared by all; none was tuned for a neuron. **Predict** the order before you look.
 
 # %%
@@ -238,9 +238,9 @@ pd.DataFrame(
 
 # %%
 network = vgg_small(ACTIVATIONS["atif-u"], T)
-network(pictures)
+network(eight)
 try:
-    network(pictures)
+    network(eight)
 except ValueError as error:
     print("ValueError:", error)
 functional.reset_net(network)

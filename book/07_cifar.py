@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Pictures: Table 1
+# # Images: Table 1
 #
 # :::{admonition} In this chapter
 # :class: tip
@@ -43,10 +43,10 @@ profile = "smoke"
 
 # %% tags=["hide-input"]
 try:
-    pictures = data.load("cifar10")
-    note = f"{pictures.name}, source: {pictures.source}, verified by its checksum (sha256 `{pictures.sha256[:12]}…`)."
+    images = data.load("cifar10")
+    note = f"{images.name}, source: {images.source}, verified by its checksum (sha256 `{images.sha256[:12]}…`)."
 except data.DataUnavailable:
-    pictures = data.load("digits")
+    images = data.load("digits")
     note = (
         ":::{warning}\nCIFAR-10 could not be reached when this page was made. What runs live below runs on "
         "scikit-learn's handwritten digits instead. The tables of results are not affected.\n:::"
@@ -57,7 +57,7 @@ Markdown(note)
 # ## Two networks and their small sisters
 #
 # The paper trains VGG-16 {cite:p}`simonyan2015very` and ResNet-18 {cite:p}`he2016deep`. Both were made for
-# pictures of 224 × 224 pixels, and CIFAR's have 32 × 32. So both are used in the form that is usual there: VGG-16 with
+# images of 224 × 224 pixels, and CIFAR's have 32 × 32. So both are used in the form that is usual there: VGG-16 with
 # one linear layer instead of three, ResNet-18 with an un-strided 3 × 3 stem. The paper does not say which form it used.
 # `small` and `resnet8` are the same two ideas at a size that a laptop trains.
 
@@ -96,7 +96,7 @@ figures.show_source(Residual.forward)
 # the three?
 
 # %%
-inputs = data.normalizer(pictures)(pictures.test_inputs[:64])
+inputs = data.normalizer(images)(images.test_inputs[:64])
 seen = {}
 for join in ("current", "add", "iand"):
     network = resnet8(ACTIVATIONS["atif-u"], T, join=join, in_channels=inputs.shape[1])
@@ -144,7 +144,7 @@ recipes
 # the networks start, how many seeds, and whether the accuracy printed is the last epoch's or the best one's. Ours is the
 # last epoch's, always. "Random resize" we read as torchvision's `RandomResizedCrop`.
 #
-# One thing that is stated deserves a picture. The learning rate falls by a tenth every 30 epochs. After 900 epochs it
+# One thing that is stated deserves a figure. The learning rate falls by a tenth every 30 epochs. After 900 epochs it
 # has not vanished:
 
 # %% tags=["hide-input"]
@@ -326,7 +326,7 @@ summary(protocols, {"test accuracy, %": "test_accuracy", "θ": "theta"}, "full")
 #
 # ## At a laptop's size
 #
-# The same comparison with the small sisters: all 50,000 pictures, every network with one recipe of three epochs. Three
+# The same comparison with the small sisters: all 50,000 images, every network with one recipe of three epochs. Three
 # epochs measure how fast a network begins to learn, not where it ends; that holds for all that follows.
 #
 # **Predict:** the order of the five activations. And which of the two networks has the wider gap between ReLU and
@@ -411,7 +411,7 @@ between = {
     "ATIF-u": "atif-u",
     "ATIF-u, from quantized": "atif-u-warm",
 }
-tasks = {"pictures": "cifar10-small", "words": "gsc13-small"}
+tasks = {"images": "cifar10-small", "words": "gsc13-small"}
 columns = {
     task: summary(
         {label: f"{name}-{a}" for label, a in between.items()}, {"accuracy, %": "test_accuracy", "θ": "theta"}
@@ -443,19 +443,19 @@ pd.DataFrame(rows).T.rename_axis(["task", "step"])
 # Read the verdicts: *higher* and *lower* mean that the interval excludes zero, *open* that these seeds do not decide. One
 # seed never does; the column of seeds tells where that is the reason.
 #
-# * **Quantization** costs accuracy on both tasks. On pictures it costs more than the whole gap between ReLU and ATIF-u:
+# * **Quantization** costs accuracy on both tasks. On images it costs more than the whole gap between ReLU and ATIF-u:
 #   the network that spikes is above the one that is only quantized. So the cost is not of the levels alone, which
 #   both have: the quantized network learns by another gradient, and a spike train tells the next layer more than its count.
-# * **Levels:** on pictures, nine bring back a part of what five have lost.
-# * **Time** is open. **Gradients:** on pictures the surrogate gradient, which is often blamed, is above the gradient of
+# * **Levels:** on images, nine bring back a part of what five have lost.
+# * **Time** is open. **Gradients:** on images the surrogate gradient, which is often blamed, is above the gradient of
 #   the rate. It sees the membrane at each timestep, where the gradient of the rate sees a sum.
-# * **A start** from the quantized network has not been shown to help in the few epochs that it is given. On pictures it is
+# * **A start** from the quantized network has not been shown to help in the few epochs that it is given. On images it is
 #   open, and on words it ends lower.
 
 # %% [markdown]
 # ## What can go wrong
 #
-# **A stem for large pictures.** The ResNet-18 of torchvision halves the picture twice before its first block. On 32 × 32
+# **A stem for large images.** The ResNet-18 of torchvision halves the image twice before its first block. On 32 × 32
 # pixels that leaves 8 × 8, and a single pixel in the last stage. It is cheap, and it is another network:
 
 # %%
@@ -465,12 +465,12 @@ ours = cost(resnet18(ACTIVATIONS["relu"], 1), (3, 32, 32)).macs
 print(f"ours: {ours / (counter.get_total_flops() / 2):.1f} times the MACs of torchvision's")
 
 # %% [markdown]
-# **Choosing by the test pictures.** Try five learning rates, print the best, and the number printed is too good. The
-# library holds a tenth of the training pictures back for that, in equal shares of each class, and then does not even
-# load the test pictures:
+# **Choosing by the test images.** Try five learning rates, print the best, and the number printed is too good. The
+# library holds a tenth of the training images back for that, in equal shares of each class, and then does not even
+# load the test images:
 
 # %%
-held_out = data.load(pictures.name, validation=True)
+held_out = data.load(images.name, validation=True)
 print(f"{len(held_out.train_labels):,} to learn from, {len(held_out.test_labels):,} to choose by")
 
 # %% [markdown]
@@ -478,7 +478,7 @@ print(f"{len(held_out.train_labels):,} to learn from, {len(held_out.test_labels)
 #
 # ```{exercise} Where the MACs are
 # :label: ex-macs
-# Which convolution of `vgg16` costs most? Guess first: the one with most weights, or one at the largest picture?
+# Which convolution of `vgg16` costs most? Guess first: the one with most weights, or one at the largest image?
 # ```
 #
 # ````{solution} ex-macs

@@ -3,7 +3,7 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will learn** how a second of sound becomes a small picture, why that picture has 49 rows where the paper says 48,
+# **You will learn** how a second of sound becomes a small image, why that image has 49 rows where the paper says 48,
 # what the $T$ of a network has to do with the time of a sound (nothing), and how far four spikes carry on spoken words.
 #
 # **Time:** 20 minutes to read, under a minute to run.
@@ -146,8 +146,8 @@ drawn = []
 for row, name in zip(axes, ("yes", "no"), strict=True):
     found = (sounds.test_labels == sounds.classes.index(name)).nonzero()[:, 0]
     for ax, clip in zip(row, found[:: len(found) // 4][:4].tolist(), strict=True):
-        picture = sounds.test_inputs[clip, 0, :, 1:].float().T
-        ax.imshow(picture, origin="lower", aspect="auto", cmap="cividis", extent=(0, 49, 0.5, 9.5))
+        image = sounds.test_inputs[clip, 0, :, 1:].float().T
+        ax.imshow(image, origin="lower", aspect="auto", cmap="cividis", extent=(0, 49, 0.5, 9.5))
         ax.grid(visible=False)
         drawn.append({"word": name, "test clip": clip})
     row[0].set(ylabel=f"“{name}”", yticks=[1, 5, 9])
@@ -166,15 +166,15 @@ figures.show(
 # random split the network could know the voices, and the test would be easier than it looks.
 #
 # :::{important}
-# A network of this book sees the whole second at once, as a picture of one channel, and then thinks about it for
-# $T = 4$ timesteps, during which the picture stands still. $T$ is not the time of the sound. Work in which the sound
+# A network of this book sees the whole second at once, as an image of one channel, and then thinks about it for
+# $T = 4$ timesteps, during which the image stands still. $T$ is not the time of the sound. Work in which the sound
 # streams in, such as the 200 timesteps of {cite:t}`cramer2022heidelberg` in the paper's Table 2, solves another task: it could answer
 # before the word has ended, and has to remember how the word began. Comparing the two latencies compares two tasks.
 # :::
 #
 # ## What it costs
 #
-# A map of 49 × 10 is half the size of a picture of 32 × 32:
+# A map of 49 × 10 is half the size of an image of 32 × 32:
 
 # %%
 rows = {}
@@ -192,7 +192,7 @@ pd.DataFrame(rows).T
 # %% [markdown]
 # ## Training
 #
-# "The same training configuration" as for pictures, says the paper, with 80 epochs and a learning rate of $10^{-3}$ that
+# "The same training configuration" as for images, says the paper, with 80 epochs and a learning rate of $10^{-3}$ that
 # falls to a tenth every 20. We leave out mirror and resize there, since a word played backwards is another word. Our own
 # recipe shifts the sound in time and masks a few frames and coefficients:
 
@@ -250,7 +250,7 @@ print(f"{100 * (p * (1 - p) / n) ** 0.5:.2f} points")
 # The gap is smaller than that. The difference of two networks that err independently would have √2 times as much, 0.31
 # points. Tested on the same clips they share many of their errors, and it is less; but one run of each cannot tell 0.15
 # points from none. What the table shows is that four timesteps cost *little* here,
-# less than on pictures.
+# less than on images.
 #
 # ## At a laptop's size
 #
@@ -284,8 +284,8 @@ for stem in (f"{task}-{network}" for task in ("cifar10", "gsc13") for network in
 pd.DataFrame(gaps).rename_axis("points to ReLU")
 
 # %% [markdown]
-# With the small VGG every interval lies below zero, on pictures and on words: there spikes cost accuracy. On words the gap
-# is the smaller one, but the two differ in more than the task: on pictures these networks learn for three epochs, which
+# With the small VGG every interval lies below zero, on images and on words: there spikes cost accuracy. On words the gap
+# is the smaller one, but the two differ in more than the task: on images these networks learn for three epochs, which
 # measures how fast they begin to learn, on words for fifteen. [](07_cifar.py) takes the gap apart.
 #
 # And the order of the neurons, which Table 2 leaves open?
@@ -343,7 +343,7 @@ pd.DataFrame({"mean": raw.mean((0, 1, 2)), "standard deviation": raw.std((0, 1, 
 #
 # ## Recap
 #
-# * A second of sound becomes a picture of 49 × 10; the paper's 48 counts the hops.
+# * A second of sound becomes an image of 49 × 10; the paper's 48 counts the hops.
 # * $T$ is how long the network thinks, not how long the sound lasts.
 # * The paper's gap on speech is below the chance of its test set: four timesteps cost little.
 # * Our laptop results are on 13 words and stand beside the paper's, never in their place.

@@ -70,7 +70,7 @@ Markdown(provenance(names.values()))
 
 # %% [markdown]
 # Is the order of Table 3 there, fixed < ATIF-u < ATIF-nu? Means alone do not answer that. Two networks of one seed see the
-# same pictures in the same order, so take their difference, seed by seed, and ask how far its mean may be off. With few
+# same images in the same order, so take their difference, seed by seed, and ask how far its mean may be off. With few
 # seeds the spread itself is uncertain; Student's t allows for that. With three seeds the 95 % interval reaches 4.3
 # standard errors to each side, not two:
 
@@ -192,23 +192,23 @@ figures.show(
 # ## One trained network
 #
 # The weights of the small networks come with the book. Each row below is a network of seed 0, loaded and tested again,
-# live, on test pictures; at `laptop` on all 10,000, as published on the first 1,000.
+# live, on test images; at `laptop` on all 10,000, as published on the first 1,000.
 
 # %%
 networks_of_seed_0 = {}
 for label, a in ABLATION.items():
     try:
-        networks_of_seed_0[label], pictures = trained(f"cifar10-small-{a}-laptop-s0")
+        networks_of_seed_0[label], images = trained(f"cifar10-small-{a}-laptop-s0")
     except (FileNotFoundError, data.DataUnavailable) as error:
         print(f"{label}: not run here; {error}")
 if networks_of_seed_0:
-    count = 1000 if profile == "smoke" else len(pictures.test_labels)
-    pictures = pictures._replace(
-        test_inputs=pictures.test_inputs[:count], test_labels=pictures.test_labels[:count]
-    )  # all the training pictures stay: they give the normalisation its mean and deviation
+    count = 1000 if profile == "smoke" else len(images.test_labels)
+    images = images._replace(
+        test_inputs=images.test_inputs[:count], test_labels=images.test_labels[:count]
+    )  # all the training images stay: they give the normalisation its mean and deviation
 
 # %%
-tested = {label: evaluate(network, pictures) for label, network in networks_of_seed_0.items()}
+tested = {label: evaluate(network, images) for label, network in networks_of_seed_0.items()}
 rows = {
     label: [values.get(key) for key in ("test_accuracy", "theta", "theta_neurons")] for label, values in tested.items()
 }
@@ -219,29 +219,29 @@ pd.DataFrame(rows, columns).T.map(lambda v: "–" if pd.isna(v) else f"{v:.3g}")
 # There are two θ here. The paper's is the mean over *layers*: a layer of few neurons counts as much as one of many. The
 # mean over *neurons* is what the hardware feels.
 #
-# Which pictures does it take for which?
+# Which images does it take for which?
 
 # %% tags=["hide-input"]
 if "ATIF-u" in networks_of_seed_0:
-    counts = confusion(networks_of_seed_0["ATIF-u"], pictures)
+    counts = confusion(networks_of_seed_0["ATIF-u"], images)
     share = 100 * counts / counts.sum(1, keepdim=True)
     fig, ax = plt.subplots(figsize=(6.4, 5.6))
     ax.imshow(share, cmap="cividis", vmin=0, vmax=100)
     for row, column in (share >= 5).nonzero().tolist():
         color = "black" if share[row, column] > 50 else "white"
         ax.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=10, color=color)
-    classes = range(len(pictures.classes))
-    ax.set_xticks(classes, pictures.classes, rotation=45, ha="right")
-    ax.set_yticks(classes, pictures.classes)
+    classes = range(len(images.classes))
+    ax.set_xticks(classes, images.classes, rotation=45, ha="right")
+    ax.set_yticks(classes, images.classes)
     ax.set(xlabel="the network's answer", ylabel="what it is")
     ax.grid(visible=False)
     figures.show(
         fig,
         "confusion",
         alt="Confusion matrix of the small ATIF-u network on CIFAR-10: ten classes by ten answers, in percent.",
-        caption="Answers of the small ATIF-u network, in percent of the pictures of a class; those below 5 are not "
+        caption="Answers of the small ATIF-u network, in percent of the images of a class; those below 5 are not "
         "written.",
-        data=pd.DataFrame(counts.numpy(), columns=list(pictures.classes)).assign(true=list(pictures.classes)),
+        data=pd.DataFrame(counts.numpy(), columns=list(images.classes)).assign(true=list(images.classes)),
     )
 
 # %% [markdown]
@@ -268,9 +268,9 @@ if "ATIF-u" in networks_of_seed_0:
             parameter.data /= neuron.thresholds[0].detach()
         neuron.log_threshold.data.zero_()
     print("thresholds:", [neuron.thresholds[0].item() for neuron in neurons(fixed).values()])
-    pairs = zip(predictions(learned, pictures, 500), predictions(fixed, pictures, 500), strict=True)
+    pairs = zip(predictions(learned, images, 500), predictions(fixed, images, 500), strict=True)
     same = sum((one.argmax(1) == other.argmax(1)).sum().item() for (one, _), (other, _) in pairs)
-    print(f"the same answer to {same:,} of {len(pictures.test_labels):,} pictures")
+    print(f"the same answer to {same:,} of {len(images.test_labels):,} images")
 
 # %% [markdown]
 # Where an answer differs, a membrane came within a rounding error of its threshold. Where every neuron has a normalisation
@@ -297,7 +297,7 @@ over_time = {}
 for label, network in networks_of_seed_0.items():
     if label not in ("ReLU", "ATIF-nu"):  # the one has no timesteps, the other a threshold for each
         set_timesteps(network, 8)
-    over_time[label] = accuracy_over_time(network, pictures)
+    over_time[label] = accuracy_over_time(network, images)
 after = pd.DataFrame({label: pd.Series(values, range(1, 1 + len(values))) for label, values in over_time.items()}).T
 after.add_prefix("T = ").map("{:.1f}".format).replace("nan", "") if over_time else Markdown("*Not run yet.*")
 
@@ -326,9 +326,9 @@ if over_time:
     )
 
 # %% [markdown]
-# A share of 1,000 pictures has a standard error of about a point and a half, so only large differences count here.
+# A share of 1,000 images has a standard error of about a point and a half, so only large differences count here.
 # ATIF-u suffers most from a single timestep and the half-step start least: half of the current that a first spike
-# takes is there already. Eight timesteps bring nothing that these pictures show: the network has learned to live with
+# takes is there already. Eight timesteps bring nothing that these images show: the network has learned to live with
 # five levels.
 #
 # That stopping early and running shorter are the same thing can be tested rather than believed:
@@ -337,7 +337,7 @@ if over_time:
 for label, network in networks_of_seed_0.items():
     if label in labels and label != "ATIF-nu":
         set_timesteps(network, 2)
-        print(f"{label}: {evaluate(network, pictures)['test_accuracy']:.1f} % with T = 2, ", end="")
+        print(f"{label}: {evaluate(network, images)['test_accuracy']:.1f} % with T = 2, ", end="")
         print(f"{over_time[label][1]:.1f} % after two timesteps of eight")
 
 # %% [markdown]

@@ -296,7 +296,7 @@ for name, record in records.items():
     )
 
 # %% [markdown]
-# The stem, which sees the picture itself, runs once whatever $T$ is, and so do the update of the weights and what the
+# The stem, which sees the image itself, runs once whatever $T$ is, and so do the update of the weights and what the
 # framework does between two layers. All else is proportional to $T$, and memory too: BPTT keeps every timestep.
 #
 # ## The roofline

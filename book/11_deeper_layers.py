@@ -91,7 +91,7 @@ pd.DataFrame(rows).T
 # * **granular error**: what is left is rounded to one of $T + 1$ levels, as if the current were constant;
 # * **unevenness**: the count is not that of the constant current.
 #
-# `layer_errors` measures each on real currents, from test pictures, against the mean square of $\mathrm{ReLU}(\bar x)$.
+# `layer_errors` measures each on real currents, from test images, against the mean square of $\mathrm{ReLU}(\bar x)$.
 
 # %%
 figures.show_source(layer_errors)
@@ -101,10 +101,10 @@ names = {"IF, V_th = 1": "if", "ATIF-u": "atif-u", "ATIF-nu": "atif-nu"}
 networks = {}
 try:
     for label, activation in names.items():
-        networks[label], pictures = trained(f"cifar10-small-{activation}-laptop-s0")
-    count = 1000 if profile == "smoke" else len(pictures.test_labels)
-    pictures = pictures._replace(test_inputs=pictures.test_inputs[:count], test_labels=pictures.test_labels[:count])
-    note = f"The small networks of seed 0, tested on {count:,} pictures of CIFAR-10, source: {pictures.source}."
+        networks[label], images = trained(f"cifar10-small-{activation}-laptop-s0")
+    count = 1000 if profile == "smoke" else len(images.test_labels)
+    images = images._replace(test_inputs=images.test_inputs[:count], test_labels=images.test_labels[:count])
+    note = f"The small networks of seed 0, tested on {count:,} images of CIFAR-10, source: {images.source}."
 except (FileNotFoundError, data.DataUnavailable) as error:
     networks = {}
     note = f":::{{warning}}\nWhat needs the trained networks is *not run* here ({type(error).__name__}).\n:::"
@@ -114,7 +114,7 @@ Markdown(note)
 errors = {
     (label, place): found._asdict()
     for label, network in networks.items()
-    for place, found in enumerate(layer_errors(network, pictures).values(), 1)
+    for place, found in enumerate(layer_errors(network, images).values(), 1)
 }
 table = pd.DataFrame(errors).T.rename_axis(["neuron", "layer"]) if errors else pd.DataFrame()
 (100 * table).round(1) if errors else Markdown("*Not run.*")
@@ -165,7 +165,7 @@ largest.loc[list(networks)] if errors else Markdown("*Not run.*")
 #
 # ## Too many or too few
 #
-# The theorem tells for each neuron and picture whether spikes are missing or too many, from what is left in its membrane.
+# The theorem tells for each neuron and image whether spikes are missing or too many, from what is left in its membrane.
 
 # %%
 left = {}
@@ -189,7 +189,7 @@ rows = {}
 for label, network in uniform.items():
     left.clear()
     hooks = [m.register_forward_hook(look(name)) for name, m in neurons(network).items()]
-    for _ in predictions(network, pictures, 250):
+    for _ in predictions(network, images, 250):
         pass
     for hook in hooks:
         hook.remove()
@@ -234,8 +234,8 @@ for train in ("0011", "1000", "0111"):
 
 # %%
 def correct(network) -> torch.Tensor:
-    """Return 1 for each test picture that the network names, else 0."""
-    return torch.cat([(logits.argmax(1) == y).double() for logits, y in predictions(network, pictures, 250)])
+    """Return 1 for each test image that the network names, else 0."""
+    return torch.cat([(logits.argmax(1) == y).double() for logits, y in predictions(network, images, 250)])
 
 
 def changed(network, change) -> tuple[torch.Tensor, list[float]]:
@@ -248,7 +248,7 @@ def changed(network, change) -> tuple[torch.Tensor, list[float]]:
 
 
 def compared(right: torch.Tensor, base: torch.Tensor) -> dict[str, str]:
-    """Write the accuracy, its difference to another on the same pictures with its 95 % interval, and a verdict."""
+    """Write the accuracy, its difference to another on the same images with its 95 % interval, and a verdict."""
     step, found = 100 * (right - base), {"accuracy, %": f"{100 * right.mean():.1f}", "difference": "", "verdict": ""}
     low, high = student(step.tolist())
     if low < high:
@@ -258,7 +258,7 @@ def compared(right: torch.Tensor, base: torch.Tensor) -> dict[str, str]:
 
 
 if networks:
-    few = pictures._replace(test_inputs=pictures.test_inputs[:250], test_labels=pictures.test_labels[:250])
+    few = images._replace(test_inputs=images.test_inputs[:250], test_labels=images.test_labels[:250])
 orders = ("as they come", "evenly", "shuffled", "first", "last", "rates")
 rows = {}
 for label, network in uniform.items():
@@ -271,8 +271,8 @@ moved = pd.DataFrame(rows).T.rename_axis(["neuron", "spikes"]) if rows else None
 moved if rows else Markdown("*Not run.*")
 
 # %% [markdown]
-# The columns of layers are the unevenness error in percent, as above, on 250 of the pictures; a difference counts where
-# its 95 % interval, over the pictures, excludes zero. It speaks of this one network, not of another seed.
+# The columns of layers are the unevenness error in percent, as above, on 250 of the images; a difference counts where
+# its 95 % interval, over the images, excludes zero. It speaks of this one network, not of another seed.
 #
 # * *Spread evenly* or *shuffled*, spikes make smaller errors in the deepest layer than as they come. The accuracy does not
 #   rise with it: it stays or **falls**. The network was trained with its own spike times, and its weights fit them.
@@ -283,7 +283,7 @@ moved if rows else Markdown("*Not run.*")
 # So the size of an error is not its price. An error that was there in training is a part of what was learned; a smaller
 # one that is new can cost more. What the paper says of training in the spike domain, that it takes care of uneven arrival
 # without negative spikes, agrees with this for the learned threshold: it does not remove the error, but the accuracy has
-# adapted to it. One network and a thousand pictures do not prove it.
+# adapted to it. One network and a thousand images do not prove it.
 #
 # ## Taking the other errors away
 #

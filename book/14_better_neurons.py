@@ -128,13 +128,13 @@ figures.show_source(fold)
 
 # %%
 try:
-    pictures = data.load("cifar10")
+    images = data.load("cifar10")
 except data.DataUnavailable:
-    pictures = data.load("digits")
+    images = data.load("digits")
 torch.manual_seed(0)
-network = vgg_small(ACTIVATIONS["atif-u"], in_channels=pictures.train_inputs.shape[1])
-start_from_data(network, data.normalizer(pictures)(pictures.train_inputs[:64]))
-print(f"{pictures.name}; by the Gaussian rule V_th = 1.73 for a current of unit variance")
+network = vgg_small(ACTIVATIONS["atif-u"], in_channels=images.train_inputs.shape[1])
+start_from_data(network, data.normalizer(images)(images.train_inputs[:64]))
+print(f"{images.name}; by the Gaussian rule V_th = 1.73 for a current of unit variance")
 pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons(network).items()}, name="V_th").round(2)
 
 # %% [markdown]
@@ -195,7 +195,7 @@ for place, (norm, neuron) in enumerate(zip(norms, neurons(learned).values(), str
 #
 # ## The ablation
 #
-# Three epochs on pictures, fifteen on words. Three epochs measure how fast a network begins to learn, not where it ends.
+# Three epochs on images, fifteen on words. Three epochs measure how fast a network begins to learn, not where it ends.
 
 # %%
 base = "atif-u"
@@ -211,7 +211,7 @@ labels = {
     "all": "atif-u-all",
 }
 assert set(CHANGES) <= set(labels.values())
-tasks = {"pictures": "cifar10-small", "words": "gsc13-small"}
+tasks = {"images": "cifar10-small", "words": "gsc13-small"}
 experiments = {(task, label): f"{stem}-{a}" for task, stem in tasks.items() for label, a in labels.items()}
 assert set(experiments.values()) <= set(EXPERIMENTS)
 summary(
@@ -223,7 +223,7 @@ summary(
 Markdown(provenance(experiments.values()))
 
 # %% [markdown]
-# Seeds are paired: two networks of one seed see the same pictures in the same order, and start from the same weights. So the
+# Seeds are paired: two networks of one seed see the same images in the same order, and start from the same weights. So the
 # difference of each pair is what to look at, and its 95 % interval ([](09_ablation.py)). But here eight changes meet one
 # base. If none of them did anything, one of eight separate intervals would still exclude zero far more often than one time
 # in twenty. Dunnett's intervals are wider for it: in 95 % of all such tables *all* of them hold. They take the noise of all
@@ -309,13 +309,13 @@ figures.show(
 )
 
 # %% [markdown]
-# On pictures two changes are told from the base, both for the worse, and both are changes of the gradient: the paper's
+# On images two changes are told from the base, both for the worse, and both are changes of the gradient: the paper's
 # absolute surrogate, and the gradient of the rate. In the first, argument and slope changed together (the base has slope
 # 4, the paper 1), so it does not tell which of the two did it. The other six are open. That is what Theorem 2 leads one to
 # expect: they add no function, only a way to learn. The half-step start, the best for a lone neuron, is not shown to be
 # better or worse here. On words every change is open.
 #
-# But accuracy is not all that a spiking network is for. On pictures charge, the start from data, and all changes together
+# But accuracy is not all that a spiking network is for. On images charge, the start from data, and all changes together
 # send fewer spikes, about a tenth, and their accuracy is open. They are what to try where each spike costs energy; but two
 # of the three intervals clear zero by little, so try them with new seeds. The half-step start and the gradient of the rate
 # send more.
@@ -399,6 +399,6 @@ pd.DataFrame(rows).rename_axis("deceived by luck", axis=0).rename_axis("seeds", 
 # * The half-step start is the best for every density: its transitions are the middles between its levels.
 # * Charges fold into weights: spikes that are worth something stay binary.
 # * Behind a batch norm a threshold adds no function, only a way to learn. Its gradient is a combination of the norm's.
-# * After three epochs on pictures no change is shown to make the small network more accurate. The absolute surrogate of slope 1
+# * After three epochs on images no change is shown to make the small network more accurate. The absolute surrogate of slope 1
 #   and the gradient of the rate make it less accurate; three changes make it quieter; the rest is open.
 # * Whether a change helps is a difference with an interval, and of many changes one helps by luck: compare them by Dunnett's.

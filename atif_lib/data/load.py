@@ -1,6 +1,6 @@
 """The front door to the data: data sets by name, and what scales them.
 
-Examples are held as they are stored (uint8 pictures, float16 features), and turned to floats a batch at a time.
+Examples are held as they are stored (uint8 images, float16 features), and turned to floats a batch at a time.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from atif_lib import checks
-from atif_lib.data import pictures, speech, storage
+from atif_lib.data import images, speech, storage
 from atif_lib.data.storage import DataCorrupt, DataUnavailable, Examples, data_root
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "normalizer",
 ]
 
-DATASETS = {**pictures.DATASETS, **speech.DATASETS}
+DATASETS = {**images.DATASETS, **speech.DATASETS}
 
 
 def _dataset(name: str) -> storage.Dataset:
@@ -47,8 +47,8 @@ def fetch(name: str, progress: bool = True) -> Path:
 def normalizer(examples: Examples) -> Callable[[Tensor], Tensor]:
     """Return a function that takes inputs to (inputs - mean) / std, float32, on their device.
 
-    Mean and standard deviation are those of the training inputs: of each channel of pictures [N, C, H, W], of each
-    coefficient of features [N, 1, frames, coefficients]. Floats with one channel are features, all others pictures.
+    Mean and standard deviation are those of the training inputs: of each channel of images [N, C, H, W], of each
+    coefficient of features [N, 1, frames, coefficients]. Floats with one channel are features, all others images.
     Where all values of a channel or a coefficient are equal, there is nothing to divide by: they become 0.
     Inputs may be mixed ones: floats in the same scale.
 
@@ -85,7 +85,7 @@ def _histogram_statistics(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _statistics(inputs: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation, float64: [coefficients] of features, [C, 1, 1] of pictures."""
+    """Return mean and standard deviation, float64: [coefficients] of features, [C, 1, 1] of images."""
     values, axes = inputs.cpu().float().numpy(), (0, 1, 2) if inputs.shape[1] == 1 else (0, 2, 3)
     with np.errstate(invalid="ignore"):  # of NaN and infinite values, which the caller names
         mean, std = (np.asarray(f(values, axis=axes, dtype=np.float64)) for f in (np.mean, np.std))

@@ -43,7 +43,7 @@ class DataCorrupt(RuntimeError):  # noqa: N818
 class Examples(NamedTuple):
     """Inputs with their labels, for training and for testing.
 
-    Inputs are pictures uint8 [N, C, H, W] in 0..255 or features float16 [N, 1, frames, coefficients]; labels are
+    Inputs are images uint8 [N, C, H, W] in 0..255 or features float16 [N, 1, frames, coefficients]; labels are
     int64 [N] into `classes`; `source` says where the examples came from (official, npm, scikit-learn,
     folder, ...); `sha256` is that of all of them, also of those that a validation split leaves out; `whole` is False
     where the source had only a part of the data set, which `source` then says.

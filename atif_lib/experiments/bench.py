@@ -87,13 +87,13 @@ class NeuronPass:
 
 
 class TrainingStep:
-    """Forward pass, backward pass and update of a network, on one random batch of 32x32 pictures.
+    """Forward pass, backward pass and update of a network, on one random batch of 32x32 images.
 
     Args:
         case: one of ``CASES``.
         network: one of ``NETWORKS``.
         timesteps: T.
-        batch: pictures, at least 2.
+        batch: images, at least 2.
         device: where it runs.
         low: bfloat16 and channels-last, for the cases that allow it; else float32.
         compiled: False leaves uncompiled what the case would compile.

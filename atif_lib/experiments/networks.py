@@ -34,7 +34,7 @@ STAND_INS = {"cifar10": "digits", "cifar100": "digits", "gsc": "keywords", "gsc1
 
 @dataclass(frozen=True)
 class NetworkExperiment:
-    """A network trained on pictures or sounds; a table's row has one for each cell."""
+    """A network trained on images or sounds; a table's row has one for each cell."""
 
     summary: str
     dataset: str

@@ -238,10 +238,10 @@ def resnet(
     join: Join = "current",
     pool: bool = False,
 ) -> Network:
-    """Stages of residual blocks behind an un-strided 3x3 stem, as is usual for 32x32 pictures (He et al. 2016).
+    """Stages of residual blocks behind an un-strided 3x3 stem, as is usual for 32x32 images (He et al. 2016).
 
     Args:
-        widths: channels of each stage; every stage but the first halves the picture.
+        widths: channels of each stage; every stage but the first halves the image.
         depth: blocks in a stage.
         activation: makes the activation of a layer, see :data:`atif_lib.networks.activations.Activation`.
         timesteps: T.
@@ -269,7 +269,7 @@ def resnet(
 def vgg16(
     activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3, norm: bool = True
 ) -> Network:
-    """VGG-16 for 32x32 pictures: 13 convolutions in five groups; of its three linear layers the last."""
+    """VGG-16 for 32x32 images: 13 convolutions in five groups; of its three linear layers the last."""
     groups = [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3]
     plan = [layer for group in groups for layer in (*group, "pool")]
     return vgg(plan, activation, timesteps, classes, in_channels, norm)
@@ -285,7 +285,7 @@ def vgg_small(
 def resnet18(
     activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3, join: Join = "current"
 ) -> Network:
-    """ResNet-18 for 32x32 pictures: two residual blocks each of 64, 128, 256 and 512 channels."""
+    """ResNet-18 for 32x32 images: two residual blocks each of 64, 128, 256 and 512 channels."""
     return resnet([64, 128, 256, 512], 2, activation, timesteps, classes, in_channels, join)
 
 

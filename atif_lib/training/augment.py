@@ -1,6 +1,6 @@
 """Augmentations of a whole batch on its device: each example has draws of its own, all from one generator.
 
-An example's result depends on itself and its draws alone (and on its partner, where two are mixed). Pictures are uint8
+An example's result depends on itself and its draws alone (and on its partner, where two are mixed). Images are uint8
 or float [N, C, H, W]; features are float [N, 1, frames, coefficients].
 """
 

@@ -26,7 +26,7 @@ def test_chapters_7_and_8_spikes_cost_accuracy(stem, neuron):
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "pictures", "words"),
+    ("one", "other", "images", "words"),
     [
         ("quantized", "relu", "lower", "lower"),
         ("quantized-8", "quantized", "higher", None),
@@ -36,8 +36,8 @@ def test_chapters_7_and_8_spikes_cost_accuracy(stem, neuron):
         ("atif-u-warm", "atif-u", "open", "lower"),
     ],
 )
-def test_chapter_7_takes_the_gap_apart(one, other, pictures, words):
-    assert verdict("cifar10-small", one, other) == pictures
+def test_chapter_7_takes_the_gap_apart(one, other, images, words):
+    assert verdict("cifar10-small", one, other) == images
     assert words in (None, verdict("gsc13-small", one, other))
 
 

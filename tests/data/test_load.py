@@ -43,7 +43,7 @@ def test_validation_examples_are_training_examples_and_the_test_examples_are_not
     assert split.sha256 == whole.sha256
 
 
-def test_pictures_are_normalised_by_channel():
+def test_images_are_normalised_by_channel():
     images = random_images(50)
     normalize = data.normalizer(examples(images))
     exact = images.double() / 255
@@ -52,7 +52,7 @@ def test_pictures_are_normalised_by_channel():
     torch.testing.assert_close(normalize(images), expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(
         normalize(images[:9].float()), expected[:9], atol=1e-6, rtol=0
-    )  # mixed pictures are floats
+    )  # mixed images are floats
 
 
 def test_features_are_normalised_by_coefficient():
@@ -65,7 +65,7 @@ def test_features_are_normalised_by_coefficient():
 
 
 @pytest.mark.parametrize("channels", [2, 3])
-def test_float_pictures_are_normalised_by_channel_too(channels):
+def test_float_images_are_normalised_by_channel_too(channels):
     images = random_images(50, channels)
     expected = data.normalizer(examples(images))(images)
     for scale, dtype in ((255, torch.float32), (1, torch.float32), (255, torch.float16), (1, torch.bfloat16)):

@@ -1,4 +1,4 @@
-"""Files come into place whole or not at all; tests/test_pictures.py tries the same with real sources."""
+"""Files come into place whole or not at all; tests/test_images.py tries the same with real sources."""
 
 import errno
 import functools

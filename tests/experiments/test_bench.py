@@ -104,7 +104,7 @@ def test_work_by_hand():
     for kind in ("flops", "bytes"):
         assert three[kind] - two[kind] == two[kind] - one[kind] > 0, "each timestep adds the same, the stem nothing"
     macs = cost(NETWORKS["resnet8"](lambda c, timesteps: IF(timesteps), 3), (3, 32, 32)).macs
-    assert 2 * 2 * 2 * macs < three["flops"] <= 3 * 2 * 2 * macs  # forward and twice that backward; pictures learn not
+    assert 2 * 2 * 2 * macs < three["flops"] <= 3 * 2 * 2 * macs  # forward and twice that backward; images learn not
 
 
 def test_rates_are_positive():

@@ -73,7 +73,7 @@ def test_recipes_name_what_there_is(name):
         or "Speech" in experiment.summary
     )
     if experiment.dataset.startswith("gsc"):
-        assert not {"flip", "resize", "crop"} & set(recipe.augment), "a spectrogram is not a picture"
+        assert not {"flip", "resize", "crop"} & set(recipe.augment), "a spectrogram is not an image"
 
 
 def test_the_paper_s_protocol_is_the_paper_s():

@@ -85,7 +85,7 @@ def test_exported_weights_are_half_as_large_and_as_good(finished, folders, monke
     assert os.listdir(out) == [f"{record.run_id}.safetensors"]
     assert path.stat().st_size < 0.55 * (folder / "runs" / record.run_id / "weights.safetensors").stat().st_size
     assert before == record.result["test_accuracy"]
-    assert after == pytest.approx(before, abs=5)  # of 64 pictures
+    assert after == pytest.approx(before, abs=5)  # of 64 images
     monkeypatch.setenv("ATIF_RUNS", str(folders[1]))
     monkeypatch.setattr(runs, "weights_folders", lambda: (out,))
     assert evaluate(*runs.trained(record.run_id))["test_accuracy"] == after

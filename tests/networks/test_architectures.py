@@ -318,7 +318,7 @@ def test_the_activations_are_what_their_names_say():
 
 
 @pytest.mark.parametrize("make", [vgg16, resnet18])
-def test_the_paper_s_networks_take_pictures_of_32_pixels(make):
+def test_the_paper_s_networks_take_images_of_32_pixels(make):
     assert make(ACTIVATIONS["atif-u"], classes=100)(noise(1, 3, 32, 32).expand(2, -1, -1, -1)).shape == (2, 100)
 
 

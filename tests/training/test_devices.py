@@ -48,9 +48,9 @@ def features(digits):
     )
 
 
-@pytest.mark.parametrize("kind", ["pictures", "features"])
+@pytest.mark.parametrize("kind", ["images", "features"])
 def test_inputs_are_normalized(few, kind):
-    examples = few if kind == "pictures" else features(few)
+    examples = few if kind == "images" else features(few)
     expected = data.normalizer(examples)(examples.test_inputs)
     with WithoutFloat64():
         found = data.normalizer(examples)(examples.test_inputs)

@@ -415,10 +415,10 @@ def test_a_seed_that_is_none_is_refused(few, seed):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_an_input_that_is_not_finite_is_not_blamed_on_a_layer(few, bad):
-    pictures = few._replace(train_inputs=few.train_inputs.float())
-    pictures.train_inputs[3, 0, 0, 0] = bad
+    images = few._replace(train_inputs=few.train_inputs.float())
+    images.train_inputs[3, 0, 0, 0] = bad
     with pytest.raises(ValueError, match=r"train_inputs hold 1 NaN or infinite values of 307200; allowed: finite ones"):
-        list(train(worker.network(), pictures, FAST))
+        list(train(worker.network(), images, FAST))
 
 
 def test_a_batch_that_is_not_finite_is_not_blamed_on_a_layer(few, monkeypatch):

