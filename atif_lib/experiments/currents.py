@@ -22,7 +22,7 @@ def current_facts() -> dict[str, Any]:
     """Return what :func:`other_values` and :func:`current_moments` find, by network and activation.
 
     The first for the paper's networks as they start, since it follows from how they are built; the second for the
-    small network trained on CIFAR-10, whose weights come with the library, on 1,000 test images, as lists over its layers.
+    small network trained on CIFAR-10, whose weights come with the library, on 1,000 test images, as lists over layers.
     """
     from atif_lib.experiments.runs import trained  # which looks experiments up, this one too
 
