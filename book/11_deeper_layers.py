@@ -28,6 +28,7 @@ from atif_lib.networks import neurons
 from atif_lib.neurons import IF
 from atif_lib.results import figures
 from atif_lib.results.intervals import student
+from atif_lib.results.records import runs
 from atif_lib.training.evaluation import predictions
 from atif_lib.training.layer_errors import layer_errors
 
@@ -323,7 +324,39 @@ pd.DataFrame(rows).T.rename_axis(["neuron", "taken away"]) if rows else Markdown
 # This is the other side of conversion, where a trained ReLU network is made to spike
 # {cite:p}`rueckauer2017conversion,bu2022optimal`: there errors are new to the weights, and each of them has to be fought. Here they are
 # old, and those of rounding and clipping are needed.
+
+# %% [markdown]
+# ## What reaches a neuron
 #
+# Everything in Chapters 2 to 5 was for a Gaussian current, because the paper says that the inputs of a network's neurons
+# are about normally distributed, with their peak near zero. Is it so? The record `network-currents` holds the moments of the
+# mean currents in the trained small networks. Skewness and excess kurtosis are 0 for a normal distribution; the excess
+# kurtosis of a Laplace distribution, with its sharper peak and heavier tails, is 3.
+#
+# **Predict:** in which layer is the current least like a Gaussian one?
+
+# %%
+moments = runs("network-currents", "laptop")[0].result
+kinds = {"mean / σ": "mean_over_sd", "skewness": "skewness", "excess kurtosis": "excess_kurtosis"}
+pd.DataFrame(
+    {
+        (label, layer + 1): {kind: moments[f"small_{activation}_{key}"][layer] for kind, key in kinds.items()}
+        for label, activation in names.items()
+        for layer in range(4)
+    }
+).T.rename_axis(["neuron", "layer"]).round(2)
+
+# %% [markdown]
+# In the first layer, whose current comes from the image itself: neighbouring pixels are alike, so most differences that a
+# convolution takes are small and a few, at edges, are large. That is a Laplace-like current. From the second layer on, a
+# current is a sum of many spikes, and it comes close to a normal distribution. Its mean is a third to a half of a standard
+# deviation below zero, so fewer than half of the currents are positive.
+#
+# The same record counts what travels between the layers of the paper's own VGG-16 and ResNet-18: zeros and ones, without
+# exception. It has to be so: where the two paths of a residual block meet *before* its last neuron, the neuron puts out a
+# spike or none.
+
+# %% [markdown]
 # ## What can go wrong
 #
 # **Adding up errors.** Three mean squares and a cross term that may have either sign: a layer can have a small whole of large
