@@ -319,11 +319,11 @@ def test_weights_decay_and_thresholds_biases_and_norms_do_not(name, activation):
         == sum(len(g["params"]) for g in parameter_groups(network, recipe))
     )
     for parameter, p in network.named_parameters():
-        threshold = "log_" in parameter or "logit_v0" in parameter
+        threshold = any(name in parameter for name in ("log_", "logit_v0", "region"))
         weight = parameter.endswith("weight") and p.dim() > 1 and not threshold
         assert groups[id(p)]["weight_decay"] == (1e-3 if weight else 0.0), parameter
         assert groups[id(p)]["lr"] == (0.02 if threshold else 0.3), parameter
-    assert any("log_" in n for n, _ in network.named_parameters()) == (
+    assert any("log_" in n or "region" in n for n, _ in network.named_parameters()) == (
         activation.startswith(("atif", "quantized")) and activation != "quantized-fixed"
     )
 
