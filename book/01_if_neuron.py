@@ -11,10 +11,10 @@
 # **You need** a little Python. Nothing about neurons.
 # :::
 #
-# A neuron in a deep network hands on a number. A {term}`spiking neuron <integrate-and-fire neuron>` hands on a *yes* or
-# a *no*, again and again, for $T$ timesteps. {cite:t}`castagnetti2023trainable` start from one observation: counting
-# the yeses of such a neuron is the same as rounding its input to one of $T+1$ values. A signal rounded to few values is
-# a *quantized* signal, and seventy years of engineering know how to quantize well. This book follows the paper from
+# A neuron in a deep network passes on a number. A {term}`spiking neuron <integrate-and-fire neuron>` passes on a *yes*
+# or a *no*, again and again, for $T$ timesteps. {cite:t}`castagnetti2023trainable` start from one observation: to count
+# the yeses of such a neuron is to round its input to one of $T+1$ values. A signal that is rounded to a few values is
+# called *quantized*, and engineers have known for seventy years how to quantize well. This book follows the paper from
 # there, equation by equation, and every number in it is made by running the cells that you see.
 
 # %%
@@ -53,19 +53,35 @@ profile = "smoke"
 #
 # $$ V^l(t) = H^l(t)\,\big(1 - z^l(t)\big) + \big(H^l(t) - V_{th}\big)\, z^l(t) \tag{5} $$ (eq-5)
 #
-# This is the **soft reset**. (A *hard* reset would set $V$ to zero and throw the remainder away.) Both cases of
-# Eq. {eq}`eq-5` are one line, $V = H - V_{th}\,z$, and that is how the library writes it:
+# This is the **soft reset**. (A *hard* reset would set $V$ to zero and throw the remainder away.) In Python the whole
+# neuron is a loop of four lines:
+
 
 # %%
+def count_spikes(current: float, threshold: float, timesteps: int) -> int:
+    """Count the spikes of a neuron under a constant current."""
+    membrane, spikes = 0.0, 0
+    for _ in range(timesteps):
+        membrane += current  # Eq. 2: the current flows in
+        if membrane >= threshold:  # Eq. 4: the neuron fires
+            membrane -= threshold  # Eq. 5: and pays for it
+            spikes += 1
+    return spikes
+
+
+count_spikes(current=0.6, threshold=1.0, timesteps=4)
+
+# %% [markdown]
+# The library does the same for many inputs at once, with a threshold for each timestep. It also refuses bad input, and
+# it adds up without rounding errors (the last section says why that matters). A test holds the two equal.
+
+# %% tags=["hide-cell"]
 figures.show_source(spike_counts)
 
 # %% [markdown]
-# Three lines of physics in a loop. The two helpers, `_check_signal` and `_halves`, keep out bad input and rounding
-# errors; we come back to the second at the end.
-#
 # :::{note}
-# In Eq. {eq}`eq-3` the input $z^{l-1}(t)$ is 0 or 1. So $z\,W$ is no multiplication: a weight is added or it is not.
-# That is where the energy of a spiking chip is saved, and why the signal between layers has to stay binary.
+# In Eq. {eq}`eq-3` the input $z^{l-1}(t)$ is 0 or 1. So $z\,W$ needs no multiplication: a weight is added or it is not.
+# This is how a spiking chip saves energy, and why the signal between layers has to stay binary.
 # :::
 #
 # ## Watch one neuron
@@ -74,7 +90,7 @@ figures.show_source(spike_counts)
 #
 # **Predict** before you look: in which timesteps does it fire?
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 current, threshold, timesteps = 0.3, 1.0, 8
 neuron = IF(timesteps=1, threshold=threshold)
 rows, membrane = [], 0.0
@@ -100,13 +116,14 @@ figures.show(
     alt="Bar chart of the membrane before and after the reset over 8 timesteps; it climbs by 0.3 a step and spikes at "
     "timesteps 4 and 7.",
     caption="A constant current of 0.3 charges the membrane. At $t = 4$ it passes the threshold: the neuron fires and "
-    "keeps the 0.2 that were left over, so that the next spike comes a step sooner, at $t = 7$.",
+    "keeps the 0.2 that is left over, so the next spike comes after three steps instead of four, at $t = 7$.",
     data=trace,
 )
 
 # %% [markdown]
-# It fires at $t = 4$ and again, only *three* steps later, at $t = 7$. The soft reset remembers. After eight steps the
-# neuron has taken in a charge of $8 \times 0.3 = 2.4$, paid out two thresholds as spikes, and still holds $0.4$:
+# The second spike comes sooner after the first than the first after the start: the soft reset remembers what was left
+# over. After eight steps the neuron has taken in a charge of $8 \times 0.3 = 2.4$, paid out two thresholds as spikes, and
+# still holds $0.4$:
 
 # %%
 trace.set_index("t").T.round(1)
@@ -114,9 +131,10 @@ trace.set_index("t").T.round(1)
 # %% [markdown]
 # ## Move it
 #
-# On this page the neuron below has sliders. Move one at a time, and predict what the others will make of it: where does the
-# staircase step when $V_{th}$ falls? What does a bias do? And how much does the estimate, the right-hand panel, gain by
-# more timesteps? ($v(0)$ is what the membrane holds before the first timestep; the sections below explain the estimate.)
+# On this page the neuron below has sliders. Move one at a time, and guess first what will change. Where are the steps of
+# the staircase when $V_{th}$ falls? What does a bias do? And how much better does the estimate, in the right-hand panel,
+# become with more timesteps? ($v(0)$ is what the membrane holds before the first timestep; the sections below explain the
+# estimate.)
 
 # %% tags=["remove-input"]
 first = {"i": 0.7, "threshold": 1.0, "b": 0.0, "T": 4, "start": 0.0}
@@ -149,7 +167,8 @@ figures.show_moving(
 # %% [markdown]
 # ## Decoding: what did the spikes say?
 #
-# The receiver sees only spikes. It takes their average, the **firing rate**:
+# To *decode* is to estimate the input of a neuron from its spikes. The receiver sees nothing else. It takes their average,
+# the **firing rate**:
 #
 # $$ y^l_s = \frac{1}{T} \sum_{t=1}^{T} z^l(t) \tag{6} $$ (eq-6)
 #
@@ -168,7 +187,7 @@ figures.show_source(IF.decode)
 # %% [markdown]
 # ## Eq. 7: how many spikes?
 #
-# We need no simulation to count them. **Charge is conserved**: what flowed in went out as spikes or is still there,
+# We can count them without a simulation. **Charge is conserved**: what flowed in went out as spikes or is still there,
 #
 # $$ V(0) + \sum_{t=1}^{T} i(t) = V_{th} \sum_{t=1}^{T} z(t) + V(T). $$
 #
@@ -182,18 +201,18 @@ figures.show_source(IF.decode)
 #
 # :::{admonition} Floor and clip
 # :class: note
-# The text of the paper that we worked from shows Eq. 7 without the rounding and without the lower bound; it lost other
-# signs on its way to us, so brackets may have stood there. So taken it would give $-8$ spikes for $i = -1$ and 2.4 for
-# our neuron. What the paper describes in words and draws in Figure 1 is the staircase above.
+# Our copy of the paper shows Eq. 7 without the rounding and without the lower bound. It has lost other signs, too, so the
+# brackets of the floor may be lost as well. Without them the equation would give $-8$ spikes for $i = -1$ and 2.4 spikes
+# for our neuron. What the paper describes in words and draws in Figure 1 is the staircase above.
 # :::
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(staircase)
 
 # %% [markdown]
 # **Predict:** for $T = 8$ and $V_{th} = 1$, how many different outputs are there, and how wide is a step?
 
-# %%
+# %% tags=["hide-output"]
 i = torch.linspace(-0.5, 1.5, 20001, dtype=torch.float64)
 counts = staircase(i, threshold=1.0, timesteps=8)
 simulated = spike_counts(i, torch.ones(8, dtype=torch.float64))
@@ -209,9 +228,9 @@ pd.Series(
 ).to_frame("T = 8, V_th = 1")
 
 # %% [markdown]
-# $T + 1 = 9$ outputs, because zero spikes is an answer too. Each step is $V_{th}/T = 0.125$ wide, and the formula and
-# the simulation agree at every one of 20,001 inputs. A spiking neuron under constant current *is* a uniform quantizer
-# of its input, clipped at zero and at $V_{th}$: a ReLU, rounded down, with a ceiling.
+# There are $T + 1$ outputs, because zero spikes is an answer too. Each step is $V_{th}/T = 0.125$ wide, and the formula and
+# the simulation agree at every one of 20,001 inputs. A spiking neuron under a constant current *is* a uniform
+# quantizer of its input, clipped at zero and at $V_{th}$: a ReLU that is rounded down and has a ceiling.
 #
 # ## What bias and threshold do (Figure 1)
 #
@@ -224,7 +243,7 @@ i = torch.linspace(-0.5, 1.5, 4001, dtype=torch.float64)
 by_bias = {b: staircase(i + b, 1.0, 8) / 8 for b in (0.25, 0.0, -0.25)}
 by_threshold = {v: staircase(i, v, 8) / 8 for v in (0.75, 1.0, 1.25)}
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 for name, curves, symbol, alt, caption in [
     (
         "figure-1a",
@@ -255,15 +274,15 @@ for name, curves, symbol, alt, caption in [
     figures.show(fig, name, alt=alt, caption=caption, data=table)
 
 # %% [markdown]
-# The two knobs do different things. The bias chooses *where* the ReLU's corner lies, as in any network. The threshold
-# chooses *which range is resolved*: a low threshold gives fine steps and an early ceiling, a high one reaches far with
-# coarse steps. This is the trade-off on which the whole paper turns, and [the next chapter](02_quantization_error.py)
-# puts numbers on it.
+# Bias and threshold do different things. The bias chooses *where* the ReLU's corner lies, as in any network. The threshold
+# chooses *which inputs can be told apart*: a low threshold gives fine steps and an early ceiling, a high one gives coarse
+# steps and a late ceiling. The whole paper is about this trade-off, and [the next chapter](02_quantization_error.py)
+# measures it.
 #
 # ## What can go wrong
 #
-# **The current is not constant.** Eq. {eq}`eq-7` looks as if only the *sum* of the current mattered. The derivation
-# used more: that the membrane never holds a whole threshold after a reset. Deliver the same charge late, and it does:
+# **The current is not constant.** Eq. {eq}`eq-7` looks as if only the *sum* of the current mattered. But its derivation
+# used more: after a reset the membrane never holds a whole threshold. If the same charge arrives late, it does:
 
 # %%
 neuron = IF(timesteps=4, threshold=1.0, step_mode="m")
@@ -280,10 +299,10 @@ table.assign(
 )
 
 # %% [markdown]
-# The charge arriving late is worth two spikes and there is time for one. In the last row two spikes are out before the
-# charge is taken back, and a spike cannot be recalled. In a deep network, where a layer's current is the spikes of the
-# one before, both happen. {cite:t}`li2022qffs` call this *occasional noise*. Training with the spikes in the loop, as
-# this book does, lets the network learn around it.
+# The charge that arrives late is worth two spikes, and there is time for only one. In the last row two spikes are sent
+# before the charge is taken back, and a spike cannot be called back. Both happen in a deep network, where the current of a
+# layer is made of the spikes of the layer before. {cite:t}`li2022qffs` call this *occasional noise*. This book trains with
+# the spikes in the loop, so the network can learn to live with it.
 #
 # **Sums of decimals.** Ten times 0.1 should make one whole spike. In floating point it does not:
 
@@ -325,7 +344,7 @@ print(f"spike_counts: {spike_counts(tenth, torch.ones(10, dtype=torch.float64)).
 # The membrane starts from zero after each spike, so every interval is the same, $k = \lceil V_{th}/i \rceil$ steps,
 # and the count is $\lfloor T/k \rfloor$. For $T = 8$ that is 8, 4, 2, 2, 1, 1, 1, 1 for $k = 1 \dots 8$ and 0 beyond:
 # five outputs (0, 1, 2, 4, 8) instead of nine. All that was left over at each reset is lost, and the staircase is
-# coarse just where inputs are large.
+# coarsest where inputs are large.
 # ```
 #
 # ## Recap

@@ -42,15 +42,16 @@ profile = "smoke"
 #
 # $$ \mathrm{SQNR}(x) = 10 \log_{10} \frac{E[x^2]}{E[(x - \hat x)^2]} \tag{8} $$ (eq-8)
 #
-# This is the signal-to-quantization-noise ratio. Every 10 dB is a factor of ten in power, 3 dB a factor of two, and at
+# This is the signal-to-quantization-noise ratio, SQNR. Every 10 dB is a factor of ten in power, 3 dB a factor of two, and at
 # 0 dB the noise is as strong as the signal.
 
 # %%
 figures.show_source(sqnr_db)
 
 # %% [markdown]
-# A ReLU passes positive inputs on without any noise. For a spiking neuron in its place, $x = \mathrm{ReLU}(i)$ is the
-# truth, and the decoded staircase is the estimate. (Negative inputs are 0 in both; they add nothing to either mean.)
+# A ReLU passes on positive inputs without any noise. For a spiking neuron in its place, the truth is $x =
+# \mathrm{ReLU}(i)$, and the estimate is what its spikes decode to. (Negative inputs are 0 in both; they add nothing to
+# either mean.)
 #
 # ## Two kinds of error (Figure 2)
 #
@@ -62,10 +63,10 @@ i = torch.linspace(0, 2, 4001, dtype=torch.float64)
 x_hat = staircase(i, threshold=1.0, timesteps=8) / 8
 error = i - x_hat
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 fig, ax = plt.subplots()
-ax.plot(i, i.relu(), label="ReLU")
-ax.plot(i, x_hat, label="IF neuron, $T = 8$, $V_{th} = 1$")
+ax.plot(i, i.relu(), label="ReLU", **figures.neuron_style("ReLU"))
+ax.plot(i, x_hat, label="IF neuron, $T = 8$, $V_{th} = 1$", **figures.neuron_style("IF"))
 ax.axvline(1, color=figures.GREY, linestyle=":", linewidth=1.2)
 ax.annotate("saturation\n$i = V_{th}$", (1, 0.25), xytext=(1.06, 0.2), color="#444444")
 ax.set(xlabel="input current $i$", ylabel="output", xlim=(0, 2), ylim=(0, 2))
@@ -96,7 +97,7 @@ figures.show(
     data={"i": i, "error": error},
 )
 
-# %%
+# %% tags=["hide-output"]
 print(f"largest error for i <= 1: {error[granular].max().item():.4f}  (a step is {1 / 8})")
 print(f"error at i = 3: {3 - staircase(torch.tensor([3.0]), 1.0, 8).item() / 8}")
 
@@ -111,14 +112,14 @@ figures.show_source(split_error)
 # %% [markdown]
 # ## One knob, two errors
 #
-# With $T$ fixed there is one knob, $V_{th}$. Turn it down, and steps become finer and granular error shrinks, but more
-# inputs overload. Turn it up, and nothing overloads, but the steps are coarse. Which wins depends on where the inputs
-# are. As in the paper, let them be Gaussian, $i \sim N(0, \sigma^2)$ with $\sigma = 0.1$, and $T = 4$.
+# With $T$ fixed there is one knob, $V_{th}$. Turn it down: the steps become finer and the granular error smaller, but more
+# inputs overload. Turn it up: nothing overloads, but the steps are coarse. What is best depends on the inputs. As in the
+# paper, let them be Gaussian, $i \sim N(0, \sigma^2)$ with $\sigma = 0.1$, and let $T = 4$.
 #
-# **Predict:** the paper starts at $V_{th} = 1$, ten standard deviations. How many of the four spikes does such a neuron
-# ever emit? And how good can an SQNR be that leaves three of five levels unused?
+# **Predict:** the paper starts at $V_{th} = 1$, ten standard deviations. How many spikes, of the four that it could send,
+# does such a neuron send at most? And how good can its SQNR be if it leaves most of its five levels unused?
 
-# %%
+# %% tags=["hide-output"]
 sigma, timesteps = 0.1, 4
 generator = torch.Generator().manual_seed(0)
 x = (sigma * torch.randn(200_000, generator=generator, dtype=torch.float64)).relu()
@@ -134,6 +135,7 @@ pd.DataFrame(
         {
             "V_th": threshold,
             "in units of σ": threshold / sigma,
+            "most spikes": int(staircase(x, threshold, timesteps).max()),
             "granular, 1e-4": 1e4 * split_error(x, decode(x, threshold), threshold).granular.item(),
             "overload, 1e-4": 1e4 * split_error(x, decode(x, threshold), threshold).overload.item(),
             "SQNR, dB": sqnr_db(x, decode(x, threshold)).item(),
@@ -143,16 +145,16 @@ pd.DataFrame(
 ).round(3).set_index("V_th").rename_axis(index=None, columns="V_th")
 
 # %% [markdown]
-# At $V_{th} = 1$ the first step is at 0.25, which is $2.5\,\sigma$: almost no input ever causes a spike, and the noise
-# is nearly as strong as the signal. At $V_{th} = 0.05$ almost everything overloads. The best lies between, where one
-# error grows as fast as the other falls. (That is not where they are equal: at the best threshold the granular error is
-# twice the other.)
+# At $V_{th} = 1$ the first step is at 0.25, which is $2.5\,\sigma$: few inputs cause a spike, none of these 200,000 causes
+# two, and the noise is nearly as strong as the signal. At $V_{th} = 0.05$ almost everything overloads. The best threshold
+# lies between, where one error grows as fast as the other falls. (That is not where they are equal: at the best threshold
+# the granular error is twice the other.)
 #
 # ## The optimum, exactly
 #
 # Sampling is not needed. The noise of a staircase under a Gaussian is a sum of integrals
 # $\int (x - \ell_k)^2 \varphi(x)\,dx$ between neighbouring transitions. Multiplied out, each needs three moments of its
-# interval, $\int x^j \varphi(x)\,dx$ for $j = 0, 1, 2$, which have a closed form and are in `cells`:
+# interval, $\int x^j \varphi(x)\,dx$ for $j = 0, 1, 2$. They have a closed form, which the library calls `cells`:
 
 # %%
 figures.show_source(sqnr)
@@ -185,7 +187,8 @@ ax.legend(ncols=3, loc="upper left")
 figures.show(
     fig,
     "sqnr-against-threshold",
-    alt="Five curves of SQNR against threshold, each with one peak that moves right and up as T grows from 1 to 20.",
+    alt="Five curves of SQNR against threshold, each with one peak that moves right and up as T grows from 1 to 20. For four "
+    "timesteps it is at 1.73 standard deviations and 11.09 dB; the paper's start, at 10, lies far down the right slope.",
     caption="What a threshold is worth for Gaussian inputs. Left of each peak (dots) overload error decides, right of it "
     "granular error. On the curve for $T = 4$: the square is $V_{th} = \\sigma$, the diamond $V_{th} = 10\\,\\sigma$, "
     "where the paper starts.",
@@ -193,13 +196,14 @@ figures.show(
 )
 
 # %% [markdown]
-# Three readings of {numref}`fig-sqnr-against-threshold`, each a claim of the paper made precise:
+# {numref}`fig-sqnr-against-threshold` makes three claims of the paper precise:
 #
 # * For $T = 4$ the best threshold is **1.73 σ**, and it reaches **11.09 dB**. From $V_{th} = 1$, which is 10 σ and
 #   0.45 dB, that is a gain of 10.65 dB with the same four timesteps.
 # * At $V_{th} = \sigma$ it is 7.84 dB. The paper says that the learned threshold *approaches σ*; the optimum of its own
 #   loss is nearly twice that.
-# * With $V_{th} = 1$ kept, $T = 20$ timesteps give 11.25 dB. So a good threshold is indeed worth five times the time.
+# * If $V_{th} = 1$ is kept, $T = 20$ timesteps give 11.25 dB. So a good threshold is indeed worth five times as many
+#   timesteps.
 
 # %%
 tenfold = torch.tensor(10.0, dtype=torch.float64)
@@ -211,7 +215,7 @@ print(f"V_th = σ,    T = 4:  {gaussian_sqnr_db(*uniform_staircase(tenfold / 10,
 # ## What can go wrong
 #
 # **Forgetting the scale.** Eq. {eq}`eq-6` as printed decodes to a rate between 0 and 1. Compared with inputs of size
-# 0.1 a rate of one quarter is far too much. How good can the *unscaled* rate be, at the best of all thresholds?
+# 0.1 a rate of one quarter is far too large. How good can the *unscaled* rate be, at the best of all thresholds?
 
 # %%
 k = torch.arange(1, timesteps + 1, dtype=torch.float64)
@@ -222,9 +226,9 @@ v = max(unscaled, key=unscaled.get)
 print(f"rate not scaled by V_th: at most {unscaled[v]:.2f} dB, at V_th = {v:.2f}")
 
 # %% [markdown]
-# The numbers of the paper's Figure 3 need the scaled decode; with it they come out to the second digit.
+# The numbers of the paper's Figure 3 need the scaled rate; with it they come out to the second digit.
 #
-# **Believing a dB figure without its signal.** Eq. {eq}`eq-8` can be computed over positive inputs or all of them, with
+# **Believing decibels without asking of what.** Eq. {eq}`eq-8` can be computed over positive inputs or all of them, with
 # $x = i$ or $x = \mathrm{ReLU}(i)$ as the truth. If negative inputs count as errors, no threshold can do better than
 # 3 dB: half the power of $i$ is negative and never transmitted. Throughout this book the truth is $\mathrm{ReLU}(i)$.
 #
@@ -238,7 +242,7 @@ print(f"rate not scaled by V_th: at most {unscaled[v]:.2f} dB, at V_th = {v:.2f}
 #
 # ````{solution} ex-laplace
 # :class: dropdown
-# Larger: the tail holds more of the power, so overload is more expensive, and coarser steps are the lesser evil.
+# Larger: the tail holds more of the power, so overload costs more than coarser steps do.
 # ```python
 # i = torch.distributions.Laplace(0.0, sigma / 2**0.5).sample((200_000,)).double()
 # grid = torch.arange(0.1, 0.5, 0.002).tolist()
@@ -261,7 +265,7 @@ print(f"rate not scaled by V_th: at most {unscaled[v]:.2f} dB, at V_th = {v:.2f}
 # ## Recap
 #
 # * SQNR compares the power of the signal with that of the rounding error.
-# * Granular error is bounded by a step; overload error has no bound. One threshold trades the one for the other.
+# * Granular error is at most one step; overload error has no bound. The threshold trades one for the other.
 # * For a Gaussian and $T = 4$ the optimum is $V_{th} = 1.73\,\sigma$ with 11.09 dB, 10.65 dB above $V_{th} =
 #   10\,\sigma$ and about what $T = 20$ reaches there.
 # * The rate must be scaled by $V_{th}$ to be an estimate of the input.

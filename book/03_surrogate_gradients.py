@@ -4,7 +4,7 @@
 # :::{admonition} In this chapter
 # :class: tip
 # **You will learn** why a spiking threshold cannot be learned by differentiating sample by sample, how a *surrogate*
-# gradient helps (Eqs 9–12), and why its width, which papers mention in half a sentence, decides where learning ends.
+# gradient helps (Eqs 9–12), and why the width of this surrogate, which papers hardly mention, decides where learning ends.
 #
 # **Time:** 30 minutes to read, a few seconds to run on any laptop.
 #
@@ -41,10 +41,10 @@ profile = "smoke"
 # One derivative survives: the estimate $\hat x = \frac{V_{th}}{T} \sum_t z(t)$ has $V_{th}$ in front.
 #
 # **Predict:** the neuron of Chapter 2 starts at $V_{th} = 1$, far too high. If only the factor in front is
-# differentiated and spikes count as constants, will gradient descent lower the threshold?
+# differentiated, and the spikes are treated as constants, will gradient descent lower the threshold?
 
 
-# %%
+# %% tags=["hide-output"]
 class TrueStep(torch.nn.Module):
     """The Heaviside step with its true derivative: none."""
 
@@ -53,7 +53,7 @@ class TrueStep(torch.nn.Module):
         return (q >= 0).to(q)
 
 
-neuron = ATIFu(timesteps, threshold=0.5, step_mode="m")
+neuron = ATIFu(timesteps, threshold=1.0, step_mode="m")
 neuron.surrogate_function = TrueStep()
 history = pd.DataFrame(fit_neuron(neuron, Normal(0.0, sigma), steps=600, log_every=200))
 history["V_th"] = history.pop("thresholds").str[0]
@@ -61,20 +61,21 @@ history.set_index("step").rename_axis(index=None, columns="step").round(3)
 
 # %% [markdown]
 # It *raises* the threshold, and the SQNR falls. The reason is in Chapter 1: the neuron rounds down. Its estimate is
-# always below the truth, so making the factor larger always looks like an improvement. What this gradient cannot
-# see is that a higher threshold silences spikes.
+# always below the truth, so a larger factor always looks like an improvement. This gradient cannot see that a higher
+# threshold makes fewer spikes.
 #
 # Nothing is wrong with the loss. Its *expectation* is a smooth function of $V_{th}$, and Chapter 2 found its minimum by
-# descending its gradient. But expectation and derivative must not be exchanged where the inside jumps. As $V_{th}$
-# moves, so do the transitions $t_k = k V_{th} / T$, and inputs there pass from the level $\ell_{k-1}$ to $\ell_k$:
+# following its gradient downhill. But expectation and derivative must not be exchanged where the loss of a single input
+# jumps. As $V_{th}$ moves, so do the transitions $t_k = k V_{th} / T$, and inputs there pass from the level $\ell_{k-1}$ to
+# $\ell_k$:
 #
 # $$ \begin{aligned} \frac{d}{d V_{th}} E\big[(x - \hat x)^2\big] = {}&
 #    \underbrace{E\Big[\frac{\partial}{\partial V_{th}} (x - \hat x)^2\Big]}_{\text{pathwise}} \\
 #    &{} + \underbrace{\sum_k f(t_k)\, \frac{d t_k}{d V_{th}}
 #    \big[ (t_k - \ell_{k-1})^2 - (t_k - \ell_k)^2 \big]}_{\text{boundaries}} \end{aligned} $$
 #
-# with the density $f$ of the current. Sampling and differentiating gives the first term only. For a Gaussian both have
-# a closed form. In units of $\sigma$:
+# with the density $f$ of the current. If we draw samples and differentiate, we get the first term only. For a Gaussian
+# both terms have a closed form. In units of $\sigma$:
 
 # %%
 steps_of = torch.arange(1, timesteps + 1, dtype=torch.float64)
@@ -98,12 +99,12 @@ pd.DataFrame(rows).T.rename_axis("V_th / σ").round(4)
 
 # %% [markdown]
 # The sum is the exact derivative: positive above $1.73\,\sigma$, zero there, negative below. The pathwise term is
-# negative everywhere here. A gradient for the threshold needs something in place of the boundaries.
+# negative in every row. A gradient for the threshold needs something in place of the boundary terms.
 #
 # ## A surrogate for the step
 #
-# The remedy keeps the forward pass as it is and lies in the backward pass {cite:p}`neftci2019surrogate`: pretend that
-# the step were a smooth function $\sigma$ and use its derivative. The paper takes the sigmoid,
+# The remedy leaves the forward pass as it is and changes the backward pass {cite:p}`neftci2019surrogate`: pretend that
+# the step is a smooth function $\sigma$, and use the derivative of that. The paper takes the sigmoid,
 # $\sigma(q) = 1/(1 + e^{-q})$. With $q = H(t) - V_{th}$, the argument of the step, the chain rule reads
 #
 # $$ \frac{\partial L}{\partial V_{th}} = \frac{\partial L}{\partial z} \cdot \frac{\partial z}{\partial q} \cdot
@@ -115,13 +116,13 @@ pd.DataFrame(rows).T.rename_axis("V_th / σ").round(4)
 #
 # $$ \frac{\partial L}{\partial V_{th}} = - \frac{\partial L}{\partial z} \cdot \sigma'(q) \tag{12} $$ (eq-12)
 #
-# A raised threshold makes spikes less likely, most of all where the membrane is close to it. SpikingJelly has the
+# A higher threshold makes spikes less likely, most of all where the membrane is close to it. SpikingJelly has the
 # sigmoid, with a slope $\alpha$ (`surrogate.Sigmoid`): $\alpha = 1$ is the paper's. {numref}`fig-surrogates` shows it
 # for a neuron whose threshold is 1.
 
 # %% tags=["hide-input"]
 q = torch.linspace(-1.5, 1.5, 601)
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.6))
+fig, (left, right) = plt.subplots(2, 1, figsize=(6.4, 6.2), sharex=True)
 left.plot(q, (q >= 0).float(), color=figures.BLACK, linestyle="-", linewidth=1.4, label="step")
 columns = {"q": q}
 for alpha in (1, 4, 16):
@@ -129,13 +130,13 @@ for alpha in (1, 4, 16):
     columns |= {f"sigmoid, slope {alpha}": s, f"derivative, slope {alpha}": alpha * s * (1 - s)}
     left.plot(q, s, label=f"$\\alpha = {alpha}$")
     right.plot(q, alpha * s * (1 - s), label=f"$\\alpha = {alpha}$")
-left.set(xlabel="$q$", title="$\\sigma(\\alpha q)$, the pretence")
-right.set(xlabel="$q$", title="$\\alpha\\,\\sigma'(\\alpha q)$, what is used")
+left.set(title="$\\sigma(\\alpha q)$")
+right.set(xlabel="$q$", title="$\\alpha\\,\\sigma'(\\alpha q)$, its derivative")
 left.legend(loc="upper left")
 figures.show(
     fig,
     "surrogates",
-    alt="Left, a step and three sigmoids of growing slope; right, their derivatives, from a flat hill to a sharp peak.",
+    alt="Above, a step and three sigmoids of growing slope; below, their derivatives, from a flat hill to a sharp peak.",
     caption="The sigmoid in place of the step for three slopes, and its derivative, which is all that the backward "
     "pass takes from it. At slope 1 it is nearly flat over the whole working range of the neuron.",
     data=columns,
@@ -144,9 +145,9 @@ figures.show(
 # %% [markdown]
 # ## What Eq. 11 leaves out
 #
-# $q$ contains $V_{th}$ once explicitly. But after a soft reset the membrane has lost a threshold too, so at the next
-# timestep $q$ contains it twice, and so on. Whether this counts is a choice: keep the reset *in the graph*, or detach
-# it. For a current of 0.6 and a threshold of 1 the neuron fires at steps 2 and 4:
+# The formula of $q$ holds $V_{th}$ once. But each soft reset has taken one more $V_{th}$ from the membrane, so after one
+# spike $q$ depends on it twice, and so on. Whether this counts is a choice: one can keep the reset *in the graph* of
+# automatic differentiation, or detach it. For a current of 0.6 and a threshold of 1 the neuron fires at steps 2 and 4:
 
 # %%
 rows = {}
@@ -163,15 +164,15 @@ for name, detach in [("reset in the graph", False), ("reset detached", True)]:
 pd.DataFrame(rows, index=[f"t={t}" for t in range(1, 5)]).T.rename_axis(columns="dq/dV_th")
 
 # %% [markdown]
-# With the reset in the graph Eq. {eq}`eq-11` holds up to the first spike; to have it at every timestep the whole reset
-# must be detached. (There is a choice between. In `ATIFu`, `detach_reset=True` detaches the *spike* in the reset, as
-# SpikingJelly does; the threshold that is subtracted still counts.)
+# With the reset in the graph Eq. {eq}`eq-11` holds up to the first spike. It holds at every timestep only if the whole
+# reset is detached. (There is a third choice in between. In `ATIFu`, `detach_reset=True` detaches the *spike* in the reset,
+# as SpikingJelly does; the threshold that is subtracted still counts.)
 #
 # ## Where does learning end?
 #
-# Learning ends where the *expected* gradient is zero. For one parameter we can simply draw it, for all thresholds at
-# once: `ATIFu` accepts a threshold for each channel, so one forward and one backward pass over the quantiles of the
-# input give the gradient at 80 thresholds.
+# Learning ends where the *expected* gradient is zero. For one parameter we can draw this gradient as a curve. `ATIFu`
+# accepts a threshold for each channel, so one forward and one backward pass, over the quantiles of the input, give the
+# gradient at 80 thresholds at once.
 
 # %%
 grid = torch.logspace(-1.7, 0.2, 80)
@@ -202,10 +203,10 @@ def end(gradient: torch.Tensor) -> float:
 #
 # so that "close to the threshold" means the same for a large threshold and a small one.
 #
-# **Predict:** inputs of size 0.1 and thresholds between 0.1 and 1 under a sigmoid of slope 1, that is, of width 4.
-# What can the surrogate tell of the distance between membrane and threshold?
+# **Predict:** a sigmoid of slope 1 has a width of about 4. Inputs are about 0.1 large, thresholds lie between 0.1 and 1. How
+# much does such a surrogate say about the distance between membrane and threshold, and will learning end at the optimum?
 
-# %%
+# %% tags=["hide-output"]
 absolute = {"surrogate": "absolute"}
 variants = {
     "absolute, slope 1, target i, Eq. 11 (to the letter)": absolute | {"slope": 1.0, "target": "input", "kind": Eq11},
@@ -233,7 +234,7 @@ ends = pd.DataFrame({"ends at V_th / σ": {name: end(g) for name, g in gradients
 ends["SQNR, dB"] = ends["ends at V_th / σ"].map(decibels)
 ends.round(2)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 shown = [
     "absolute, slope 1, target i, Eq. 11 (to the letter)",
     "absolute, slope 1, Eq. 11",
@@ -267,14 +268,15 @@ figures.show(
 # The same neuron, the same loss, the same inputs, and final thresholds between 1.7 and 7.5 standard deviations, between
 # 1.6 and 11.1 dB. What counts is the **width of the surrogate relative to the threshold**. The absolute surrogate of
 # slope $\alpha$ is, at a threshold $V_{th}$, the relative one of slope $\alpha V_{th}$. Near the optimum, $V_{th} =
-# 0.17$, slope 40 means relative slope 7, and comes to rest well; slope 1 means 0.17, which is nearly flat. The relative
-# argument is no guarantee either: at slopes of 4 to 16 it rests at the optimum, at slope 1 or 40 it does not.
+# 0.17$, the slope 40 is the relative slope 7, and learning ends well; the slope 1 is 0.17, which is nearly flat. The relative
+# argument alone does not suffice either: at slopes of 4 to 16 learning ends at the optimum, at slope 1 or 40 it does not.
 #
 # ## Why is flat too flat?
 #
-# A flat surrogate credits each timestep alike, those far from firing included. So it follows the *mean* error, where
-# the boundary terms weigh the errors next to the transitions. That matters because our neuron rounds down: its granular
-# errors have one sign. Let the membrane start half full ({ref}`ex-half-full`), so that errors have both signs:
+# A flat surrogate treats all timesteps alike, also those in which the neuron was far from firing. So it follows the *mean*
+# error, while the boundary terms count only the errors next to the transitions. That matters because our neuron rounds
+# down: all its granular errors have the same sign. Let the membrane start half full ({ref}`ex-half-full`), so that errors
+# have both signs:
 
 # %%
 halves = {}
@@ -297,12 +299,12 @@ pd.DataFrame(halves).T.round(2)
 
 # %% [markdown]
 # From a half-step start the surrogate as printed, which lost 5 dB before, comes within 0.02 dB of the optimum, 15.13 dB
-# at 2.14 σ. Its flatness alone was not the fault; flat *and* rounding down was. Too sharp fails both times.
+# at 2.14 σ. So a flat surrogate does harm only together with rounding down. A surrogate that is too sharp fails both times.
 #
-# ## The relative argument forgets σ
+# ## The relative argument does not depend on σ
 #
-# In a network each layer has currents of another size. The absolute surrogate behaves differently in each; the
-# relative one has no notion of size:
+# In a network the currents of each layer have another size. The absolute surrogate behaves differently in each layer; the
+# relative one does not:
 
 # %%
 pd.DataFrame(
@@ -316,8 +318,8 @@ pd.DataFrame(
 ).round(3).rename_axis(columns="ends at V_th / σ")
 
 # %% [markdown]
-# This is why `surrogate="relative"` with slope 4 is the library's default, and why the literal choice remains one
-# keyword away. Does training with real draws and a real optimizer agree with these predictions? The records of full
+# This is why `surrogate="relative"` with slope 4 is the library's default; the paper's own is `surrogate="absolute",
+# slope=1.0`. Does training with real draws and a real optimizer agree with these predictions? The records of full
 # runs (5,000 updates of Adam, $V_{th}$ from 1):
 
 # %%
@@ -341,13 +343,12 @@ Markdown(provenance(experiments.values()))
 # They do. The paper reports a gain of more than 10 dB with "the sigmoid". The first row is one reading of it: the paper
 # names SpikingJelly, whose `Sigmoid` has the slope 4 unless one asks for another and whose neurons detach the spike of
 # the reset when `detach_reset=True`, and it compares the neuron with a ReLU. So read, **the claim comes out**, given
-# 10,000 updates. With the slope 1 of the printed formula it does not. Which one was run, only the authors can say.
+# 10,000 updates. With the slope 1 of the printed formula it does not. Only the authors can say which one they ran.
 #
 # ## What can go wrong
 #
-# **Too sharp.** As the slope grows the surrogate approaches the true derivative, and its failure comes back: only
-# membranes within a hair of the threshold have a say. The further $V_{th}$ is from the scale that the slope fits, the
-# sooner:
+# **Too sharp.** As the slope grows, the surrogate approaches the true derivative, and fails as that does: only membranes
+# very close to the threshold count.
 
 # %%
 for slope in (16.0, 40.0, 64.0):
@@ -358,7 +359,7 @@ for slope in (16.0, 40.0, 64.0):
 # fires without input. `ATIFu` learns $w = \ln V_{th}$ instead.
 #
 # **Silence by construction.** In SpikingJelly 2.0, assigning an `nn.Parameter` to `IFNode.v_threshold` raises no error
-# and trains nothing: its gradient stays `None`. The library's tests insist that `ATIFu`'s does not.
+# and trains nothing: its gradient stays `None`. A test of the library checks that the threshold of `ATIFu` has a gradient.
 #
 # ## Exercises
 #
@@ -386,15 +387,15 @@ for slope in (16.0, 40.0, 64.0):
 # :class: dropdown
 # Import `surrogate` from `spikingjelly.activation_based` and add the line `neuron.surrogate_function =
 # surrogate.ATan()` after the neuron is made. With the relative argument it ends at 1.85 σ, a little further out than
-# the sigmoid of slope 4: its peak is as wide, its tails are heavier.
+# the sigmoid of slope 4: its peak is equally wide, its tails are heavier.
 # ```
 #
 # ## Recap
 #
-# * The gradient of the expected loss is right; sampled and differentiated, it loses the terms at the transitions, and
-#   what is left raises the threshold without end.
-# * A surrogate derivative credits membranes near the threshold. Its width relative to the threshold decides where
-#   learning ends; too flat hurts since the neuron rounds down, too sharp always.
+# * The gradient of the expected loss is right. If one differentiates sample by sample, the terms at the transitions are
+#   lost, and what is left raises the threshold without end.
+# * A surrogate derivative counts membranes near the threshold. Its width relative to the threshold decides where
+#   learning ends. Too flat a surrogate hurts because the neuron rounds down; too sharp a one always hurts.
 # * To the letter (slope 1, Eq. 11, all inputs) learning stops at 7.5 σ with 1.6 dB. With SpikingJelly's slope 4, the
 #   spike of the reset detached and ReLU(i) as target it ends at 2.1 σ and gains the printed 10 dB. Relative to the
-#   threshold, slope 4, it ends at 1.78 σ with 11.08 dB. The expected gradient predicts all of them without training.
+#   threshold, slope 4, it ends at 1.78 σ with 11.08 dB. The expected gradient predicts all of these ends without training.

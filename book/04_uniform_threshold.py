@@ -37,8 +37,8 @@ profile = "smoke"
 # %% [markdown]
 # ## The neuron
 #
-# The *adaptive-threshold integrate-and-fire* neuron, uniform version, is the IF neuron of Chapter 1 with a parameter
-# for a threshold. This is all of it that is new:
+# The *adaptive-threshold integrate-and-fire* neuron, uniform version, is the IF neuron of Chapter 1, but its threshold is
+# a parameter that is learned. This is all that is new:
 
 # %%
 figures.show_source(ATIFu)
@@ -53,14 +53,13 @@ figures.show_source(ATIFu.integrate_and_fire)
 # %% [markdown]
 # ## The task
 #
-# The neuron sees one constant current after another, $i \sim N(0, \sigma^2)$, and is to let the receiver guess it. Its
-# loss is the mean square error between input and estimate:
+# The neuron sees one constant current after another, $i \sim N(0, \sigma^2)$, and the receiver estimates each current from
+# the spikes. The loss is the mean square error between input and estimate:
 #
 # $$ L(i, \hat y) = E\big[(i - \hat y)^2\big] \tag{13} $$ (eq-13)
 #
-# The paper calls it the RMS error and takes all inputs. A neuron that cannot answer with negative numbers cannot be
-# blamed for negative inputs, so our target is $\mathrm{ReLU}(i)$; Chapter 3 showed what the literal target does.
-# The loop is the one you would write:
+# The paper calls it the RMS error and takes all inputs. But this neuron cannot answer with a negative number, so our
+# target is $\mathrm{ReLU}(i)$; Chapter 3 showed what the literal target does. The training loop is the usual one:
 
 # %%
 figures.show_source(fit_neuron)
@@ -68,17 +67,18 @@ figures.show_source(fit_neuron)
 # %% [markdown]
 # **Predict:** $\sigma = 0.1$, $T = 4$, $V_{th}$ starts at 1. Where will it end, and at how many decibels?
 #
-# Here is such a run, live. It is as long as this page's profile allows; the figure below shows complete ones.
+# Here is such a run, live. It is as long as this page's profile allows; the figure below shows complete runs.
 
-# %%
+# %% tags=["hide-output"]
 steps = {"smoke": 300, "laptop": 5000, "full": 5000}[profile]
 live = pd.DataFrame(fit_neuron(ATIFu(timesteps, step_mode="m"), Normal(0.0, sigma), steps=steps, log_every=steps // 5))
 live["V_th"] = live.pop("thresholds").str[0]
 live.set_index("step").rename_axis(index=None, columns="step").round(3)
 
 # %% [markdown]
-# Or find it by hand. The curve below is the SQNR for every threshold; on this page the threshold has a slider, and the
-# dotted lines are where $\sigma$ is and where learning ends (the mean of the runs below). Try other $T$ and $v(0)$, too.
+# Or find the best threshold by hand. The curve below is the SQNR for every threshold. On this page the threshold has a
+# slider; the dotted lines show $\sigma$ and the threshold at which learning ends (the mean of the runs below). Try other
+# $T$ and $v(0)$, too.
 
 # %% tags=["remove-input"]
 learned_threshold = mean(r.result["thresholds"][0] for r in runs("toy-atif-u", "laptop"))
@@ -122,11 +122,17 @@ table = table.drop(columns="thresholds").reset_index(drop=True)
 fig, ax = plt.subplots(figsize=(6.4, 4.2))
 for n, curve in enumerate(learned.values()):
     ax.plot(
-        curve.step, curve.sqnr_db, color=figures.BLUE, linestyle="-", linewidth=1.2, label=None if n else "trainable"
+        curve.step,
+        curve.sqnr_db,
+        linewidth=1.2,
+        label=None if n else "ATIF-u, $T = 4$",
+        **figures.neuron_style("ATIF-u"),
     )
-ax.axhline(fixed.result["sqnr_db"], color=figures.VERMILION, linestyle="--", label="fixed $V_{th} = 1$, $T = 4$")
-ax.axhline(fixed_20.result["sqnr_db"], color=figures.GREEN, linestyle="-.", label="fixed $V_{th} = 1$, $T = 20$")
-ax.axhline(optimum.sqnr_db, color=figures.GREY, linestyle=":", label="optimum for $T = 4$")
+for record, steps_of in ((fixed, 4), (fixed_20, 20)):
+    level = record.result["sqnr_db"]
+    ax.axhline(level, label="IF, fixed $V_{th} = 1$" if steps_of == 4 else None, **figures.neuron_style("IF"))
+    ax.annotate(f"$T = {steps_of}$", (100, level + 0.2), color=figures.VERMILION)
+ax.axhline(optimum.sqnr_db, color=figures.BLACK, linestyle=":", linewidth=1.2, label="optimum for $T = 4$")
 ax.set(xlabel="update", ylabel="SQNR in dB", ylim=(0, 13), xlim=(0, 5000))
 ax.legend(loc="lower right", bbox_to_anchor=(1, 0.12))
 figures.show(
@@ -144,13 +150,14 @@ for n, curve in enumerate(learned.values()):
     ax.plot(
         curve.step,
         curve.thresholds.str[0] / sigma,
-        color=figures.BLUE,
-        linestyle="-",
         linewidth=1.2,
-        label=None if n else "learned",
+        label=None if n else "ATIF-u, learned",
+        **figures.neuron_style("ATIF-u"),
     )
-ax.axhline(1, color=figures.VERMILION, linestyle="--", label="$\\sigma$")
-ax.axhline(optimum.levels[-1].item(), color=figures.GREY, linestyle=":", label="optimum, $1.73\\,\\sigma$")
+ax.axhline(1, color=figures.BLACK, linestyle=(0, (8, 2)), linewidth=1.2, label="$\\sigma$")
+ax.axhline(
+    optimum.levels[-1].item(), color=figures.BLACK, linestyle=":", linewidth=1.2, label="optimum, $1.73\\,\\sigma$"
+)
 ax.set(xlabel="update", ylabel="threshold $V_{th} / \\sigma$", ylim=(0, 10.2), xlim=(0, 5000))
 ax.legend()
 figures.show(
@@ -163,9 +170,12 @@ figures.show(
 )
 
 # %% [markdown]
+# ("Laptop" is this book's name for runs that a laptop can do in minutes. Those recorded here were made on one core of a
+# server processor; the line below each table names it.)
+#
 # The SQNR climbs from the first update on. Adam moves $\ln V_{th}$ by about its learning rate of $10^{-3}$ a step,
 # whatever the size of the gradient, so the threshold at first falls exponentially, to less than half in a thousand
-# updates. After about 3,000 it is near the optimum, where the gradient vanishes, and the curve levels off.
+# updates. After about 3,000 it is near the optimum, where the gradient is zero, and the curve levels off.
 #
 # ## The claims
 #
@@ -205,18 +215,18 @@ begin, final = half.epochs[0]["sqnr_db"], half.epochs[-1]["sqnr_db"]
 print(f"half-step start, V_th = 1: {begin:.2f} dB; learned: {final:.2f} dB; gain: {final - begin:.2f} dB")
 
 # %% [markdown]
-# We shall need this neuron to judge what non-uniform steps are worth. How much of the 4 dB is left where a next layer
-# rescales and shifts is for [](12_limits.py): about one.
+# We shall need this neuron to judge what non-uniform steps are worth. In a network the next layer can rescale and shift,
+# and of the 4 dB only about one is left there: see [](12_limits.py).
 #
 # ## What can go wrong
 #
 # **A dead start.** At $V_{th} = 1$ only inputs above $2.5\,\sigma$ make a spike, 6 in 1,000. The surrogate still sees
-# how near the others came, so learning starts. Start at $V_{th} = 100$ and the relative argument is $-1$ for everyone:
-# the gradient is small, but Adam divides by its size, and the threshold falls at the same steady pace.
+# how near the others came, so learning starts. With a start at $V_{th} = 100$ the relative argument is about $-1$ for every
+# input: the gradient is small, but Adam divides by its size, and the threshold falls at the same steady pace.
 #
 # **A threshold learned on the wrong density.** A threshold fits one width of inputs. If the width changes, the SQNR is
-# that of another point on the curve of {numref}`fig-sqnr-against-threshold`: a threshold of half or of twice the best
-# costs more than 4 dB, the one by overload, the other by granular error. In a network batch normalisation keeps the
+# that of another point on the curve of {numref}`fig-sqnr-against-threshold`: half the best threshold and twice the best
+# both cost more than 4 dB, the first by overload, the second by granular error. In a network batch normalisation keeps the
 # width in place; see [](06_first_network.py).
 #
 # ## Exercises

@@ -4,8 +4,8 @@
 # :::{admonition} In this chapter
 # :class: tip
 # **You will learn** what the paper trained on CIFAR-10 and CIFAR-100 and what it leaves unsaid, how a residual network
-# keeps its signals binary, what VGG-16 and ResNet-18 cost, how they are trained without a GPU, and how to read Table 1 next
-# to what other people reach with as few timesteps.
+# keeps its signals binary, what VGG-16 and ResNet-18 cost, how they are trained without a GPU, and how to compare Table 1
+# with what others reach in as few timesteps.
 #
 # **Time:** 30 minutes to read, a few seconds to run. Each row of Table 1 takes hours; nothing is trained here.
 #
@@ -31,7 +31,7 @@ from atif_lib.networks import ACTIVATIONS, NETWORKS, Residual, cost, resnet8, re
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.results import figures
 from atif_lib.results.records import load_all, runs
-from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, summary, training_table
+from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, show_ran, summary, training_table
 from atif_lib.training import schedule
 
 figures.use_style()
@@ -59,7 +59,7 @@ Markdown(note)
 # The paper trains VGG-16 {cite:p}`simonyan2015very` and ResNet-18 {cite:p}`he2016deep`. Both were made for
 # images of 224 × 224 pixels, and CIFAR's have 32 × 32. So both are used in the form that is usual there: VGG-16 with
 # one linear layer instead of three, ResNet-18 with an un-strided 3 × 3 stem. The paper does not say which form it used.
-# `small` and `resnet8` are the same two ideas at a size that a laptop trains.
+# `small` and `resnet8` are the same two ideas at a size that a laptop can train.
 
 # %%
 rows = {}
@@ -81,7 +81,7 @@ pd.DataFrame(rows).T
 # ## How a shortcut stays binary
 #
 # A residual block adds its input to its output. If both are spikes the sum can be 2, and 2 is not a spike: the next
-# convolution has to multiply again. There are several ways out, and the paper does not say which it took.
+# convolution has to multiply again. There are several solutions, and the paper does not say which it used.
 
 # %%
 figures.show_source(Residual.forward)
@@ -95,7 +95,7 @@ figures.show_source(Residual.forward)
 # **Predict:** the network `resnet8` has three blocks. Which values arrive at the inputs of its convolutions with each of
 # the three?
 
-# %%
+# %% tags=["hide-output"]
 inputs = data.normalizer(images)(images.test_inputs[:64])
 seen = {}
 for join in ("current", "add", "iand"):
@@ -106,9 +106,9 @@ for join in ("current", "add", "iand"):
 pd.DataFrame(seen)
 
 # %% [markdown]
-# These are all the synapses behind the stem, with every value that came through them. `add` breaks the promise of
-# additions only, in the second block already; the other two keep it. What does it buy or cost? Small networks on real
-# CIFAR-10 say:
+# These are all the convolutions behind the stem, with every value that arrived at them. With `add` there are values of 2
+# from the second block on, so a convolution has to multiply; the other two need additions only. What does this do to the
+# accuracy? Here are small networks on real CIFAR-10:
 
 # %%
 joins = {
@@ -122,14 +122,15 @@ summary(joins, {"test accuracy, %": "test_accuracy", "θ": "theta"})
 Markdown(provenance(joins.values()))
 
 # %% [markdown]
-# With `iand` a block only ever removes spikes that its shortcut sends; in its one run the network is more than three
-# points below the mean of ours. `add` is a little above it. One seed decides neither.
+# With `iand` a block can only remove spikes of its shortcut; in its one run the network is more than three points below
+# the mean of ours. With `add` it is a little above that mean. One seed decides neither.
 #
 # ## Three protocols
 #
-# The paper states its training in a paragraph. What is not in it has to be chosen, and everyone who reproduces it
-# chooses. Here is all of it, `PAPER` as printed and completed, and `FAST`, our own, which wants the same accuracy in a
-# fifteenth of the epochs. Both need a GPU. `STAGED` does not; it is explained below, and its first stage stands here:
+# The paper describes its training in one paragraph. What is not in it has to be chosen by everyone who reproduces it. Here
+# are three complete protocols: `PAPER`, as printed and completed; `FAST`, our own, which aims at the same accuracy in a
+# fifteenth of the epochs; and the first stage of `STAGED`, which is explained below. The first two need a GPU, the third
+# does not.
 
 # %%
 stated = {"epochs", "lr", "schedule", "step_epochs", "step_factor", "augment", "mix"}
@@ -140,9 +141,9 @@ recipes["in the paper"] = ["stated" if name in stated else "not stated" for name
 recipes
 
 # %% [markdown]
-# What is not stated includes much that matters: batch size, momentum, weight decay, how the thresholds are trained, how
-# the networks start, how many seeds, and whether the accuracy printed is the last epoch's or the best one's. Ours is the
-# last epoch's, always. "Random resize" we read as torchvision's `RandomResizedCrop`.
+# Much that matters is not stated: batch size, momentum, weight decay, how the thresholds are trained, how the networks
+# start, how many seeds, and whether the accuracy printed is that of the last epoch or of the best one. Ours is always that
+# of the last epoch. We read "random resize" as torchvision's `RandomResizedCrop`.
 #
 # One thing that is stated deserves a figure. The learning rate falls by a tenth every 30 epochs. After 900 epochs it
 # has not vanished:
@@ -150,7 +151,7 @@ recipes
 # %% tags=["hide-input"]
 fig, ax = plt.subplots()
 table = []
-for name, recipe, color, style in (("PAPER", PAPER, figures.VERMILION, "--"), ("FAST", FAST, figures.BLUE, "-")):
+for name, recipe, color, style in (("PAPER", PAPER, figures.BLACK, "--"), ("FAST", FAST, figures.ORANGE, "-")):
     factor, steps = schedule(recipe, 100), 100 * recipe.epochs
     share = torch.linspace(0, 1, 601)
     rate = [recipe.lr * factor(min(int(s * steps), steps - 1)) for s in share]
@@ -172,31 +173,31 @@ figures.show(
 # (staged-training)=
 # ### Three stages, and no GPU
 #
-# An update of a spiking network takes $T$ times as long as one of its ReLU twin, in every epoch ([](10_speed.py)). But most
-# of what a network learns, edges, textures and parts of things, it needs whether it spikes or not. So learn that first, and
-# pay for time only at the end. {cite:t}`rathi2021diet` convert a ReLU network and train on with surrogate gradients; we put a
-# quantized network between the two:
+# An update of a spiking network takes about $T$ times as long as one of its ReLU twin ([](10_speed.py)). But a network needs
+# most of what it learns, such as edges, textures and parts of objects, whether it spikes or not. So it can learn that
+# first, without timesteps, and spike only at the end. {cite:t}`rathi2021diet` convert a ReLU network and continue with
+# surrogate gradients; we put a quantized network between the two:
 #
-# 1. **ReLU.** The twin without spikes, for most of the epochs.
+# 1. **ReLU.** The twin without spikes learns for most of the epochs.
 # 2. **Quantized.** Each ReLU becomes a staircase of $T + 1$ levels. Its threshold starts at the best quantizer
 #    of the currents that reach it, layer by layer, in a single batch: Eq. 13 for measured data ([](04_uniform_threshold.py)).
 # 3. **Spikes.** Each staircase becomes a neuron with $T$ timesteps and the same threshold, and the network learns by
 #    surrogate gradients through time, as the paper's networks do.
 #
-# Each row of a table keeps its own rule in all stages. For "$V_{th}$ fixed at 1" the second stage has the threshold 1 too,
-# and nothing is fitted.
+# Each row of a table keeps its own rule for the threshold in all stages. For "$V_{th}$ fixed at 1" the threshold is 1 in the
+# second stage too, and nothing is fitted.
 #
-# What has to change when a ReLU becomes a staircase? A quantized activation puts out a *rate*, $x / V_{th}$ but for
-# rounding. The batch norm behind the next convolution takes any factor out again. Two places have no such norm: a
-# shortcut that passes its input on, and the readout. There the weights take the factor, so that the function of the network
-# stays as it was, up to rounding and clipping. A test leaves rounding and clipping out and finds the two networks equal.
-# One thing more: after such a change the running means and variances of the norms are those of another network. They are
-# estimated anew, from 50 batches, before anything is tested.
+# What has to change when a ReLU becomes a staircase? The output of a quantized activation is a *rate*, $x / V_{th}$ up to
+# rounding. The batch norm behind the next convolution removes any factor. Two places have no such norm: a shortcut that
+# passes on its input, and the readout. There the weights are multiplied by the factor, so that the network computes what it
+# did before, up to rounding and clipping. (A test leaves rounding and clipping out and finds the two networks equal.) After
+# such a change the running means and variances of the norms are those of another network. So they are estimated again,
+# from 50 batches, before the network is tested.
 #
 # **Predict:** how much of the ReLU network's accuracy is left right after the first conversion, before any update? And after
 # the second?
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 validated = load_all(validation=True)
 NETWORKS_TRIED = {
     "images, small": "cifar10-small",
@@ -226,7 +227,7 @@ for network, prefix in NETWORKS_TRIED.items():
             "minutes": f"{mean(sum(s.wall_s for s in stages(r)) for r in own) / 60:.0f}" if own else "",
             "seeds": len(own),
         }
-pd.DataFrame(rows).T.rename_axis(["network", "trained"])
+show_ran(pd.DataFrame(rows).T.rename_axis(["network", "trained"]))
 
 # %% tags=["remove-input"]
 Markdown(
@@ -236,50 +237,54 @@ Markdown(
 )
 
 # %% [markdown]
-# All accuracies of this table are on examples held back from training, to choose by; the test examples had no part in it. The minutes are of all stages together, on one thread of a processor. Is it the better way? Seed by seed, with
-# 95 % intervals:
+# All accuracies of this table are on examples that are held back from training in order to choose between methods; test
+# examples have no part in it. The minutes are of all stages together, on one core of a server processor. Are stages the
+# better way? Seed by seed, with 95 % intervals:
 
 # %%
 against = {"the same time": "atif-u", "as many epochs": "atif-u-long"}
-pd.DataFrame(
-    {
-        (network, f"stages − direct, {what}"): difference(
-            f"{prefix}-atif-u-staged", f"{prefix}-{other}", runs=validated
-        )
-        for network, prefix in NETWORKS_TRIED.items()
-        for what, other in against.items()
-    }
-).T.rename_axis(["network", "comparison"])
+show_ran(
+    pd.DataFrame(
+        {
+            (network, f"stages − direct, {what}"): difference(
+                f"{prefix}-atif-u-staged", f"{prefix}-{other}", runs=validated
+            )
+            for network, prefix in NETWORKS_TRIED.items()
+            for what, other in against.items()
+        }
+    ).T.rename_axis(["network", "comparison"])
+)
 
 # %% [markdown]
 # :::{admonition} What a staged result says, and what it does not
 # :class: important
 # The paper claims that spiking networks can be trained **directly**, from random weights, by surrogate gradients alone. A
 # network that began as a ReLU network is no evidence for that. What staged rows do show is the part of the claims that
-# speaks of the *result*: how accurate a network of such neurons can be at $T = 4$, how much a learned threshold is worth
-# against a fixed one, what non-uniform thresholds add, and how few spikes it takes. Its last stage trains the spiking
-# network itself, through its real spikes, so nothing is left of the usual gap between a converted network and its spikes.
-# But a few epochs at a small learning rate cannot go far from where the ReLU network ended, and what the paper's 900 epochs
-# would add is not known from this.
+# is about the *result*: how accurate a network of such neurons can be at $T = 4$, how much a learned threshold is worth
+# against a fixed one, what non-uniform thresholds add, and how few spikes are enough. The last stage trains the spiking
+# network itself, through its real spikes, so the usual gap between a converted network and its spikes does not arise. But
+# a few epochs at a small learning rate cannot lead far from where the ReLU network ended, and what the paper's 900 epochs
+# would add cannot be known from this.
 # :::
 
 # %% [markdown]
 # ## Table 1
 #
-# The paper's own rows. "Ours" is the mean over the seeds of complete runs of the same architecture, trained in stages;
-# a small network never stands in here.
+# The paper's own rows. "Ours" is the mean over the seeds of complete runs of the same architecture, trained in stages; a
+# small network is never put in the place of a large one.
 
 # %%
-paper_table(1).drop(columns="experiment")
+show_ran(paper_table(1).drop(columns="experiment"))
 
 # %% [markdown]
 # And how ours were trained:
 
 # %%
-training_table(1)
+show_ran(training_table(1))
 
 # %% [markdown]
-# Where it says "not run", nobody has run it yet. One command does, and goes on where it was whenever it is started again:
+# What is "not run" nobody has run yet. One command runs it, and continues a run that was interrupted; its first form says
+# what that costs on your machine:
 #
 # ```bash
 # python -m atif_lib reproduce table 1 --dry-run         # what is there, what is missing, how long will it take here?
@@ -297,18 +302,17 @@ protocols = {
     for label, a in ABLATION.items()
     if suffix != "-staged" or a != "atif-u-half"
 }
-summary(protocols, {"test accuracy, %": "test_accuracy", "θ": "theta"}, "full")
+show_ran(summary(protocols, {"test accuracy, %": "test_accuracy", "θ": "theta"}, "full"))
 
 # %% [markdown]
-# Two things can be read off the paper's numbers alone. On CIFAR-10 the best spiking network is
-# 95.96 − 94.65 = 1.31 points below its ANN, on CIFAR-100 2.93. And the VGG-16 on CIFAR-100 loses 7.93 points with ATIF-u, the
-# largest gap of all, to its four timesteps.
+# The paper's numbers alone show two things. On CIFAR-10 the best spiking network is 95.96 − 94.65 = 1.31 points below its
+# ANN, on CIFAR-100 2.93 points. And VGG-16 with ATIF-u is 7.93 points below its ANN on CIFAR-100, the largest gap of all.
 #
 # ## The field
 #
 # The paper compares itself with conversion methods of 2020 to 2022. How do others do that train spiking networks
-# directly? The last column says where we read a number. Where a paper has a value for exactly our case ($T = 4$, ResNet-18)
-# that we could not open, it is left out.
+# directly? The last column says where we read a number. Papers that we could not open are left out, even where they have a
+# value for exactly our case ($T = 4$, ResNet-18).
 #
 # | network | T | CIFAR-10 | CIFAR-100 | read in |
 # |:--|--:|--:|--:|:--|
@@ -319,20 +323,21 @@ summary(protocols, {"test accuracy, %": "test_accuracy", "θ": "theta"}, "full")
 # | GLIF, ResNet-19 | 6 | | 77.35 | {cite:t}`yao2022glif`, abstract |
 # | SGLFormer, a transformer | 4 | 96.76 | 82.26 | {cite:t}`zhang2024sglformer`, the authors' repository |
 #
-# Look at the third and fourth rows. A *plain* leaky neuron, in the same architecture with two timesteps more, comes out
-# where ATIF-nu does on CIFAR-10 and five points above it on CIFAR-100. Their recipe has less than a quarter of the epochs and a
-# learning rate that goes to zero. So Table 1 compares more than neurons. A recipe is worth points, and only a comparison
-# within one recipe, as [](09_ablation.py) makes it, says what a neuron is worth.
+# Look at the third and fourth rows. A *plain* leaky neuron (LIF), in the same architecture with two timesteps more, is as
+# good as ATIF-nu on CIFAR-10, and five points better on CIFAR-100. Its recipe has less than a quarter of the epochs, and a
+# learning rate that goes to zero. So Table 1 compares more than neurons: a recipe is worth points, too. Only a comparison
+# within one recipe, as in [](09_ablation.py), says what a neuron is worth.
 #
 # ## At a laptop's size
 #
-# The same comparison with the small sisters: all 50,000 images, every network with one recipe of three epochs. Three
-# epochs measure how fast a network begins to learn, not where it ends; that holds for all that follows.
+# The same comparison with the small networks: all 50,000 images, and one recipe of three epochs for every network. Three
+# epochs measure how fast a network begins to learn, not where it ends; that holds for all that follows. ("Laptop" names the
+# size of these runs. They were made on one core of a server processor, see the line below the table.)
 #
 # **Predict:** the order of the five activations. And which of the two networks has the wider gap between ReLU and
 # spikes?
 
-# %%
+# %% tags=["hide-output"]
 metrics = {"test accuracy, %": "test_accuracy", "θ": "theta"}
 tables = []
 for network in ("small", "resnet8"):
@@ -343,32 +348,35 @@ pd.concat(tables)
 # %% tags=["remove-input"]
 Markdown(provenance(f"cifar10-{network}-{a}" for network in ("small", "resnet8") for a in ABLATION.values()))
 
-# %% tags=["hide-input"]
-fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.6), sharey=True)
+# %% tags=["hide-input", "hide-output"]
+fig, axes = plt.subplots(2, 1, figsize=(6.4, 5.6), sharex=True)
 points = []
 for ax, network in zip(axes, ("small", "resnet8"), strict=True):
     for place, (label, a) in enumerate(ABLATION.items()):
         for record in runs(f"cifar10-{network}-{a}", "laptop"):
-            ax.plot(record.result["test_accuracy"], place, "o", color=figures.PALETTE[place], linestyle="none")
+            color = figures.neuron_style(label)["color"]
+            ax.plot(record.result["test_accuracy"], place, "o", color=color, linestyle="none")
             row = {"network": network, "activation": label, "seed": record.seed}
             points.append(row | {"test_accuracy": record.result["test_accuracy"]})
     if not any(point["network"] == network for point in points):
         ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", color=figures.GREY)
-    ax.set(title=network, xlabel="test accuracy in %", yticks=range(5), yticklabels=ABLATION, ylim=(4.5, -0.5))
+    ax.set(title=network, yticks=range(5), yticklabels=ABLATION, ylim=(4.5, -0.5))
+axes[-1].set_xlabel("test accuracy in %")
 figures.show(
     fig,
     "cifar-small",
-    alt="Test accuracies of two small networks with five activations on CIFAR-10, one dot a seed.",
+    alt="Test accuracies of two small networks with five activations on CIFAR-10, one dot a seed. In both the ReLU network "
+    "lies clearly right of the four spiking ones, whose dots overlap; the gap is wider in resnet8.",
     caption="Small networks on CIFAR-10, one dot for each seed.",
     data=pd.DataFrame(points),
 )
 
 # %% [markdown]
-# What the spikes cost, as the difference of each network and its ReLU twin, seed by seed, with its 95 % interval. All
-# are compared with one twin, so the intervals are Dunnett's ([](14_better_neurons.py) explains them): all of a column
-# hold together.
+# How much accuracy do spikes cost? Here is the difference between each network and its ReLU twin, seed by seed, with its
+# 95 % interval. All are compared with one twin, so the intervals are Dunnett's ([](14_better_neurons.py) explains them):
+# with 95 % confidence all intervals of a column hold together.
 
-# %%
+# %% tags=["hide-output"]
 gaps = {}
 for network in ("small", "resnet8"):
     names = {label: f"cifar10-{network}-{a}" for label, a in ABLATION.items() if a != "relu"}
@@ -381,27 +389,27 @@ pd.DataFrame(gaps).rename_axis("points to ReLU")
 # %% [markdown]
 # ### Quantization, time, or gradients?
 #
-# Three things part a spiking network from its ReLU twin: its activations have five values, they are sent as spikes in
-# time, and it learns by surrogate gradients. Two networks between the two tell them apart. The first one's activation is
-# the neuron's staircase, computed in *one* step:
+# A spiking network differs from its ReLU twin in three things: its activations have five values, they are sent as spikes
+# over time, and it learns by surrogate gradients. Two networks between the two tell these apart. The activation of the
+# first one is the neuron's staircase, computed in *one* step:
 
 # %%
 figures.show_source(QuantizedReLU.forward)
 
 # %% [markdown]
-# It has the levels of its spiking twin and a learned threshold, but no uneven spike trains, and the floor is passed by
-# the gradient as if it were not there {cite:p}`esser2020lsq`. What separates it from ReLU is quantization: the levels of
-# $T = 4$ here, and for comparison those of $T = 8$ and $16$. The second one
-# spikes, but learns by the gradient of the first: every spike has the gradient of the rate under the mean current, and
-# nothing flows back through time, `ATIFu(surrogate="rate")`; {cite:t}`meng2022dsr` train whole networks in this way. What
-# separates it from the first is time, and what separates ATIF-u from it is the surrogate gradient.
+# It has the levels of its spiking twin and a learned threshold, but no spike trains, and its gradient passes the floor as
+# if it were not there {cite:p}`esser2020lsq`. It differs from ReLU by quantization alone: by the levels of $T = 4$ here,
+# and for comparison by those of $T = 8$ and $16$. The second network spikes, but learns by the gradient of the first:
+# every spike has the gradient of the rate under the mean current, and no gradient flows back through time
+# (`ATIFu(surrogate="rate")`; {cite:t}`meng2022dsr` train whole networks in this way). It differs from the first by time, and
+# ATIF-u differs from it by the surrogate gradient.
 #
-# And since all have the same weights and thresholds, a spiking network can *start* as a quantized one, and learn the
-# rest in a third of the epochs.
+# All these networks have the same weights and thresholds. So a spiking network can also *start* as a quantized one, and
+# learn the rest in a third of the epochs.
 #
-# **Predict:** which of the three is dearest? And does a start from the quantized network help?
+# **Predict:** which of the three costs most accuracy? And does a start from the quantized network help?
 
-# %%
+# %% tags=["hide-output"]
 between = {
     "ReLU": "relu",
     "quantized, 5 levels": "quantized",
@@ -423,14 +431,14 @@ pd.concat(columns, names=["task", "activation"])
 # %% tags=["remove-input"]
 Markdown(provenance(f"{name}-{a}" for name in tasks.values() for a in between.values()))
 
-# %%
+# %% tags=["hide-output"]
 steps = {
-    "quantization: quantized − ReLU": ("quantized", "relu"),
-    "of this, levels: 9 levels − 5": ("quantized-8", "quantized"),
-    "time and gradients: ATIF-u − quantized": ("atif-u", "quantized"),
-    "of these, time: gradient of the rate − quantized": ("atif-u-rate", "quantized"),
-    "of these, gradients: ATIF-u − gradient of the rate": ("atif-u", "atif-u-rate"),
-    "a start: from quantized − ATIF-u": ("atif-u-warm", "atif-u"),
+    "quantization": ("quantized", "relu"),
+    "levels, 9 for 5": ("quantized-8", "quantized"),
+    "time and gradients": ("atif-u", "quantized"),
+    "time": ("atif-u-rate", "quantized"),
+    "gradients": ("atif-u", "atif-u-rate"),
+    "a start": ("atif-u-warm", "atif-u"),
 }  # each is a question of its own, with Student's interval
 rows = {
     (task, step): difference(f"{name}-{one}", f"{name}-{other}")
@@ -440,23 +448,25 @@ rows = {
 pd.DataFrame(rows).T.rename_axis(["task", "step"])
 
 # %% [markdown]
-# Read the verdicts: *higher* and *lower* mean that the interval excludes zero, *open* that these seeds do not decide. One
-# seed never does; the column of seeds tells where that is the reason.
+# Each row is a difference of two networks of the table above: *quantization* is quantized less ReLU; *levels*, nine levels
+# less five; *time and gradients*, ATIF-u less quantized; of these, *time* is the gradient of the rate less quantized, and
+# *gradients* is ATIF-u less the gradient of the rate; *a start* is the start from quantized less ATIF-u. *Higher* and
+# *lower* mean that the interval excludes zero, *open* that these seeds do not decide. One seed never decides.
 #
 # * **Quantization** costs accuracy on both tasks. On images it costs more than the whole gap between ReLU and ATIF-u:
-#   the network that spikes is above the one that is only quantized. So the cost is not of the levels alone, which
-#   both have: the quantized network learns by another gradient, and a spike train tells the next layer more than its count.
-# * **Levels:** on images, nine bring back a part of what five have lost.
+#   the network that spikes is above the one that is only quantized. So the levels, which both have, are not the only
+#   cause: the quantized network learns by another gradient, and a spike train tells the next layer more than its count.
+# * **Levels:** on images, nine levels regain a part of what five have lost.
 # * **Time** is open. **Gradients:** on images the surrogate gradient, which is often blamed, is above the gradient of
 #   the rate. It sees the membrane at each timestep, where the gradient of the rate sees a sum.
-# * **A start** from the quantized network has not been shown to help in the few epochs that it is given. On images it is
-#   open, and on words it ends lower.
+# * **A start** from the quantized network is not shown to help in the few epochs that follow it. On images it is open, and
+#   on words the network ends lower.
 
 # %% [markdown]
 # ## What can go wrong
 #
 # **A stem for large images.** The ResNet-18 of torchvision halves the image twice before its first block. On 32 × 32
-# pixels that leaves 8 × 8, and a single pixel in the last stage. It is cheap, and it is another network:
+# pixels that leaves 8 × 8, and a single pixel in the last stage. That network is cheap, but it is another network:
 
 # %%
 with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -465,9 +475,9 @@ ours = cost(resnet18(ACTIVATIONS["relu"], 1), (3, 32, 32)).macs
 print(f"ours: {ours / (counter.get_total_flops() / 2):.1f} times the MACs of torchvision's")
 
 # %% [markdown]
-# **Choosing by the test images.** Try five learning rates, print the best, and the number printed is too good. The
-# library holds a tenth of the training images back for that, in equal shares of each class, and then does not even
-# load the test images:
+# **Choosing by the test images.** If one tries five learning rates and prints the best accuracy, the number printed is too
+# good. To choose, the library holds back a tenth of the training images, in equal shares of each class, and does not load
+# the test images:
 
 # %%
 held_out = data.load(images.name, validation=True)
@@ -517,4 +527,4 @@ print(f"{len(held_out.train_labels):,} to learn from, {len(held_out.test_labels)
 # * Recipes differ by as much as neurons do: compare neurons within a recipe.
 # * A spiking network can be trained in stages: ReLU, quantized, spikes. Most epochs then cost no more than those of a ReLU
 #   network. It says nothing about training from random weights.
-# * A table is one command; a small network never stands in for a large one.
+# * A table is one command, and a small network is never shown in the place of a large one.

@@ -4,7 +4,7 @@
 # :::{admonition} In this chapter
 # :class: tip
 # **You will learn** how a second of sound becomes a small image, why that image has 49 rows where the paper says 48,
-# what the $T$ of a network has to do with the time of a sound (nothing), and how far four spikes carry on spoken words.
+# why the $T$ of a network has nothing to do with the duration of a sound, and how good four timesteps are on spoken words.
 #
 # **Time:** 20 minutes to read, under a minute to run.
 #
@@ -29,7 +29,7 @@ from atif_lib.experiments import EXPERIMENTS
 from atif_lib.experiments.recipes import FAST_SPEECH, PAPER_SPEECH
 from atif_lib.networks import ACTIVATIONS, NETWORKS, cost
 from atif_lib.results import figures
-from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, summary
+from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, show_ran, summary
 from atif_lib.training import train
 
 figures.use_style()
@@ -42,12 +42,12 @@ profile = "smoke"
 # %% [markdown]
 # ## From sound to features
 #
-# *Keyword spotting* is to tell which of a few words was said. The paper uses Google Speech Commands V2
-# {cite:p}`warden2018speech`: one second each, 16,000 samples, 35 words, many speakers. A network could be given the
-# samples. Usually it is given *Mel frequency cepstral coefficients* (MFCC): how loud the sound is in a few broad bands, in
+# *Keyword spotting* is the task to recognise which of a few words was said. The paper uses Google Speech Commands V2
+# {cite:p}`warden2018speech`: 35 words, many speakers, and clips of one second, which is 16,000 samples. A network could see
+# the samples. Usually it sees *Mel frequency cepstral coefficients* (MFCC): how loud the sound is in a few broad bands, in
 # each short window of time.
 #
-# To look at the steps we need a sound that we may ship with the book. This one is synthetic, spoken by eSpeak NG:
+# To show the steps we need a sound that may be published with the book. This one is synthetic, spoken by eSpeak NG:
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -93,16 +93,19 @@ figures.show(
 # The paper gives an FFT of 1024, a window of 640, a hop of 320, padding of 320 on both sides, and a result of 48 × 10.
 # **Predict** the number of frames from these.
 #
-# A frame needs 1,024 samples, the next starts 320 later, and 16,000 + 2 · 320 are there:
+# :::{admonition} Answer
+# :class: dropdown
+# A frame needs 1,024 samples, the next one starts 320 samples later, and there are 16,000 + 2 · 320 samples:
 #
 # $$ 1 + \left\lfloor \frac{16000 + 2 \cdot 320 - 1024}{320} \right\rfloor = 1 + \lfloor 48.8 \rfloor = 49 $$
+# :::
 
-# %%
+# %% tags=["hide-output"]
 padded = waveform.shape[1] + 2 * speech.SPECTRUM["pad"]
 1 + (padded - speech.SPECTRUM["n_fft"]) // speech.SPECTRUM["hop_length"]
 
 # %% [markdown]
-# 48 is the number of *hops*. Either one frame was dropped or one was not counted; 49 come out of the printed numbers, and
+# 48 is the number of *hops*. Either one frame was dropped or one was not counted. The printed numbers give 49 frames, and
 # we keep them all. The paper does not say how many bands the spectrum had, from and to which frequency, or whether a
 # logarithm was taken. Ours:
 
@@ -156,20 +159,22 @@ for ax in axes[-1]:
 figures.show(
     fig,
     "yes-and-no",
-    alt="Two rows of four feature maps: four speakers saying yes and four saying no.",
+    alt="Two rows of four feature maps: four speakers saying yes and four saying no. The maps of one word differ from speaker "
+    "to speaker.",
     caption="Coefficients 1 to 9 of four clips each. The network has to see what a row has in common.",
     data=pd.DataFrame(drawn),
 )
 
 # %% [markdown]
-# No speaker is both in the training and in the test clips: the official lists go by a hash of the speaker's name. With a
-# random split the network could know the voices, and the test would be easier than it looks.
+# No speaker is in both the training and the test clips: the official lists go by a hash of the speaker's name. With a
+# random split the network would know the voices, and the test would be too easy.
 #
 # :::{important}
-# A network of this book sees the whole second at once, as an image of one channel, and then thinks about it for
-# $T = 4$ timesteps, during which the image stands still. $T$ is not the time of the sound. Work in which the sound
-# streams in, such as the 200 timesteps of {cite:t}`cramer2022heidelberg` in the paper's Table 2, solves another task: it could answer
-# before the word has ended, and has to remember how the word began. Comparing the two latencies compares two tasks.
+# A network of this book sees the whole second at once, as an image of one channel, and then computes for $T = 4$
+# timesteps, during which the image does not change. $T$ is not the duration of the sound. In other work the sound streams
+# in, such as the 200 timesteps of {cite:t}`cramer2022heidelberg` in the paper's Table 2. That is another task: such a network
+# could answer before the word has ended, and has to remember how the word began. To compare the two latencies is to compare
+# two tasks.
 # :::
 #
 # ## What it costs
@@ -193,7 +198,7 @@ pd.DataFrame(rows).T
 # ## Training
 #
 # "The same training configuration" as for images, says the paper, with 80 epochs and a learning rate of $10^{-3}$ that
-# falls to a tenth every 20. We leave out mirror and resize there, since a word played backwards is another word. Our own
+# falls to a tenth every 20. We leave out mirroring and resizing, since a word played backwards is another word. Our own
 # recipe shifts the sound in time and masks a few frames and coefficients:
 
 # %%
@@ -204,9 +209,8 @@ recipes = recipes.map(lambda value: (", ".join(value) or "none") if isinstance(v
 recipes[recipes["PAPER_SPEECH"] != recipes["FAST_SPEECH"]]
 
 # %% [markdown]
-# **Predict:** by SGD's $10^{-3}$ at a batch of 128, how far do weights of a normalised network get in 80 epochs of which
-# 60 have a tenth, a hundredth and a thousandth of that rate? We shall know when `gsc-resnet18-relu-paper` has run; 94.46 %
-# is what the paper reports.
+# (A learning rate of $10^{-3}$ that falls so soon is small for SGD. Whether a network gets to the 94.46 % that the paper
+# reports in this way is not known yet: `gsc-resnet18-relu-paper` has not run.)
 #
 # Live, on as many clips as this page's profile allows. **It shows that the code runs; the results are further down.**
 
@@ -228,18 +232,18 @@ pd.DataFrame(rows).T.rename_axis(["activation", "epoch"]).astype(float).round(3)
 # ([](07_cifar.py#three-stages-and-no-gpu)).
 
 # %%
-paper_table(2).drop(columns="experiment")
+show_ran(paper_table(2).drop(columns="experiment"))
 
 # %% [markdown]
-# Where it says "not run", these are the commands; the data set is fetched first, 2.4 GB:
+# What is "not run" can be run with these commands; the first one fetches the data set, 2.4 GB:
 #
 # ```bash
 # python -m atif_lib data gsc
 # python -m atif_lib reproduce table 2
 # ```
 #
-# The paper's ANN and its spiking networks are 0.15 and 0.17 points apart. The test part of V2 has 11,005 clips. How much
-# is chance? If a network is right with probability $p$ on each of $n$ clips, its accuracy has a standard deviation of
+# The paper's two spiking networks are 0.15 and 0.17 points below its ANN. The test part of V2 has 11,005 clips. How much
+# of that may be chance? If a network is right with probability $p$ on each of $n$ clips, its accuracy has a standard deviation of
 # $\sqrt{p(1-p)/n}$:
 
 # %%
@@ -247,19 +251,20 @@ p, n = 0.9446, sum(speech.V2_CLIPS[2:])
 print(f"{100 * (p * (1 - p) / n) ** 0.5:.2f} points")
 
 # %% [markdown]
-# The gap is smaller than that. The difference of two networks that err independently would have √2 times as much, 0.31
-# points. Tested on the same clips they share many of their errors, and it is less; but one run of each cannot tell 0.15
-# points from none. What the table shows is that four timesteps cost *little* here,
-# less than on images.
+# The gap is smaller than that. The difference of two networks with independent errors would have √2 times this standard
+# deviation, 0.31 points. Networks that are tested on the same clips share many of their errors, so theirs is smaller; but
+# one run of each cannot tell 0.15 points from none. The table shows that four timesteps cost *little* accuracy here, less
+# than on images.
 #
 # ## At a laptop's size
 #
-# Thirteen words of V1 with small networks, all training clips. It is not the paper's task: fewer words, so fewer to
-# confuse, and other recordings. What carries over is the *gap* between a network and its twin.
+# Thirteen words of V1 with small networks and all training clips. It is not the paper's task: there are fewer words to
+# confuse, and other recordings. What can be compared is the *gap* between a network and its ReLU twin. (These runs were
+# made on one core of a server processor, see the line below the table.)
 #
-# **Predict:** will it be larger or smaller than on CIFAR-10?
+# **Predict:** will the gap be larger or smaller than on CIFAR-10?
 
-# %%
+# %% tags=["hide-output"]
 tables = []
 for network in ("small", "resnet8"):
     names = {f"{network}, {label}": f"gsc13-{network}-{a}" for label, a in ABLATION.items()}
@@ -273,7 +278,7 @@ Markdown(provenance(f"gsc13-{network}-{a}" for network in ("small", "resnet8") f
 # The difference of each network and its ReLU twin, seed by seed, with its 95 % interval (Dunnett's, as in
 # [](07_cifar.py)). A network of one seed has none:
 
-# %%
+# %% tags=["hide-output"]
 gaps = {}
 for stem in (f"{task}-{network}" for task in ("cifar10", "gsc13") for network in ("small", "resnet8")):
     names = {label: f"{stem}-{a}" for label, a in ABLATION.items() if a != "relu"}
@@ -295,12 +300,12 @@ steps = {"ATIF-u − IF, V_th = 1": ("atif-u", "if"), "ATIF-nu − ATIF-u": ("at
 pd.DataFrame({step: difference(f"gsc13-small-{a}", f"gsc13-small-{b}") for step, (a, b) in steps.items()}).T
 
 # %% [markdown]
-# It stays open: both intervals hold zero.
+# It stays open here, too: both intervals include zero.
 #
 # ## What can go wrong
 #
-# **Features of one size.** The first coefficient is the loudness, and it is far larger than the rest. Without scaling it
-# would be all that the first layer sees. The normalisation takes each coefficient's mean and standard deviation from the
+# **Features of different size.** The first coefficient is the loudness, and it is far larger than the rest. Without scaling
+# the first layer would see little else. The normalisation takes each coefficient's mean and standard deviation from the
 # training clips:
 
 # %%
@@ -311,7 +316,7 @@ pd.DataFrame({"mean": raw.mean((0, 1, 2)), "standard deviation": raw.std((0, 1, 
 
 # %% [markdown]
 # **Synthetic words.** eSpeak NG pronounces a word in much the same way each time. A network learns such clips to near
-# perfection, and the accuracy means nothing for people. The library takes them for smoke runs only, and their records are
+# perfection, and the accuracy says nothing about real speakers. The library takes them for smoke runs only, and their records are
 # never shown as results.
 #
 # ## Exercises
@@ -336,14 +341,14 @@ pd.DataFrame({"mean": raw.mean((0, 1, 2)), "standard deviation": raw.std((0, 1, 
 #
 # ```{solution} ex-words
 # :class: dropdown
-# Each of 12 others steals $0.06 / 12 = 0.5\,\%$. With 34 others about $1 - 0.995^{34} = 15.7\,\%$. Real words are not
-# alike: "three" and "tree" make many errors together and "happy" few. It shows that an accuracy on 13 words must not stand
-# in a row for 35.
+# Each of 12 other words takes $0.06 / 12 = 0.5\,\%$. With 34 others it is about $1 - 0.995^{34} = 15.7\,\%$. Real words are not
+# alike: "three" and "tree" are often confused, "happy" is not. In any case, an accuracy on 13 words must not be compared
+# with one on 35.
 # ```
 #
 # ## Recap
 #
 # * A second of sound becomes an image of 49 × 10; the paper's 48 counts the hops.
-# * $T$ is how long the network thinks, not how long the sound lasts.
-# * The paper's gap on speech is below the chance of its test set: four timesteps cost little.
+# * $T$ is how long the network computes, not how long the sound lasts.
+# * The paper's gap on speech is smaller than the chance error of its test set: four timesteps cost little.
 # * Our laptop results are on 13 words and stand beside the paper's, never in their place.

@@ -3,8 +3,9 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will learn** to read an ablation with its intervals, what thresholds a network learns and how busy it then is, which
-# classes it confuses, and what becomes of a network trained for four timesteps that is run for one, or for eight.
+# **You will learn** to read an ablation with its intervals, which thresholds a network learns and how many spikes it then
+# sends, which classes it confuses, and what happens if a network that was trained for four timesteps runs for one, or for
+# eight.
 #
 # **Time:** 25 minutes to read, under a minute to run: it loads networks that were trained before.
 #
@@ -15,6 +16,7 @@
 import copy
 
 import pandas as pd
+import torch
 from IPython.display import Markdown
 from matplotlib import pyplot as plt
 from torch import nn
@@ -26,7 +28,7 @@ from atif_lib.results import figures
 from atif_lib.results.intervals import student
 from atif_lib.results.manifest import Check
 from atif_lib.results.records import runs
-from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, summary, training_table
+from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, show_ran, summary, training_table
 from atif_lib.training.evaluation import accuracy_over_time, confusion, evaluate, predictions
 
 figures.use_style()
@@ -42,14 +44,14 @@ profile = "smoke"
 # complete runs of the paper's ResNet-18, trained in stages ([](07_cifar.py#three-stages-and-no-gpu)).
 
 # %%
-paper_table(3).drop(columns="experiment")
+show_ran(paper_table(3).drop(columns="experiment"))
 
 # %%
-training_table(3)
+show_ran(training_table(3))
 
 # %% [markdown]
-# The paper draws two conclusions: learning the threshold is worth 4.16 points of accuracy, and it makes the network
-# *quieter*. It prints one number for each, without a spread.
+# The paper draws two conclusions: a learned threshold is worth 4.16 points of accuracy, and it makes the network *quieter*,
+# that is, it sends fewer spikes. It prints one number for each, without a spread.
 #
 # **Predict:** in [](04_uniform_threshold.py) a learned threshold was worth more than 10 dB to a lone neuron. In a network
 # there is a batch normalisation before each neuron. Is the gain still there?
@@ -57,9 +59,9 @@ training_table(3)
 # ## The same at a laptop's size
 #
 # The small networks of [](07_cifar.py), one recipe for all. Its three epochs measure how fast a network begins to learn,
-# not where it ends.
+# not where it ends. (The runs were made on one core of a server processor, see the line below the table.)
 
-# %%
+# %% tags=["hide-output"]
 labels = {label: a for label, a in ABLATION.items() if a != "relu"}
 networks = ("small", "resnet8")
 names = {f"{network}, {label}": f"cifar10-{network}-{a}" for network in networks for label, a in labels.items()}
@@ -69,74 +71,65 @@ summary(names, {"test accuracy, %": "test_accuracy", "θ": "theta", "spikes per 
 Markdown(provenance(names.values()))
 
 # %% [markdown]
-# Is the order of Table 3 there, fixed < ATIF-u < ATIF-nu? Means alone do not answer that. Two networks of one seed see the
-# same images in the same order, so take their difference, seed by seed, and ask how far its mean may be off. With few
-# seeds the spread itself is uncertain; Student's t allows for that. With three seeds the 95 % interval reaches 4.3
-# standard errors to each side, not two:
+# Do we find the order of Table 3, fixed < ATIF-u < ATIF-nu? Means alone do not answer that. Two networks of one seed see the
+# same images in the same order. So we take their difference, seed by seed, and ask how far the mean of these differences may
+# be wrong. With few seeds the spread itself is uncertain, and Student's t allows for that: with three seeds the 95 %
+# interval reaches 4.3 standard errors to each side, not two. A difference is *higher* or *lower* if its whole interval lies
+# on one side of zero, and *open* otherwise.
 
-# %%
-figures.show_source(student)
+# %% tags=["hide-cell"]
+for part in (student, Check.holds):
+    figures.show_source(part)
 
-# %% [markdown]
-# A relation holds if the whole interval lies where it asks, fails if the whole interval lies outside, and is open otherwise:
-
-# %%
-figures.show_source(Check.holds)
-
-# %%
+# %% tags=["hide-output"]
 steps = {
-    "ATIF-u over fixed": ("atif-u", "if"),
-    "ATIF-nu over ATIF-u": ("atif-nu", "atif-u"),
-    "half-step start over ATIF-u": ("atif-u-half", "atif-u"),
+    "learned − fixed": ("atif-u", "if"),
+    "ATIF-nu − ATIF-u": ("atif-nu", "atif-u"),
+    "half step − empty": ("atif-u-half", "atif-u"),
 }
-rows = []
+rows = {}
 for network in networks:
     for label, (better, worse) in steps.items():
+        row = rows[f"{network}: {label}"] = {}
         for name, metric in {"accuracy": "test_accuracy", "θ": "theta"}.items():
             found = difference(f"cifar10-{network}-{better}", f"cifar10-{network}-{worse}", metric)
-            rows.append({"network": network, "step": label, "of": name} | found)
-pd.DataFrame(rows).set_index(["network", "step", "of"])
+            row |= {name: found["difference"], f"{name} is": found["verdict"]}
+pd.DataFrame(rows).T
 
 # %% [markdown]
-# In **accuracy** every step is open. The means of ATIF-u are above those of the fixed threshold, but both intervals hold
-# zero. They do not hold the paper's 4.16 points: at this size, and in three epochs, the step is smaller than that. Nor do
-# three seeds tell ATIF-nu from ATIF-u. In **θ** more is decided: the learned threshold makes both networks quieter, as in
-# Table 3; ATIF-nu fires more than ATIF-u in the small ResNet, as in Table 3, and in the small VGG that is open. The
-# half-step start, worth 4 dB to a lone neuron, makes both networks busier, and is not shown to make either better;
-# [](14_better_neurons.py) comes back to it as one of eight changes, and with another interval for that.
+# In **accuracy** every step is open. The means of ATIF-u are above those of the fixed threshold, but both intervals include
+# zero. They do not include the paper's 4.16 points: at this size, and in three epochs, the step is smaller than that. Nor
+# can three seeds tell ATIF-nu from ATIF-u. In **θ** more is decided: the learned threshold makes both networks quieter, as
+# in Table 3; ATIF-nu fires more than ATIF-u in the small ResNet, as in Table 3, and in the small VGG that is open. The
+# half-step start, worth 4 dB to a lone neuron, makes both networks send more spikes, and is not shown to make either more
+# accurate; [](14_better_neurons.py) comes back to it as one of eight changes, and therefore with another interval.
 #
-# Each row is a question of its own. Of twelve differences that are all zero, at least one interval would exclude zero by
-# chance about every other time.
+# Each interval is a question of its own. If all twelve differences were zero, at least one interval would still exclude zero
+# about every other time, by chance.
 #
 # ## While they learn
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.8), sharey=True)
+fig, axes = plt.subplots(2, 1, figsize=(6.4, 7.2), sharex=True)
 table = []
-styles = list(zip(labels.items(), figures.PALETTE, figures.LINE_STYLES, strict=False))  # in all figures of this page
 for ax, network in zip(axes, networks, strict=True):
-    for (label, a), color, style in styles:
+    for label, a in labels.items():
         for n, record in enumerate(runs(f"cifar10-{network}-{a}", "laptop")):
             curve = pd.DataFrame(record.epochs)[["epoch", "train_loss", "test_accuracy"]]
-            ax.plot(
-                curve.epoch,
-                curve.test_accuracy,
-                color=color,
-                linestyle=style,
-                linewidth=1.3,
-                label=None if n else label,
-            )
+            style = figures.neuron_style(label)
+            ax.plot(curve.epoch, curve.test_accuracy, linewidth=1.3, label=None if n else label, **style)
             table.append(curve.assign(network=network, neuron=label, seed=record.seed))
     if not ax.lines:
         ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", color=figures.GREY)
-    ax.set(title=network, xlabel="epoch")
+    ax.set(title=network, ylabel="test accuracy in %")
     ax.xaxis.get_major_locator().set_params(integer=True)
-axes[0].set_ylabel("test accuracy in %")
-axes[0].legend(fontsize=10, loc="lower right")
+axes[-1].set_xlabel("epoch")
+axes[0].legend(loc="lower right")
 figures.show(
     fig,
     "ablation-curves",
-    alt="Test accuracy by epoch of the small networks with each kind of neuron, one line a seed.",
+    alt="Test accuracy by epoch of the small networks with each kind of neuron, one line a seed. In small the lines of the four "
+    "neurons lie over each other; in resnet8 those of the fixed threshold end lowest.",
     caption="The ablation at a laptop's size, one line for each seed.",
     data=pd.concat(table, ignore_index=True),
 )
@@ -144,17 +137,17 @@ figures.show(
 # %% [markdown]
 # ## What they learned
 #
-# Every layer has one threshold, ATIF-nu one for each timestep. They all start at 1. By
-# [](02_quantization_error.py) a lone neuron with unit Gaussian currents wants 1.73, and by [](12_limits.py) 2.14 if it starts
-# half full.
+# Every layer has one threshold, ATIF-nu one for each timestep. They all start at 1. For a lone neuron with Gaussian currents
+# of unit variance the best threshold is 1.73 ([](02_quantization_error.py)), and with a half-step start 2.14
+# ([](12_limits.py)).
 #
 # **Predict:** do the layers agree? And does the first layer, which sees a constant current, differ from the rest?
 
-# %% tags=["hide-input"]
-fig, axes = plt.subplots(2, 2, figsize=(7.6, 6.4), sharex="col")
+# %% tags=["hide-input", "hide-output"]
+fig, axes = plt.subplots(4, 1, figsize=(6.4, 11.5))
 table = []
-for column, network in zip(axes.T, networks, strict=True):
-    for (label, a), color, style in styles:
+for column, network in zip((axes[:2], axes[2:]), networks, strict=True):
+    for label, a in labels.items():
         for n, record in enumerate(runs(f"cifar10-{network}-{a}", "laptop")):
             layers = {
                 "threshold": [sum(values) / len(values) for values in record.result["thresholds"].values()],
@@ -162,26 +155,24 @@ for column, network in zip(axes.T, networks, strict=True):
             }
             for ax, values in zip(column, layers.values(), strict=True):
                 place = range(1, 1 + len(values))
-                ax.plot(
-                    place, values, color=color, linestyle=style, marker="o", linewidth=1.2, label=None if n else label
-                )
+                style = figures.neuron_style(label)
+                ax.plot(place, values, marker="o", linewidth=1.2, label=None if n else label, **style)
             rows = {"network": network, "neuron": label, "seed": record.seed, "layer": list(place)}
             table.append(pd.DataFrame(rows | layers))
-    column[0].set_title(network)
-    column[1].set_xlabel("layer")
-    column[1].xaxis.get_major_locator().set_params(integer=True)
+    column[0].set(title=network, ylabel="threshold")
+    column[1].set(xlabel="layer", ylabel="θ")
     for ax in column:
+        ax.xaxis.get_major_locator().set_params(integer=True)
         if not ax.lines:
             ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", color=figures.GREY)
-axes[0, 0].set_ylabel("threshold")
-fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-axes[1, 0].set_ylabel("θ")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
 figures.show(
     fig,
     "ablation-layers",
-    alt="Above the learned threshold, below the sparsity of each layer, for the two small networks and each neuron.",
-    caption="Above: the threshold of each layer after training, for ATIF-nu the mean of its four. Below: the sparsity θ "
-    "of each layer. One line for each seed.",
+    alt="Learned threshold and sparsity of each layer, for the two small networks and each neuron. The first threshold stays "
+    "near 1 and a later one grows most; in small the first layer fires about three times as often as the others.",
+    caption="For each of the two networks, above: the threshold of each layer after training, for ATIF-nu the mean of its four. "
+    "Below: the sparsity θ of each layer. One line for each seed.",
     data=pd.concat(table, ignore_index=True),
 )
 
@@ -191,8 +182,8 @@ figures.show(
 #
 # ## One trained network
 #
-# The weights of the small networks come with the book. Each row below is a network of seed 0, loaded and tested again,
-# live, on test images; at `laptop` on all 10,000, as published on the first 1,000.
+# The weights of the small networks come with the book. Each row below is a network of seed 0, loaded and tested again, live.
+# With `profile = "laptop"` it is tested on all 10,000 test images; this page uses the first 1,000.
 
 # %%
 networks_of_seed_0 = {}
@@ -217,9 +208,9 @@ pd.DataFrame(rows, columns).T.map(lambda v: "–" if pd.isna(v) else f"{v:.3g}")
 
 # %% [markdown]
 # There are two θ here. The paper's is the mean over *layers*: a layer of few neurons counts as much as one of many. The
-# mean over *neurons* is what the hardware feels.
+# mean over *neurons* says how many spikes the hardware has to carry.
 #
-# Which images does it take for which?
+# Which classes does the network confuse?
 
 # %% tags=["hide-input"]
 if "ATIF-u" in networks_of_seed_0:
@@ -238,25 +229,38 @@ if "ATIF-u" in networks_of_seed_0:
     figures.show(
         fig,
         "confusion",
-        alt="Confusion matrix of the small ATIF-u network on CIFAR-10: ten classes by ten answers, in percent.",
+        alt="Confusion matrix of the small ATIF-u network on CIFAR-10: ten classes by ten answers, in percent. Most of each row "
+        "is on the diagonal; animals are confused with animals, and vehicles with vehicles.",
         caption="Answers of the small ATIF-u network, in percent of the images of a class; those below 5 are not "
         "written.",
         data=pd.DataFrame(counts.numpy(), columns=list(images.classes)).assign(true=list(images.classes)),
     )
 
+# %%
+vehicles = torch.tensor([name in ("airplane", "automobile", "ship", "truck") for name in images.classes])
+for label in [name for name in ("ReLU", "ATIF-u") if name in networks_of_seed_0]:
+    counts = confusion(networks_of_seed_0[label], images)
+    errors = counts.clone().fill_diagonal_(0)
+    within = errors[vehicles[:, None] == vehicles].sum() / errors.sum()
+    true, said = divmod(errors.argmax().item(), len(images.classes))
+    print(f"{label}: {100 * within:.0f} % of the errors stay within animals or within vehicles;", end=" ")
+    print(f"most often {images.classes[true]} is taken for {images.classes[said]}, {errors.max()} times")
+
 # %% [markdown]
+# Most errors stay within the animals or within the vehicles, with spikes as without: the network confuses what looks alike.
+#
 # ## Two networks that are one
 #
-# Why might the step from the fixed to the learned threshold, the largest of Table 3, be small in `small`? Look at what comes
-# before each neuron: a batch normalisation with a scale $\gamma$ and a shift $\beta$ of its own, both learned. A soft-reset
-# neuron does not change if its current and its threshold are divided by the same number:
+# In the small VGG, why might the step from the fixed to the learned threshold, the largest of Table 3, be small? Look at
+# what comes before each neuron: a batch normalisation with a scale $\gamma$ and a shift $\beta$ of its own, both learned. A
+# soft-reset neuron sends the same spikes if its current and its threshold are divided by the same number:
 #
 # $$
 # \mathrm{IF}_{V_{th}}(\gamma \hat x + \beta) = \mathrm{IF}_1\!\left(\frac{\gamma}{V_{th}}\, \hat x + \frac{\beta}{V_{th}}\right).
 # $$
 #
 # So every ATIF-u network with a normalisation before each neuron *is* a network of fixed thresholds, with other scales.
-# The cell divides, and asks both for their answers.
+# The cell divides by the thresholds, and compares the answers of both networks.
 
 # %%
 if "ATIF-u" in networks_of_seed_0:
@@ -273,26 +277,44 @@ if "ATIF-u" in networks_of_seed_0:
     print(f"the same answer to {same:,} of {len(images.test_labels):,} images")
 
 # %% [markdown]
-# Where an answer differs, a membrane came within a rounding error of its threshold. Where every neuron has a normalisation
-# directly before it, as in `small` and in VGG-16, a learned threshold adds no network that a fixed one could not be. What it
-# changes is the way there: where training starts, and how fast the scale moves.
+# So a learned threshold must be read together with the scale of the norm before it. The current of a channel has the standard
+# deviation $|\gamma|$, and Chapter 2 asks for a threshold of 1.73 standard deviations. What did training find?
+
+# %%
+if "ATIF-u" in networks_of_seed_0:
+    norms = [m for m in learned.modules() if isinstance(m, nn.BatchNorm2d)]
+    rows = {}
+    for place, (norm, neuron) in enumerate(zip(norms, neurons(learned).values(), strict=True), 1):
+        scale, threshold = norm.weight.detach().abs().median().item(), neuron.thresholds[0].item()
+        rows[f"layer {place}"] = {"V_th": threshold, "median of |γ|": scale, "V_th / |γ|": threshold / scale}
+    table = pd.DataFrame(rows).T.round(2)
+table if "ATIF-u" in networks_of_seed_0 else Markdown("*Not run yet.*")
+
+# %% [markdown]
+# The four layers lie on both sides of 1.73, and none is far from it. So the rule for a lone neuron gives the right size. It
+# cannot give more: the shift $\beta$ moves the mean of the current away from zero, sums of spikes are not Gaussian, and the
+# network's loss is not the mean square error.
 #
-# In a ResNet this holds but for the last neuron of a block with an identity shortcut: spikes join there behind the
-# normalisation, and the threshold sets how much they count ([](14_better_neurons.py)). `resnet8` has one such neuron
-# of seven. The paper's text does not mention normalisation. If its ResNet-18 has it, as in every library, then a part of its 4.16 points, perhaps most, measures how the fixed
-# network was *trained*, not what it can do. ATIF-nu is another matter: only the common scale of its four thresholds
-# can be divided out, and their ratios are its own.
+# Where the answers of the two networks above differ, a membrane came within a rounding error of its threshold. Where every neuron has a normalisation
+# directly before it, as in `small` and in VGG-16, a network with learned thresholds can do nothing that one with fixed
+# thresholds cannot do. What changes is the training: where it starts, and how fast the scale moves.
+#
+# In a ResNet this holds for every neuron except the last one of a block with an identity shortcut: there spikes are added
+# behind the normalisation, and the threshold sets how much they count ([](14_better_neurons.py)). `resnet8` has one such
+# neuron of seven. The paper's text does not mention normalisation. If its ResNet-18 has it, as in every library, then a part
+# of its 4.16 points, perhaps most, measures how the fixed network was *trained*, not what it can do. ATIF-nu is different:
+# only the common scale of its four thresholds can be divided out, and their ratios remain.
 #
 # ## Another number of timesteps
 #
-# All were trained for $T = 4$. There are two ways to spend fewer. One can *stop early*: run the same network and read out
-# after 1, 2 or 3 timesteps. Or one can *run it for another T* from the start. For a feed-forward network they are the
-# same: a spike at timestep 2 does not know whether there will be a timestep 3. Only beyond 4 is there anything new.
+# All were trained for $T = 4$. There are two ways to use fewer timesteps. One can *stop early*: run the same network and
+# read out after 1, 2 or 3 timesteps. Or one can *run it for another T* from the start. For a feed-forward network these are
+# the same, because a spike at timestep 2 does not depend on whether there will be a timestep 3. Only $T > 4$ is new.
 #
 # **Predict:** which neuron suffers most from stopping after one timestep? (Chapter 1: how much current does it take to
 # spike at once?) And does the accuracy rise further at $T = 8$, with nine levels where five were trained?
 
-# %%
+# %% tags=["hide-output"]
 over_time = {}
 for label, network in networks_of_seed_0.items():
     if label not in ("ReLU", "ATIF-nu"):  # the one has no timesteps, the other a threshold for each
@@ -301,37 +323,37 @@ for label, network in networks_of_seed_0.items():
 after = pd.DataFrame({label: pd.Series(values, range(1, 1 + len(values))) for label, values in over_time.items()}).T
 after.add_prefix("T = ").map("{:.1f}".format).replace("nan", "") if over_time else Markdown("*Not run yet.*")
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 if over_time:
     fig, ax = plt.subplots(figsize=(6.8, 4.2))
     table = []
     if "ReLU" in over_time:
-        ax.axhline(over_time["ReLU"][0], color=figures.GREY, linewidth=1.2, label="ReLU")
-    for (label, _), color, style in styles:
+        ax.axhline(over_time["ReLU"][0], label="ReLU", **figures.neuron_style("ReLU"))
+    for label in labels:
         t = range(1, 1 + len(over_time.get(label, [])))
         if t:
-            ax.plot(t, over_time[label], color=color, linestyle=style, marker="o", label=label)
+            ax.plot(t, over_time[label], marker="o", label=label, **figures.neuron_style(label))
             table.append(pd.DataFrame({"neuron": label, "timesteps": t, "test_accuracy": over_time[label]}))
-    ax.axvline(T, color=figures.GREY, linestyle=":", linewidth=1)
+    ax.axvline(T, color=figures.BLACK, linestyle="-", linewidth=0.8)
     ax.set(xlabel="timesteps", ylabel="test accuracy in %", xticks=range(1, 9))
     ax.legend(fontsize=10.5, loc="lower right")
     figures.show(
         fig,
         "accuracy-against-t",
-        alt="Test accuracy against the number of timesteps from 1 to 8 for each spiking network; a vertical line marks "
-        "the four that they were trained for, a horizontal one the accuracy of the ReLU network.",
-        caption="The small networks of seed 0, trained for four timesteps (dotted line) and run for one to eight. "
+        alt="Test accuracy against the number of timesteps from 1 to 8 for each spiking network. After one timestep ATIF-u is "
+        "near chance and the half-step start far above all others; from the third on they are close together, and beyond the "
+        "four that they were trained for nothing rises.",
+        caption="The small networks of seed 0, trained for four timesteps (vertical line) and run for one to eight. "
         "ATIF-nu has a threshold for each timestep and cannot be run for more.",
         data=pd.concat(table, ignore_index=True),
     )
 
 # %% [markdown]
-# A share of 1,000 images has a standard error of about a point and a half, so only large differences count here.
-# ATIF-u suffers most from a single timestep and the half-step start least: half of the current that a first spike
-# takes is there already. Eight timesteps bring nothing that these images show: the network has learned to live with
-# five levels.
+# An accuracy on 1,000 images has a standard error of about a point and a half, so only large differences count here. With a
+# single timestep ATIF-u loses most and the half-step start least: half of the charge for its first spike is there from the
+# start. Eight timesteps bring no gain on these images: the network was trained for five levels.
 #
-# That stopping early and running shorter are the same thing can be tested rather than believed:
+# Is it really the same to stop early and to run for a smaller $T$? A test:
 
 # %%
 for label, network in networks_of_seed_0.items():
@@ -343,11 +365,11 @@ for label, network in networks_of_seed_0.items():
 # %% [markdown]
 # ## What can go wrong
 #
-# **Counting spikes at the wrong place.** θ depends on which tensors are averaged. With or without the first layer, over
-# layers or over neurons: the two columns above differ. A θ without its definition cannot be compared.
+# **Counting spikes at the wrong place.** θ depends on what is averaged: with or without the first layer, over layers or over
+# neurons. The two columns above differ. A θ without its definition cannot be compared.
 #
 # **One seed.** Two runs of one network differ by the spread in the table above. A difference of that size between two
-# neurons is no difference yet.
+# neurons proves nothing.
 #
 # ## Exercises
 #
@@ -370,17 +392,17 @@ for label, network in networks_of_seed_0.items():
 # ```{solution} ex-seeds
 # :class: dropdown
 # The difference of two independent runs varies by $0.4 \sqrt 2 = 0.57$, its mean over $n$ seeds by $0.57 / \sqrt n$, and
-# the interval reaches $t_{n-1}$ times as far, Student's quantile. With seven seeds that is $2.45 \cdot 0.57 / \sqrt 7 = 0.52$,
+# the interval reaches $t_{n-1}$ times as far, which is Student's quantile. With seven seeds that is $2.45 \cdot 0.57 / \sqrt 7 = 0.52$,
 # with eight $2.36 \cdot 0.57 / \sqrt 8 = 0.47$: eight seeds. For the 0.17 points between the paper's ANN and ATIF-nu on
-# speech it would be 45. Seeds that are paired vary together, and then fewer do.
+# speech it would be 45. Paired seeds vary together, and then fewer are enough.
 # ```
 #
 # ## Recap
 #
-# * An ablation is a difference, and a difference has an interval. Where it holds zero, the question is open.
+# * An ablation is a difference, and a difference has an interval. Where the interval includes zero, the question is open.
 # * After three epochs of small networks the accuracy of every step is open; that a learned threshold makes a network quieter
 #   is not.
-# * Directly behind a batch normalisation, with no shortcut joining between, a learned threshold is a scale that the network
-#   had already.
-# * The paper averages θ over layers; hardware pays for neurons.
+# * Directly behind a batch normalisation, with no shortcut in between, a learned threshold is a scale that the network has
+#   already.
+# * The paper averages θ over layers; the energy of hardware depends on the mean over neurons.
 # * A uniform network trained for $T$ timesteps can be run for any number; one with a threshold for each timestep cannot.

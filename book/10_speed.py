@@ -33,9 +33,9 @@ profile = "smoke"
 # %% [markdown]
 # ## The drawback that the paper names
 #
-# "Each forward and backward pass must be repeated $T$ times", says Section 5 of {cite:t}`castagnetti2023trainable`, and
-# calls this, with the memory that it takes, one of the main drawbacks of the method: a network that is converted is
-# trained once, as a ReLU network. How large is the drawback?
+# "Each forward and backward pass must be repeated $T$ times", says Section 5 of {cite:t}`castagnetti2023trainable`. It calls
+# this, with the memory that it needs, one of the main drawbacks of the method, since a network that is converted is trained
+# only once, as a ReLU network. How large is the drawback?
 #
 # Count first. A layer of a spiking network has three parts, and all of them see $T$ maps where a ReLU network sees one:
 #
@@ -45,17 +45,17 @@ profile = "smoke"
 # | batch norm | $T$ times that of ReLU | its input: the convolution's output |
 # | neuron | a dozen operations a timestep | its input, or its membranes |
 #
-# So $T$ times the ReLU network is what one should expect, and the neuron decides whether it becomes more. It multiplies
-# nothing large, but written plainly it sweeps over memory again and again: each line of the loop is a sweep, at each timestep.
+# So one should expect $T$ times the ReLU network, and the neuron decides whether it becomes more. Its arithmetic is small, but
+# a plain neuron reads and writes all its numbers again and again: once for each line of the loop, at each timestep.
 
 # %%
 figures.show_source(IF.integrate_and_fire)
 
 # %% [markdown]
-# `torch.compile` turns the loop into one sweep for all $T$ timesteps: a number is fetched, its membrane is carried along
+# `torch.compile` turns the loop into one pass over memory for all $T$ timesteps: each current is read once, the membrane stays
 # in a register, and $T$ spikes are written.
 #
-# The gradient goes through time backwards. Write $a(t) = \partial L / \partial x(t)$ for the gradient of the current. A
+# The gradient goes backwards through time. Write $a(t) = \partial L / \partial x(t)$ for the gradient of the current. A
 # current enters the membrane $H(t)$, and from there it acts in two ways: through the spike $z(t)$, and through the
 # membrane that is left for the next timestep. The spike itself acts on the output and, through the reset, on that
 # membrane. So
@@ -68,25 +68,25 @@ figures.show_source(IF.integrate_and_fire)
 # backpropagation through time for one neuron, and the library has it as a loop over $t$. A test holds it equal to what
 # autograd finds for the plain neuron:
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(fused._gradient_of_current)
 
 # %% [markdown]
-# Membranes are not kept for it: they are *worked out again* from the current, since arithmetic is cheaper than memory.
+# Membranes are not kept for it: they are *computed again* from the current, since arithmetic is cheaper than memory.
 #
-# One more sweep can be saved. The current is what a batch norm makes of a convolution's output $y$: a scale and an
-# offset for each channel, $x = s\,y + b$. Where a norm meets a neuron, the library takes both into one function. It reads
-# $y$ once for the norm's mean and variance, once for the spikes, and never writes the current at all. What is kept for
-# the backward pass is $y$, in the precision in which the convolution left it, and nothing else.
+# One more pass over memory can be saved. The current is what a batch norm makes of a convolution's output $y$: a scale and
+# an offset for each channel, $x = s\,y + b$. Where a neuron follows a norm, the library joins both in one function. It reads
+# $y$ once for the norm's mean and variance, once for the spikes, and never writes the current. For the backward pass only
+# $y$ is kept, in the precision of the convolution's output.
 #
 # ## On your machine
 #
-# Here is a lone neuron, small, forward and backward, live. Calls are made in turn, so that a busy moment of the machine
-# strikes all alike. The median of each is what counts.
+# Here is a small lone neuron, forward and backward, live. The variants are called in turn, so that a busy moment of the
+# machine affects all of them alike. Compare the medians.
 #
 # **Predict:** how much faster is the compiled neuron than the same neuron uncompiled?
 
-# %%
+# %% tags=["hide-output"]
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 shape = (4, 8, 32, 16, 16) if profile == "smoke" else (4, 16, 64, 32, 32)  # [T, N, C, H, W]
 live = {case: NeuronPass(case, shape, device) for case in ("spikingjelly", "ours-eager", "ours")}
@@ -95,7 +95,7 @@ with tqdm(disable=True) as bar:
 pd.DataFrame(times).rename(columns={"median_s": "median, s", "min_s": "least, s", "over_ours": "/ ours"}).round(4)
 
 # %% [markdown]
-# Do they compute the same? In full precision: the same spikes, to the last one, and the same gradient up to rounding.
+# Do they compute the same? In full precision all spikes are the same, and the gradients are the same up to rounding.
 
 # %%
 live = {case: NeuronPass(case, shape, device, low=False) for case in live}
@@ -114,11 +114,12 @@ for case, one in live.items():
 # python -m atif_lib bench
 # ```
 #
-# which takes some minutes and leaves a record. A *step* is a forward pass, a backward pass and an update of a ResNet-18.
-# Every network has the same weights, the same batch and, but for the last line, the same neuron with the fixed threshold 1.
-# All run in bfloat16 with channels last, but for the second line, which is as SpikingJelly's documentation has it:
+# which takes some minutes and writes a record. The record "laptop" is that of a processor, a server's here; it is named
+# below. A *step* is a forward pass, a backward pass and an update of a ResNet-18.
+# Every network has the same weights, the same batch and, except in the last line, the same neuron with the fixed threshold 1.
+# All run in bfloat16 with channels last, except the first line of this table, which follows SpikingJelly's documentation:
 #
-# | | |
+# | name | what runs |
 # |:--|:--|
 # | SpikingJelly, plain | `IFNode` in float32, uncompiled {cite:p}`fang2023spikingjelly` |
 # | SpikingJelly, best | the same in bfloat16, compiled; on a GPU its Triton kernels |
@@ -140,10 +141,11 @@ NAMES = {
     "atif-u": "ours, learned threshold",
 }
 assert NAMES.keys() == CASES.keys()
-COLORS = dict(zip(NAMES, (figures.GREY, figures.VERMILION, figures.ORANGE, figures.SKY, figures.BLUE, figures.GREEN,
-                          figures.PURPLE), strict=True))  # fmt: skip
+OURS, LEARNED, RELU = (figures.neuron_style(name)["color"] for name in ("IF", "ATIF-u", "ReLU"))
+COLORS = dict(zip(NAMES, (RELU, figures.ORANGE, figures.SKY, OURS, OURS, OURS, LEARNED), strict=True))
+HATCHES = {"ours-eager": "//", "ours-compact": ".."}
 BLANK = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # behind a number, where a line would cross it
-STYLES = {"relu": "--", "spikingjelly": "-.", "ours": "-"}
+STYLES = {"relu": ":", "spikingjelly": "-.", "ours": "--"}
 records = {r.profile: r for name in ("laptop", "full") for r in runs("speed", name)}
 PLACES = {"laptop": "a processor", "full": "a GPU"}
 for name, place in PLACES.items():
@@ -155,6 +157,8 @@ def bars(ax, values, scale, title):
     """Draw a bar for each case, and write its value beside it."""
     names = [NAMES[case] for case in values]
     drawn = ax.barh(names, [scale * v for v in values.values()], color=[COLORS[case] for case in values], height=0.7)
+    for bar, case in zip(drawn, values, strict=True):
+        bar.set(hatch=HATCHES.get(case, ""), edgecolor="white")
     ax.bar_label(drawn, fmt=lambda v: f"{v:,.0f}" if v >= 100 else f"{v:.3g}", padding=3, fontsize=11, bbox=BLANK)
     ax.set(xlabel=title, xlim=(0, 1.2 * scale * max(values.values())))
     ax.invert_yaxis()
@@ -164,7 +168,8 @@ def bars(ax, values, scale, title):
 # %% tags=["hide-input"]
 for name, record in records.items():
     config, step = record.config, record.result["step"]
-    fig, axes = plt.subplots(3, 1, figsize=(7.2, 8.6), height_ratios=(5, 6, 6))
+    fig, axes = plt.subplots(3, 1, figsize=(6.4, 9.0), height_ratios=(5, 6, 6))
+    over, peak, lone = step["over_t_relu"], step["peak_mib"], record.result["neuron"]["over_ours"]
     bars(axes[0], record.result["neuron"]["median_s"], 1e3, "a lone neuron, forward and backward, in ms")
     bars(axes[1], step["median_s"], 1e3, f"a step of {config['network']}, T = {config['timesteps']}, in ms")
     t_relu = 1e3 * config["timesteps"] * step["median_s"]["relu"]
@@ -183,8 +188,10 @@ for name, record in records.items():
     figures.show(
         fig,
         f"speed-bars-{name}",
-        alt="Three groups of bars: time of a lone neuron, time of a training step with a dashed line at T times the "
-        "ReLU network's, and peak memory of the step, for SpikingJelly's neuron and ours in several ways.",
+        alt=f"Bars of time and memory on {PLACES[name]}. A lone neuron of SpikingJelly takes {lone['spikingjelly']:.2g} times as "
+        f"long as ours, compiled {lone['spikingjelly-best']:.2g} times. A training step takes {over['ours']:.2g} times T "
+        f"ReLU steps with ours and {over['spikingjelly-best']:.2g} times with SpikingJelly's best. Its peak memory with ours is "
+        f"{peak['ours'] / peak['spikingjelly']:.2g} of that with SpikingJelly's plain neuron.",
         caption=f"Medians on {PLACES[name]} ({record.device}), batch {config['batch']}. Dashed: $T$ times the step of "
         "the ReLU network.",
         data=pd.DataFrame(rows),
@@ -194,76 +201,76 @@ for name, record in records.items():
 Markdown(provenance(["speed"]))
 
 # %% [markdown]
-# As ratios. The aim for the step was at most 1.05 times $T$ ReLU steps, and never more than SpikingJelly's best; for the
-# memory, at most 0.70 of SpikingJelly's as documented.
+# The same as ratios. "SJ" is SpikingJelly, and "T ReLU" is $T$ steps of the ReLU network.
 
 
 # %% tags=["hide-input"]
 def ratios(result):
-    """Return the ratios that the aims speak of."""
+    """Return what the bars say as ratios."""
     neuron, step, peak = result["neuron"]["over_ours"], result["step"]["over_ours"], result["step"]["peak_mib"]
     over_relu = result["step"]["over_t_relu"]
     further = {}
-    for key, name in (("other", "a step of the second network"), ("float32", "the step in float32")):
+    for key, name in (("other", "second network"), ("float32", "float32")):
         times = result[key]["over_ours"]
-        further[f"{name}: SpikingJelly, best / ours"] = times["spikingjelly-best"]
-        further[f"{name}: ours / T × ReLU"] = result[key]["over_t_relu"]["ours"]
-        further[f"{name}: ours, learned threshold / T × ReLU"] = result[key]["over_t_relu"]["atif-u"]
+        further[f"{name}: SJ, best / ours"] = times["spikingjelly-best"]
+        further[f"{name}: ours / T ReLU"] = result[key]["over_t_relu"]["ours"]
+        further[f"{name}: learned / T ReLU"] = result[key]["over_t_relu"]["atif-u"]
     inference = result["inference"]
-    further["inference: SpikingJelly, best / ours"] = inference["over_ours"]["spikingjelly-best"]
-    further["inference: ours / T × ReLU"] = inference["over_t_relu"]["ours"]
+    further["inference: SJ, best / ours"] = inference["over_ours"]["spikingjelly-best"]
+    further["inference: ours / T ReLU"] = inference["over_t_relu"]["ours"]
     return {
-        "neuron: SpikingJelly, plain / ours": neuron["spikingjelly"],
-        "neuron: SpikingJelly, best / ours": neuron["spikingjelly-best"],
-        "step: SpikingJelly, plain / ours": step["spikingjelly"],
-        "step: SpikingJelly, best / ours": step["spikingjelly-best"],
-        "step: ours / T × ReLU": over_relu["ours"],
-        "step: ours, learned threshold / T × ReLU": over_relu["atif-u"],
-        "step: ours, compact / T × ReLU": over_relu["ours-compact"],
-        "memory: ours / SpikingJelly, plain": peak["ours"] / peak["spikingjelly"],
-        "memory: ours, compact / SpikingJelly, plain": peak["ours-compact"] / peak["spikingjelly"],
+        "neuron: SJ, plain / ours": neuron["spikingjelly"],
+        "neuron: SJ, best / ours": neuron["spikingjelly-best"],
+        "step: SJ, plain / ours": step["spikingjelly"],
+        "step: SJ, best / ours": step["spikingjelly-best"],
+        "step: ours / T ReLU": over_relu["ours"],
+        "step: learned / T ReLU": over_relu["atif-u"],
+        "step: compact / T ReLU": over_relu["ours-compact"],
+        "memory: ours / SJ, plain": peak["ours"] / peak["spikingjelly"],
+        "memory: compact / SJ, plain": peak["ours-compact"] / peak["spikingjelly"],
     } | further
 
 
 pd.DataFrame({PLACES[name]: ratios(record.result) for name, record in records.items()}).round(2)
 
 # %% [markdown]
-# Three things are worth reading off. Compilation is what a lone neuron gains by, and SpikingJelly's neuron compiles too.
-# In a network the step gains by what the neuron takes over: batch norms, sums of two paths, and the conversions between
-# them, which a ReLU network does in sweeps of their own. And so a spiking step does not have to be dearer than $T$ steps
+# The table says three things. A lone neuron becomes faster by compilation, and SpikingJelly's neuron can be compiled, too. A
+# step of a network becomes faster by what the neuron takes over: batch norms, sums of two paths, and conversions of numbers,
+# for which a ReLU network passes over memory separately. And so a spiking step does not have to take longer than $T$ steps
 # of the ReLU network, although its neurons compute much more than a ReLU does.
 #
 # ## Keeping less
 #
-# Where does the memory go? To one convolution's output and one map of spikes for each layer, $T$ times, and in a plain
-# network to the neuron's input as well. Only the first of these is expensive to compute again. So keep that; keep the
-# spikes at a block's entrance as bytes instead of floats; and compute all else again when the backward pass comes there:
-# batch norm, membranes, inner spikes. This is selective checkpointing {cite:p}`chen2016training`. torch has it, SpikingJelly has the packed
-# spikes, and what is left to write is short:
+# What takes the memory? For each layer one output of a convolution and one map of spikes, $T$ times, and in a plain network
+# the neuron's input as well. Only the first of these takes long to compute again. So it is kept; the spikes at a block's
+# entrance are kept as bytes instead of floats; and all else, batch norm, membranes and inner spikes, is computed again when
+# the backward pass needs it. This is selective checkpointing {cite:p}`chen2016training`. torch has it, SpikingJelly has the
+# packed spikes, and the library joins them:
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(save_memory)
 
 # %% [markdown]
 # In training it is a field of the recipe, `Recipe(save_memory=True)`. Outputs, gradients and running means are equal *to the
-# last bit*, which a test checks. Memory is measured by torch's own
-# allocator, all that a step holds at its peak, weights and the optimizer's state included:
+# last bit*, which a test checks. Memory is what torch's own allocator holds at the peak of a step, weights and the state of
+# the optimizer included:
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(peak_memory)
 
 # %% [markdown]
 # ## More timesteps, larger batches
 #
-# **Predict:** with twice the timesteps a step takes twice as long. Or less? What does not depend on $T$?
+# **Predict:** with twice the timesteps, does a step take twice as long, or less? What does not depend on $T$?
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 for name, record in records.items():
-    fig, axes = plt.subplots(2, 2, figsize=(7.6, 6.6), sharex="col")
-    rows = []
-    for column, what in zip(axes.T, ("timesteps", "batch"), strict=True):
+    fig, axes = plt.subplots(4, 1, figsize=(6.4, 12.0))
+    rows, grown = [], {}
+    for column, what in zip((axes[:2], axes[2:]), ("timesteps", "batch"), strict=True):
         growth = record.result[what]
         values = growth["values"]
+        grown |= {(what, key): growth[key]["ours"][-1] / growth[key]["ours"][0] for key in ("median_s", "peak_mib")}
         for case in growth["median_s"]:
             for ax, key, scale in zip(column, ("median_s", "peak_mib"), (1e3, 1), strict=True):
                 drawn = [scale * v for v in growth[key][case]]
@@ -275,46 +282,47 @@ for name, record in records.items():
                                       "peak_mib": growth["peak_mib"][case]}))  # fmt: skip
         for ax in column:
             ax.set_xscale("log", base=2)
-            ax.set_yscale("log")
+            ax.set_yscale("log", base=2)
             ax.yaxis.set_major_formatter("{x:,g}")
-            ax.yaxis.set_minor_formatter("")
             ax.set_xticks(values, [str(v) for v in values])
-    axes[0, 0].set_ylabel("step in ms")
-    axes[1, 0].set_ylabel("peak memory in MiB")
-    axes[1, 0].set_xlabel("timesteps $T$")
-    axes[1, 1].set_xlabel(f"batch, T = {record.config['timesteps']}")
-    axes[0, 0].legend(fontsize=10.5)
-    axes[0, 1].legend(fontsize=10.5)
+        column[0].set_ylabel("step in ms")
+        column[1].set_ylabel("peak memory in MiB")
+        for ax in column:
+            ax.set_xlabel("timesteps $T$" if what == "timesteps" else f"batch, T = {record.config['timesteps']}")
+        column[0].legend()
     figures.show(
         fig,
         f"speed-growth-{name}",
-        alt="Time of a step above and peak memory below, against the timesteps at the left and the batch at the right, "
-        "on logarithmic axes, for ReLU, SpikingJelly's neuron and ours.",
-        caption=f"A step of {record.config['growing']} on {PLACES[name]}. Left: batch {record.config['growing_batch']}, "
-        "$T$ from 1 to 16; above, the ReLU network's time is multiplied by $T$. Right: the batch grows.",
+        alt="Time and peak memory of a step for ReLU, SpikingJelly's neuron and ours, on logarithmic axes. From 1 to 16 timesteps "
+        f"ours grows {grown['timesteps', 'median_s']:.2g} times in time and {grown['timesteps', 'peak_mib']:.2g} times in "
+        f"memory; with a batch of 256 for 16, {grown['batch', 'median_s']:.2g} and {grown['batch', 'peak_mib']:.2g} times. "
+        "SpikingJelly's plain neuron lies above it everywhere in memory.",
+        caption=f"A step of {record.config['growing']} on {PLACES[name]}. First two: batch {record.config['growing_batch']}, "
+        "$T$ from 1 to 16; the ReLU network's time is multiplied by $T$. Last two: the batch grows.",
         data=pd.concat(rows, ignore_index=True),
     )
 
 # %% [markdown]
-# The stem, which sees the image itself, runs once whatever $T$ is, and so do the update of the weights and what the
-# framework does between two layers. All else is proportional to $T$, and memory too: BPTT keeps every timestep.
+# The stem, which sees the image itself, runs once for any $T$, and so do the update of the weights and what the framework
+# does between two layers. All else is proportional to $T$, memory too: backpropagation through time keeps every timestep.
 #
 # ## The roofline
 #
-# How much faster could it be at all? A device multiplies at some rate and moves bytes at some rate. A step that needs
+# How much faster could a step be? A device can do only so many operations and move only so many bytes a second. A step that
+# needs
 # $F$ operations and moves $B$ bytes takes at least about
 #
 # $$ \max\left(\frac{F}{\text{rate of a matrix product}},\; \frac{B}{\text{bandwidth of a copy}}\right), $$
 #
 # the *roofline* {cite:p}`williams2009roofline`. Both rates were measured in the same run. $F$ is counted by torch, for
 # forward and backward pass; $B$ is what the operators read and write, a fused neuron counted as a ReLU on $T$ times the
-# maps. Neither bound is strict: a cache may spare some of those bytes, and a convolution may run faster than the matrix
+# maps. Neither bound is strict: a cache may save some of those bytes, and a convolution may run faster than the matrix
 # product that was timed.
 
 # %% tags=["hide-input"]
 for name, record in records.items():
     roof, step = record.result["roofline"], record.result["step"]["median_s"]
-    fig, ax = plt.subplots(figsize=(7.0, 4.6))
+    fig, ax = plt.subplots(figsize=(6.4, 5.2))
     intensity = roof["flops"] / roof["bytes"]
     ridge = roof["flops_per_s"] / roof["bytes_per_s"]
     x = [min(intensity, ridge) / 8, ridge, 8 * max(intensity, ridge)]
@@ -322,21 +330,27 @@ for name, record in records.items():
             label="roofline")  # fmt: skip
     rows = [{"case": "roofline", "flops_per_byte": v, "gflops_per_s": min(roof["flops_per_s"], v * roof["bytes_per_s"]) / 1e9}
             for v in x]  # fmt: skip
-    for case, marker in {"spikingjelly": "s", "spikingjelly-best": "^", "ours": "o", "ours-compact": "D"}.items():
+    drawn = {"spikingjelly": "s", "spikingjelly-best": "^", "ours": "o", "ours-compact": "D"}
+    for case, marker in drawn.items():
         reached = roof["flops"] / step[case] / 1e9
-        ax.plot([intensity], [reached], marker, color=COLORS[case], linestyle="", markersize=8, label=NAMES[case])
+        label = f"{NAMES[case]}: {reached:,.0f} GFLOP/s"
+        look = {"markerfacecolor": "none", "markeredgewidth": 2, "markersize": 10, "linestyle": ""}
+        ax.plot([intensity], [reached], marker, color=figures.GREEN if case == "ours-compact" else COLORS[case], label=label,
+                **look)  # fmt: skip
         rows.append({"case": case, "flops_per_byte": intensity, "gflops_per_s": reached})
-    ax.set(xscale="log", yscale="log", xlabel="FLOPs for each byte moved", ylabel="GFLOP/s")
+    ax.set(xscale="log", xlabel="FLOPs for each byte moved", ylabel="GFLOP/s")
+    ax.set_yscale("log", base=2)
     ax.set_ylim(top=2 * roof["flops_per_s"] / 1e9)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:,g}")
         axis.set_minor_formatter("")
-    fig.legend(loc="outside lower center", ncols=3, fontsize=10.5)
+    fig.legend(loc="outside lower center", ncols=1)
+    best = max(roof["compute_s"], roof["traffic_s"]) / step["ours"]
     figures.show(
         fig,
         f"speed-roofline-{name}",
-        alt="Rate of arithmetic against arithmetic for each byte moved: a roof that rises and then is flat, and near it "
-        "the steps with SpikingJelly's neuron and ours.",
+        alt="Rate of arithmetic against arithmetic for each byte moved: a roof that rises and then is flat, and below it, one over "
+        f"the other, the steps with SpikingJelly's neuron and ours. Ours is the highest and reaches {best:.0%} of the roof.",
         caption=f"Roofline of {PLACES[name]}, and the step of {record.config['network']} beside it. All points have the same work; "
         "the higher, the faster.",
         data=pd.DataFrame(rows),
@@ -346,28 +360,27 @@ for name, record in records.items():
     )
 
 # %% [markdown]
-# A point below the slope would have to move fewer bytes to become faster, one below the flat part would have to
-# multiply better. What a perfect neuron could still gain is no more than the distance to the roof. How near the points
-# come depends on the convolutions: a processor whose matrix unit is fast finds few libraries that keep it busy with small
-# maps, and the distance to the flat part of the roof is then theirs, not the neuron's.
+# To become faster, a point below the slope has to move fewer bytes, and a point below the flat part has to do more operations
+# a second. A perfect neuron could gain no more than the distance to the roof. How near the points come depends on
+# the convolutions, too: few libraries use a fast matrix unit of a processor well where maps are small.
 #
 # ## What can go wrong
 #
 # **Timing a GPU without waiting for it.** A call returns before its kernels have run. Synchronise, or measure the time
 # that it takes to ask.
 #
-# **Timing the compiler.** The first calls compile. They belong to a warm-up, and a neuron that meets torch's limit of
-# compilations then runs uncompiled without a word; the benchmark makes that an error.
+# **Timing the compiler.** The first calls compile, so they must not be timed. And a neuron that exceeds torch's limit of
+# compilations runs uncompiled without a warning; the benchmark makes that an error.
 #
 # **A sum that changes the layout.** The stem's current is the same at all timesteps, so its gradient is a sum over them.
 # torch's sum of maps in channels-last layout comes back in the other layout, and the batch norm behind it then took ten
-# times as long. Nothing in the code shows it: look at the profile.
+# times as long. The code does not show this; a profile does.
 #
 # **Stacking before converting.** `torch.stack(spikes).to(bfloat16)` writes all spikes as float32 first. Converted one by
-# one before they are stacked, they are written once, in half the bytes: a fifth of the time of a forward pass remained.
+# one before they are stacked, they are written once, in half the bytes; a forward pass then took a fifth of the time.
 #
-# **Taking the memory of the process.** It holds libraries, the compiler and what was freed and not given back. Two
-# networks measured in one process then look alike.
+# **Measuring the memory of the process.** It includes libraries, the compiler, and memory that was freed but not returned.
+# Two networks measured in one process then look alike.
 #
 # ## Exercises
 #
@@ -379,8 +392,8 @@ for name, record in records.items():
 #
 # ```{solution} ex-bits
 # :class: dropdown
-# Two layers keep $2 \cdot 4 = 8$ bytes and one byte of spikes for each neuron: 9. With bits it is $8 + 1/8$, a tenth less.
-# The step from floats, $8 + 4 = 12$, to bytes was larger.
+# Two layers keep $2 \cdot 4 = 8$ bytes and one byte of spikes for each neuron: 9 bytes. With bits it is $8 + 1/8$, a tenth
+# less. The step from floats, $8 + 4 = 12$, to bytes saved more.
 # ```
 #
 # ```{exercise} Why not T times faster?
@@ -392,12 +405,12 @@ for name, record in records.items():
 # ```{solution} ex-parallel
 # :class: dropdown
 # No. The loop over $T$ is short, and there are thousands of neurons for each of the device's cores to run side by side.
-# What limits a fused neuron is the memory that it reads and writes, as for a ReLU.
+# A fused neuron is limited by the memory that it reads and writes, like a ReLU.
 # ```
 #
 # ## Recap
 #
-# * A spiking step has $T$ times the convolutions of a ReLU step, and takes about $T$ times the time. A fused neuron adds
-#   little to that, and saves the sweeps of the norms before it.
+# * A spiking step has $T$ times the convolutions of a ReLU step, and takes about $T$ times as long. A fused neuron adds
+#   little to that, and saves the separate passes of the norms before it.
 # * Fused with its norms, a neuron keeps only the outputs of the convolutions.
-# * What can be made again cheaply need not be kept: the gradients stay the same to the last bit.
+# * What can be computed again quickly need not be kept: the gradients stay the same to the last bit.

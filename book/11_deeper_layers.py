@@ -3,18 +3,18 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will learn** what a neuron does with a current that arrives unevenly, why all of that error is in the membrane at
-# the end, how large it is in each layer of a trained network beside overload and rounding, and what becomes of the
-# network's accuracy if the spikes are moved in time.
+# **You will learn** what a neuron does with a current that arrives unevenly, why the membrane at the end tells the whole of
+# that error, how large it is in each layer of a trained network compared with overload and rounding, and what happens to
+# the accuracy if spikes are moved in time.
 #
 # **Time:** 25 minutes to read, about two minutes to run on a laptop: it loads networks that were trained before.
 #
 # **You need** [](02_quantization_error.py) and [](09_ablation.py).
 # :::
 #
-# Every staircase up to here had a constant current below it. In a network that holds for the first layer alone. Behind it
-# currents are sums of spikes, and spikes come when they come. {cite:t}`bu2022optimal` call what this adds the *unevenness
-# error*. The paper says that training in the spike domain takes care of it. Does it?
+# Every staircase so far assumed a constant current. In a network only the first layer has one. The currents of all other
+# layers are sums of spikes, and spikes come at any timestep. {cite:t}`bu2022optimal` call the error that this adds the
+# *unevenness error*. The paper says that training in the spike domain takes care of it. Does it?
 
 # %%
 import pandas as pd
@@ -39,14 +39,14 @@ T = 4
 profile = "smoke"
 
 # %% [markdown]
-# ## One sum, four orders
+# ## One sum, five orders
 #
-# Four currents for a neuron with $V_{th} = 1$. All have the mean $\bar x = 0.5$; a constant current of 0.5 makes two
+# Five currents for a neuron with $V_{th} = 1$. All have the mean $\bar x = 0.5$; a constant current of 0.5 makes two
 # spikes.
 #
 # **Predict:** how many spikes does each make?
 
-# %%
+# %% tags=["hide-output"]
 currents = {
     "constant": [0.5, 0.5, 0.5, 0.5],
     "early": [2.0, 0.0, 0.0, 0.0],
@@ -64,8 +64,8 @@ pd.DataFrame(rows).T
 
 # %% [markdown]
 # Charge that comes *late* is not spent when time is up: it is left in the membrane, and spikes are *missing*. Charge that is
-# taken back *after* it was spent leaves a debt: a spike cannot be called back, and there is a *surplus*. The last column
-# shows both. It shows more than that:
+# taken back *after* it was spent leaves a debt: a spike cannot be called back, and there is a *surplus* of spikes. The last
+# column shows both, and a theorem says how:
 #
 # :::{admonition} Theorem: what is left in the membrane
 # :class: important
@@ -75,26 +75,27 @@ pd.DataFrame(rows).T
 # $$ n = \left\lfloor \frac{T \bar x + V(0)}{V_{th}} \right\rfloor - \left\lfloor \frac{V(T)}{V_{th}} \right\rfloor . $$
 # :::
 #
-# *Proof.* Add up Eq. {eq}`eq-5` over time: $T\bar x + V(0) = n V_{th} + V(T)$. All that came in was either spent or is still
-# there. Divide by $V_{th}$ and take the floor; $n$ is a whole number. $\square$
+# *Proof.* Add up Eq. {eq}`eq-5` over time: $T\bar x + V(0) = n V_{th} + V(T)$. All charge that came in was either spent or is
+# still there. Divide by $V_{th}$ and take the floor; $n$ is a whole number. $\square$
 #
 # The first floor is the staircase of Eq. {eq}`eq-7` before it is clipped to $0 \dots T$. So where it is not clipped the
-# count is right **if and only if** $0 \le V(T) < V_{th}$, whatever the order of arrival; a debt of up to one threshold is one
-# spike too many, one to two thresholds left are one too few. Where the staircase is clipped, to 0 or to $T$, charge is left
-# or owed without any fault of the order. Missing spikes come with more timesteps. A surplus does not go away with time alone; this is why
-# others let neurons send *negative* spikes {cite:p}`li2022qffs`.
+# count is right **if and only if** $0 \le V(T) < V_{th}$, whatever the order of arrival. A debt of up to one threshold is one
+# spike too many; if one to two thresholds are left, one spike is missing. (Where the staircase is clipped, to 0 or to $T$,
+# charge may be left or owed with any order.) Missing spikes would still come if the neuron ran for more timesteps. A surplus
+# never goes away by itself; this is why others let neurons send *negative* spikes {cite:p}`li2022qffs`.
 #
 # ## Three errors in a layer
 #
-# So in each layer there are three errors between the neuron and the ReLU that it stands for:
+# So in each layer three errors lie between the neuron and the ReLU that it replaces:
 #
 # * **overload**: $\bar x$ above $V_{th}$ is clipped;
-# * **granular error**: what is left is rounded to one of $T + 1$ levels, as if the current were constant;
+# * **granular error**: the clipped value is rounded to one of $T + 1$ levels, as if the current were constant;
 # * **unevenness**: the count is not that of the constant current.
 #
-# `layer_errors` measures each on real currents, from test images, against the mean square of $\mathrm{ReLU}(\bar x)$.
+# `layer_errors` measures each of them on real currents, from test images, as a share of the mean square of
+# $\mathrm{ReLU}(\bar x)$.
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(layer_errors)
 
 # %%
@@ -127,9 +128,7 @@ if errors:
     for ax, label in zip(axes, networks, strict=True):
         rows = 100 * table.loc[label]
         bottom = 0 * rows.total
-        for (part, hatch), color in zip(
-            hatches.items(), (figures.BLUE, figures.ORANGE, figures.VERMILION), strict=True
-        ):
+        for (part, hatch), color in zip(hatches.items(), (figures.ORANGE, figures.SKY, figures.PURPLE), strict=True):
             ax.bar(rows.index, rows[part], bottom=bottom, color=color, hatch=hatch, edgecolor="white", label=part)
             bottom += rows[part]
         ax.plot(rows.index, rows.total, "D", color=figures.BLACK, markersize=6, label="total")
@@ -139,16 +138,17 @@ if errors:
     figures.show(
         fig,
         "layer-errors",
-        alt="Stacked bars for each of four layers and three neurons: overload below, granular error in the middle, "
-        "unevenness on top, and a diamond for the whole.",
+        alt="Stacked bars of three errors for each of four layers and three neurons. With each neuron overload is by far the "
+        "largest part in the first layer and the largest in the fourth, granular error in the third; unevenness is zero in the "
+        "first layer and nowhere the largest part.",
         caption="Mean square errors in each layer of the small networks, in percent of the mean square of the ReLU of the "
         "mean current. The bars are stacked; the diamond is the whole error, which differs by the cross terms.",
         data=(100 * table).reset_index(),
     )
 
 # %% [markdown]
-# In the first layer the unevenness is zero to the last digit: its current is constant. In the others it is there. Is it
-# anywhere the largest of the three?
+# In the first layer the unevenness is zero to the last digit, because its current is constant. The other layers have it. Is
+# it the largest of the three errors anywhere?
 
 # %%
 if errors:
@@ -156,17 +156,17 @@ if errors:
 largest.loc[list(networks)] if errors else Markdown("*Not run.*")
 
 # %% [markdown]
-# What a neuron of these networks loses most by is saturating or rounding down; unevenness takes a few percent of the
-# signal and is nowhere the largest part. That the first and the last layer saturate is a choice that training made:
-# thresholds, or the scales of the norms before them, were free to let less be clipped. A layer that is to say
-# *whether* there is an edge needs no scale for *how much*.
+# A neuron of these networks makes its largest error by saturating or by rounding down; unevenness is a few percent of the
+# signal and nowhere the largest part. Training has chosen that the first and the last layer saturate: thresholds, or the
+# scales of the norms before them, were free to clip less. Perhaps a layer that says *whether* there is an edge does not
+# need to say *how much* of one.
 #
-# The three errors are not independent: the whole, `total`, is not their sum, and `cross` says by how much. In the last layer
-# it is large and positive: clipping, rounding down and missing spikes all err to the same side.
+# The three errors are not independent: the whole, `total`, differs from their sum by `cross`. In the last layer this is
+# large and positive, since clipping, rounding down and missing spikes all make the output smaller.
 #
 # ## Too many or too few
 #
-# The theorem tells for each neuron and image whether spikes are missing or too many, from what is left in its membrane.
+# By the theorem, what is left in a membrane says for each neuron and image whether spikes are missing or too many.
 
 # %%
 left = {}
@@ -199,17 +199,18 @@ for label, network in uniform.items():
 pd.DataFrame(rows).T.rename_axis(["neuron", "layer"]).astype(float).round(2) if rows else Markdown("*Not run.*")
 
 # %% [markdown]
-# Both occur, the missing ones above all in the last layer. More time would bring them; for the surplus there is no remedy
-# but negative spikes, or inhibition that comes first.
+# Both occur, missing spikes most of all in the last layer. More timesteps would bring these; against a surplus only negative
+# spikes help, or inhibition that comes first.
 #
 # ## Moving spikes in time
 #
-# Is the order of spikes an accident, or does the network use it? We can move them. Behind every layer we take each neuron's
-# spikes and put as many back at other timesteps: spread evenly, shuffled, all first, all last. Counts stay, so that *in
-# the layer behind* the mean current stays, and with it overload and granular error at that place: only the unevenness
-# changes. The extreme is to hand on the *rate* at every timestep, which is not a spike any more, but then no current is uneven.
+# Does the network use the order of its spikes, or is it an accident? We can move spikes to find out. Behind every layer we
+# take each neuron's spikes and put the same number back at other timesteps: spread evenly, shuffled, all first, or all last.
+# The counts stay the same. So *in the next layer* the mean current stays the same, and with it overload and granular error:
+# only the unevenness changes. The extreme case is to pass on the *rate* at every timestep. That is no spike any more, but
+# then no current is uneven.
 #
-# **Predict:** which of them is best for the accuracy? And does the error say so?
+# **Predict:** which order is best for the accuracy? And does the order with the smallest error win?
 
 
 # %%
@@ -258,6 +259,7 @@ def compared(right: torch.Tensor, base: torch.Tensor) -> dict[str, str]:
     return found
 
 
+# %% tags=["hide-output"]
 if networks:
     few = images._replace(test_inputs=images.test_inputs[:250], test_labels=images.test_labels[:250])
 orders = ("as they come", "evenly", "shuffled", "first", "last", "rates")
@@ -273,41 +275,55 @@ moved if rows else Markdown("*Not run.*")
 
 # %% [markdown]
 # The columns of layers are the unevenness error in percent, as above, on 250 of the images; a difference counts where
-# its 95 % interval, over the images, excludes zero. It speaks of this one network, not of another seed.
+# its 95 % interval, over the images, excludes zero. It holds for this one network, not for another seed.
 #
-# * *Spread evenly* or *shuffled*, spikes make smaller errors in the deepest layer than as they come. The accuracy does not
-#   rise with it: it stays or **falls**. The network was trained with its own spike times, and its weights fit them.
-# * *All first* and *all last* make larger errors in almost every layer, and cost accuracy where a verdict says so.
-# * With *rates* there is no unevenness at all. This is the price of uneven arrival, as far as there is one: compare the
-#   verdicts of the two neurons.
+# * *Evenly* spread or *shuffled*, spikes make smaller errors in the deepest layer than as they come. But the accuracy does
+#   not rise: it stays or **falls**. The network was trained with its own spike times, and its weights fit them.
+# * *All first* and *all last* make larger errors in almost every layer. Where the verdict is "lower", they cost accuracy.
+# * With *rates* there is no unevenness at all. So this row says how much accuracy uneven arrival costs:
+
+# %% tags=["remove-input"]
+said = [
+    f"with {label} the accuracy changes by {moved.loc[(label, 'rates'), 'difference']} points "
+    f"({moved.loc[(label, 'rates'), 'verdict']})"
+    for label in (uniform if rows else ())
+]
+Markdown(f"> Without uneven arrival, {'; '.join(said)}." if said else "*Not run.*")
+
+# %% [markdown]
+# The network with fixed thresholds gains without uneven arrival: it pays for it. For the network with learned thresholds no
+# gain is shown.
 #
-# So the size of an error is not its price. An error that was there in training is a part of what was learned; a smaller
-# one that is new can cost more. What the paper says of training in the spike domain, that it takes care of uneven arrival
-# without negative spikes, agrees with this for the learned threshold: it does not remove the error, but the accuracy has
-# adapted to it. One network and a thousand images do not prove it.
+# So a large error does not always cost much accuracy. The network has learned to live with the errors that were there in
+# training; a smaller one that is new can cost more. The paper says that training in the spike domain takes care of uneven
+# arrival without negative spikes. For the learned threshold this agrees: training does not remove the error, but the
+# accuracy does not suffer from it. One network and a thousand images do not prove it.
 #
 # ## Taking the other errors away
 #
-# The same knife cuts the other way. Hand on, in place of spikes, what a neuron *without* an error would: the rate of its
-# spikes; the clipped mean current, not rounded; the mean current not even clipped, which is the ReLU network with these
-# weights.
+# We can also replace the spikes by what a neuron *without* an error would pass on:
 #
-# **Predict:** rounding makes a larger error than uneven arrival in most layers. How much accuracy comes back without it?
+# * *rate of the spikes*: no uneven arrival;
+# * *clipped current*: the mean current, clipped but not rounded, so no uneven arrival and no rounding;
+# * *ReLU of the current*: not even clipped, which is the ReLU network with these weights.
+#
+# **Predict:** rounding makes a larger error than uneven arrival in most layers. How much accuracy is gained without it?
 
 
 # %%
 def cleaned(m, inputs, z, without: str) -> torch.Tensor:
-    """Return what the neuron would hand on without some of its errors."""
+    """Return what the neuron would pass on without some of its errors."""
     rate = inputs[0].mean(0) / m.thresholds[0]
-    answers = {"unevenness": z.mean(0), "and rounding": rate.clamp(0, 1), "and clipping": rate.relu()}
+    answers = {"rate of the spikes": z.mean(0), "clipped current": rate.clamp(0, 1), "ReLU of the current": rate.relu()}
     return answers[without].expand_as(z)
 
 
+# %% tags=["hide-output"]
 rows = {}
 for label, network in networks.items():
     base = correct(network)
-    rows[label, "nothing"] = compared(base, base)
-    for without in ("unevenness", "and rounding", "and clipping"):
+    rows[label, "spikes"] = compared(base, base)
+    for without in ("rate of the spikes", "clipped current", "ReLU of the current"):
         hooks = [
             m.register_forward_hook(lambda m, i, z, without=without: cleaned(m, i, z, without))
             for m in neurons(network).values()
@@ -315,15 +331,16 @@ for label, network in networks.items():
         rows[label, without] = compared(correct(network), base)
         for hook in hooks:
             hook.remove()
-pd.DataFrame(rows).T.rename_axis(["neuron", "taken away"]) if rows else Markdown("*Not run.*")
+pd.DataFrame(rows).T.rename_axis(["neuron", "passed on"]) if rows else Markdown("*Not run.*")
 
 # %% [markdown]
-# None: to take the rounding away **costs** accuracy. Rounding down makes an output between 0 and the top smaller, by half a step on average, and the batch norms behind
-# have learned that mean. Take the rounding away, and every current is off. Without clipping little is left to speak of.
+# None: without rounding the network **loses** accuracy. Rounding down makes an output smaller, by half a step on average, and
+# the batch norms behind have learned the smaller mean. Without rounding every current has another mean than they expect.
+# Without clipping little accuracy is left.
 #
-# This is the other side of conversion, where a trained ReLU network is made to spike
-# {cite:p}`rueckauer2017conversion,bu2022optimal`: there errors are new to the weights, and each of them has to be fought. Here they are
-# old, and those of rounding and clipping are needed.
+# In conversion, where a trained ReLU network is made to spike {cite:p}`rueckauer2017conversion,bu2022optimal`, it is the
+# other way round: there the errors are new to the weights, and each of them must be made small. Here they were there in
+# training, and the network needs those of rounding and clipping.
 
 # %% [markdown]
 # ## What reaches a neuron
@@ -359,14 +376,14 @@ pd.DataFrame(
 # %% [markdown]
 # ## What can go wrong
 #
-# **Adding up errors.** Three mean squares and a cross term that may have either sign: a layer can have a small whole of large
-# parts. Shares of the whole mean nothing then.
+# **Adding up errors.** There are three mean squares and a cross term of either sign. So large parts can have a small sum, and
+# then shares of the whole mean nothing.
 #
 # **Blaming the largest error.** The tables above are about *these* weights. Whether a network *trained* without rounding,
 # or without time, is better is another question, and needs another training, which [](07_cifar.py) shows.
 #
-# **Measuring at the wrong current.** Each layer is judged by the currents that reach it, errors of the earlier layers
-# included. How far the last layer is from that of a ReLU network is a different number, and not the sum of these.
+# **Measuring at the wrong current.** Each layer is judged by the currents that reach it, and these include the errors of
+# earlier layers. How far the last layer is from that of a ReLU network is another number, and not the sum of these.
 #
 # ## Exercises
 #
@@ -400,4 +417,4 @@ pd.DataFrame(
 # * Whatever the order of arrival, the count is that of the constant current if and only if what is left in the membrane lies
 #   between 0 and $V_{th}$ (and the staircase is not at its ends).
 # * In each layer of the small trained networks saturation or rounding makes a larger error than uneven arrival.
-# * Errors that were there in training are part of what was learned. Take rounding or clipping away, and accuracy falls.
+# * The network has learned with its errors. Without rounding, or without clipping, its accuracy falls.

@@ -4,8 +4,8 @@
 # :::{admonition} In this chapter
 # :class: tip
 # **You will learn** to find the exact staircase of a neuron whose threshold changes with time, five theorems about
-# which staircases there are, how to choose thresholds for the one that you want, and what is the best that $T$ spikes
-# can do. Nothing here is in the paper; what is proved is called a theorem, what is only computed a conjecture.
+# which staircases are possible, how to choose thresholds for the one that you want, and the best that $T$ spikes can do.
+# Nothing here is in the paper; what is proved is called a theorem, what is only computed a conjecture.
 #
 # **Time:** 45 minutes to read, about half a minute to run on any laptop.
 #
@@ -38,15 +38,16 @@ profile = "smoke"
 # %% [markdown]
 # ## Cutting the inputs into pieces
 #
-# Chapter 5 looked at staircases on a grid of inputs. A grid can miss a narrow step. It is not needed: under a constant
-# current $i$, a neuron that has paid $q$ for its spikes so far holds $t\,i + V(0) - q$ at timestep $t$, and fires if
+# Chapter 5 looked at staircases on a grid of inputs, and a grid can miss a narrow step. We can do without a grid. Under a
+# constant current $i$, a neuron that has paid $q$ for its spikes so far holds $t\,i + V(0) - q$ at timestep $t$, and fires if
 #
 # $$ i \ge \frac{q + V_{th}(t) - V(0)}{t}. $$
 #
-# One number decides. So start with the whole line of inputs, cut it where $t = 1$ decides, cut each half where $t = 2$
-# decides for it, and so on. In rational arithmetic the result is exact.
+# So at each timestep one number separates the inputs that fire from those that do not. Start with the whole line of inputs,
+# cut it at the number for $t = 1$, cut each half at its number for $t = 2$, and so on. In rational arithmetic the result is
+# exact.
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(pieces)
 
 # %% [markdown]
@@ -68,12 +69,14 @@ def show_pieces(thresholds: list[Fraction]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("from i =")
 
 
+# %% tags=["hide-output"]
 falling = [Fraction(n, 10) for n in (21, 19, 13, 24)]
 show_pieces(falling)
 
 # %% [markdown]
-# Between 19/20 and 16/15 the neuron answers `0100`, one spike, where smaller inputs got two. An early spike at $t = 2$
-# has paid 1.9, and what is left does not reach 2.4. Yet look at the patterns as *binary numbers*: 0, 2, 3, 4, 6, 7, 15.
+# Seven patterns occur, and the count does fall. Between 19/20 and 16/15 the neuron answers `0100`, one spike, while smaller
+# inputs make two. An early spike at $t = 2$ has paid 1.9, and what is left does not reach 2.4. But read the patterns as
+# *binary numbers*: 0, 2, 3, 4, 6, 7, 15.
 #
 # :::{admonition} Theorem 1: patterns are ordered
 # :class: important
@@ -82,14 +85,15 @@ show_pieces(falling)
 # pieces, and the count is monotone exactly if the number of ones never falls along this sequence.
 # :::
 #
-# *Proof.* Take $i < i'$ and the first timestep $t$ at which their patterns differ. Up to it both paid the same, so the
+# *Proof.* Take $i < i'$ and the first timestep $t$ at which their patterns differ. Before it both have paid the same, so the
 # membrane of $i'$ is larger by $t\,(i' - i) > 0$. If only one of them fires at $t$, it is $i'$. $\square$
 #
-# The *pattern* is a monotone code of the input even where the *count* is not. Who decodes patterns never sees a fall.
+# The *pattern* is a monotone code of the input even where the *count* is not: a receiver that reads patterns instead of
+# counts always gets a larger answer for a larger input.
 #
 # ## Try it
 #
-# Move the thresholds. The figure runs in this page, with no server. A mark shows where the count falls.
+# Move the thresholds. The figure runs in this page, without a server. A mark shows where the count falls.
 
 # %% tags=["hide-input"]
 WIDGET = """
@@ -210,20 +214,21 @@ pd.DataFrame({f"here, {draws:,} draws": live, "record, 50,000 draws": record["sh
 ).rename(index=ROWS)
 
 # %% [markdown]
-# Each of the paper's two maps from $p$ to thresholds meets about one request in a hundred. But the last row says that
-# nearly **one in four** can be met, by *some* thresholds. So the neuron is less limited than the map. The next two
-# sections explain the last two rows.
+# With each of the two formulas for the thresholds, the printed one and the telescoping one, about one $p$ in a hundred comes
+# true. But the last row says that nearly **one in four** comes true with *some* thresholds. So the neuron can do more than
+# these formulas. The next two sections explain the last two rows.
 #
 # ## Spikes in any order
 #
-# The derivation of Chapter 5 wants the spikes late: first timestep 4 joins, then 3, then 2, then 1. Why this order? Let
-# timestep $o_k$ be the one that begins to fire at the $k$-th transition $\tau_k$, and solve for its threshold:
+# The derivation of Chapter 5 assumes that spikes are late: as the input grows, first timestep 4 begins to fire, then 3, then
+# 2, then 1. Other orders are possible. Let timestep $o_k$ be the one that begins to fire at the $k$-th transition $\tau_k$,
+# and solve for its threshold:
 #
 # $$ V_{th}(o_k) = o_k\,\tau_k + V(0) - \sum_{j<k,\; o_j < o_k} V_{th}(o_j). $$
 #
-# This is triangular: each line needs only thresholds that are known already.
+# Each line needs only thresholds that are known from the lines before.
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(order_thresholds)
 
 # %% [markdown]
@@ -243,16 +248,18 @@ figures.show_source(order_thresholds)
 # \tau_{k+1})$ they all hold if and only if the first kind holds at the lower end and the second up to the upper.
 # $\square$
 #
-# The second condition at $k$ and the first at $k + 1$ for the timestep that joins there are one equality, the formula
-# above.
+# For the timestep that begins to fire at $\tau_{k+1}$, the second condition at $k$ and the first at $k + 1$ together give an
+# equality: the formula above.
 #
 # For the late order $4, 3, 2, 1$ the formula gives $V_{p_k} = k\,p_k$: the *first* line of each of the systems
-# {eq}`eq-16` and {eq}`eq-18`. The paper solves the second in one place, and means the last. Its conditions ask that
-# $p_k \ge (k+1)\,p_{k+1}$: transitions that grow at least like 1, 4, 12, 24. Other orders ask for other shapes.
+# {eq}`eq-16` and {eq}`eq-18`. (The paper solves the second line in one place, and probably means the last.) With this order
+# the conditions of Theorem 2 ask for $p_k \ge (k+1)\,p_{k+1}$: transitions that grow at least like 1, 4, 12, 24. Other orders
+# suit other staircases.
 #
-# **Predict:** which order suits the Lloyd–Max staircase of Chapter 12, whose steps are nearly even?
+# **Predict:** the steps of the Lloyd–Max staircase of Chapter 12 are nearly even. In which order do the four timesteps begin
+# to fire there: late first, early first, or mixed?
 
-# %%
+# %% tags=["hide-output"]
 rows = {}
 for T in range(1, 10):
     limit = lloyd_max(GAUSSIAN, T)
@@ -270,9 +277,9 @@ with_order = [T for T, order in enumerate(orders, 1) if order]
 print("T for which an order makes the Lloyd–Max staircase:", *with_order, f"of 1 to {len(orders)}")
 
 # %% [markdown]
-# For $T = 1$ to 8 there is an order, and with it thresholds whose spike *count* makes the Lloyd–Max staircase **to the
-# last digit**, from $V(0) = 0$. No half-step start is needed, and from $T = 3$ on the thresholds neither rise nor fall
-# throughout. For $T = 9$ to 13, as far as the search went, there is none. Here are the pieces at $T = 4$, with
+# The answer is: mixed. At $T = 4$ the order is 4, 2, 3, 1. For $T = 1$ to 8 there is an order, and with it thresholds whose
+# spike *count* makes the Lloyd–Max staircase **to the last digit**, from $V(0) = 0$. No half-step start is needed. From $T =
+# 3$ on the thresholds both rise and fall over time. For $T = 9$ to 13, as far as the search went, there is no order. Here are the pieces at $T = 4$, with
 # thresholds rounded to thousandths:
 
 # %%
@@ -282,15 +289,15 @@ show_pieces([Fraction(round(1000 * v), 1000) for v in thresholds.tolist()])
 # %% [markdown]
 # ## More than orders
 #
-# An order asks for more than we wanted: that no timestep ever leaves. The uniform neuron does not keep to it. Here it is
-# at $T = 6$:
+# An order demands more than we need: a timestep that has begun to fire must fire for all larger inputs. The uniform neuron
+# does not do this. Here it is at $T = 6$:
 
 # %%
 show_pieces([Fraction(1)] * 6)
 
 # %% [markdown]
-# Between two steps its spikes move to earlier timesteps, and at the third step timesteps 3 and 5 leave while 2, 4 and 6
-# come. A *count* does not care. Can other thresholds make even steps in some order?
+# Between two steps its spikes move to earlier timesteps, and at the third step timesteps 3 and 5 stop firing while 2, 4 and
+# 6 begin. For a *count* this makes no difference. Can other thresholds make even steps in some order?
 
 # %%
 even = {T: realise_in_order(torch.arange(1, T + 1)) for T in range(1, 9)}
@@ -299,23 +306,25 @@ pd.Series(
 ).to_frame().rename_axis("T").T
 
 # %% [markdown]
-# Up to $T = 5$ they can, from 6 on not. So there are two questions:
+# Up to $T = 5$ they can, from 6 on they cannot. So there are two questions:
 #
-# * by an **order**: do thresholds exist with which the timesteps join one after another, as in Theorem 2?
+# * by an **order**: do thresholds exist with which the timesteps begin to fire one after another, as in Theorem 2?
 # * by the **count**: do thresholds exist whose count steps up at $\tau_1 < \dots < \tau_T$, whatever the patterns?
 #
-# The second is what a decoder of counts needs. By Theorem 1 the patterns of any neuron form a *chain* of increasing
+# A receiver that counts spikes needs only the second. By Theorem 1 the patterns of any neuron form a *chain* of increasing
 # binary numbers, and where the count never falls or jumps, there are few chains: 33 for three timesteps, 2,079 for
 # four. Theorem 2 holds for each of them, with the next pattern of the chain in place of $P_{k+1}$: all its conditions
 # are linear in the thresholds, also where the pattern changes at one count, at an input that the thresholds determine.
 # So for each chain a linear programme decides whether thresholds exist. For $T \le 4$ we can ask them all.
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(conditions)
+
+# %%
 print("chains for T = 1 ... 4:", *(len(chains(T)) for T in range(1, 5)))
 
 # %% [markdown]
-# Are there requests that only the second question grants? The thresholds $\frac94, \frac92, 5$ step up at $\frac53,
+# Are there staircases for which the answer is no to the first question and yes to the second? The thresholds $\frac94, \frac92, 5$ step up at $\frac53,
 # \frac{29}{12}, \frac{47}{12}$. On the way one spike moves from the last timestep to the first, and one of two from the
 # last to the second:
 
@@ -329,7 +338,8 @@ chain, thresholds = realise(wanted)
 print("by the count:", *("".join(map(str, z)) for z in chain), [round(v, 4) for v in thresholds.tolist()])
 
 # %% [markdown]
-# No order makes them; other thresholds with another chain do as well. And the share of random requests:
+# No order makes these transitions; by the count they can be made, also by other thresholds with another chain. And this is
+# the share of random $p$ that can be made:
 
 # %%
 pd.DataFrame(
@@ -351,14 +361,13 @@ pd.DataFrame(
 # Both $V_1 \ge \tau_1$ and $\frac12 V_2 \ge \tau_1$, so $\tau_2 \ge \frac12(\tau_1 + 2\tau_1)$. For the converse take
 # $V_1 = \tau_1$, $V_2 = 2\tau_2 - \tau_1$, the order $1, 2$. $\square$
 #
-# A second step cannot follow too soon. Two thirds of the random requests pass, as $\tau_1 \le \frac23 \tau_2$ has the
-# probability $\frac23$. For any $T$ one sees at once that $V_{th}(t) \ge t\,\tau_1$, since below $\tau_1$ nothing may
-# fire.
+# So a second step cannot follow too soon. Two thirds of the random $p$ can be made, since $\tau_1 \le \frac23 \tau_2$ has the
+# probability $\frac23$. For any $T$ it must hold that $V_{th}(t) \ge t\,\tau_1$, since no timestep may fire below $\tau_1$.
 #
 # ## Staying inside
 #
-# For training one wants parameters that cannot leave what is realised. For the telescoping form at $T = 4$ and
-# thresholds that never rise, the region is known exactly.
+# For training we want parameters whose staircase is always the intended one. For the telescoping form, $T = 4$ and thresholds
+# that never rise, the region of such parameters is known exactly.
 #
 # :::{admonition} Theorem 4: the region of the telescoping form
 # :class: important
@@ -384,7 +393,7 @@ pd.DataFrame(
 # Three positive weights that sum to one, a softmax, pick a point in it; a scale and a surplus $V_1 - V_2 > 0$ complete
 # a parametrisation that no update can leave. (For $T = 5$ the like conditions do not suffice, see the exercises.)
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(safe_thresholds)
 
 # %% [markdown]
@@ -393,7 +402,7 @@ figures.show_source(safe_thresholds)
 # **Predict:** the region is small, and all its staircases have nearly even steps up to $p_2$. How many of the 3 dB of
 # Figure 5 are left in it?
 
-# %%
+# %% tags=["hide-output"]
 k = torch.arange(1, 5, dtype=torch.float64)
 
 
@@ -419,10 +428,10 @@ anywhere = {name: record[f"{name}_db"][3] for name in inside}
 pd.DataFrame({"best in the safe region, dB": inside, "best of all thresholds, dB": anywhere}).round(2)
 
 # %% [markdown]
-# Nearly all of them: 14.43 dB of 14.63 with the paper's decode, 3.3 dB above the uniform neuron. The *shape* of the
+# Nearly all of them: 14.43 dB of 14.63 if the count is read as the paper does, rate times $p_1$. That is 3.3 dB above the uniform neuron. The *shape* of the
 # staircase up to $p_2$ hardly matters. What matters is that $p_1$ is free: it sets the levels, $k p_1 / 4$, apart from
-# the steps, and a $p_1$ of about 1.6 times $p_2$ puts each level near the middle of its step. It is the half step of
-# Chapter 12 again. So one can train a non-uniform neuron whose $p$ *are* its transitions, at a cost of 0.2 dB.
+# the steps, and a $p_1$ of about 1.6 times $p_2$ puts each level near the middle of its step. This is the half step of
+# Chapter 12 again. So one can train a non-uniform neuron whose $p$ *are* its transitions, and loses 0.2 dB.
 #
 # ## The best of all
 #
@@ -448,9 +457,9 @@ best.insert(3, "Lloyd–Max, T + 1 levels", record["lloyd_max_db"])
 best.T.round(2)
 
 # %% [markdown]
-# The error has many local minima, one and more for each set of patterns, and a search may end in any of them. So two
-# things are done. Each family is also searched from the best neuron of the families that it contains, and of one
-# timestep less. And the record counts how many of 36 searches from random numbers ended at the best:
+# The error has many local minima, at least one for each set of patterns, and a search may end in any of them. So we do two
+# things. Each family is also searched from the best neurons of the families that it contains, and of one timestep less. And
+# the record counts how many of 36 searches from random numbers ended at the best neuron:
 
 # %%
 searched = ["weights", "weights_free_start", "patterns", "patterns_free_start"]
@@ -458,7 +467,8 @@ hits = {names[f"{key}_db"].strip() + f" ({key.split('_')[0]})": record[f"{key}_h
 pd.DataFrame(hits, index=best.index).T.rename_axis("searches of 36 that ended at the best")
 
 # %% [markdown]
-# Where few of them did, more may be found. All numbers of this section but those of counts are **lower bounds**.
+# Where only a few of them did, a better neuron may exist. All numbers of this section except those of counts are **lower
+# bounds**.
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6.4, 4.8))
@@ -476,15 +486,19 @@ labels = [
     "weight per timestep, V(0) free",
     "level per pattern, V(0) free",
 ]
-for name, label in zip(drawn, labels, strict=True):
-    ax.plot(best.index, best[name], marker="o", markersize=4, label=label)
+styles = [figures.neuron_style("ATIF-nu"), figures.neuron_style("Lloyd–Max")]
+styles += [
+    {"color": c, "linestyle": s} for c, s in ((figures.SKY, "-"), (figures.ORANGE, "--"), (figures.VERMILION, "-."))
+]
+for name, label, style in zip(drawn, labels, styles, strict=True):
+    ax.plot(best.index, best[name], marker="o", markersize=4, label=label, **style)
 ax.set(xlabel="timesteps $T$", ylabel="best SQNR found, dB", ylim=(0, 31))
 ax.legend(loc="lower right", fontsize=11)
 figures.show(
     fig,
     "best-realisable",
-    alt="Best SQNR found against timesteps for five decodes. The two count decodes lie close together and reach about "
-    "20 decibels at eight timesteps; the three pattern decodes lie six to nine decibels higher there.",
+    alt="Best SQNR found against timesteps for five ways to read the spikes. The two that count lie close together and reach "
+    "about 20 decibels at eight timesteps; the three that read patterns lie six to nine decibels higher there.",
     caption="The best spiking quantizers found for a Gaussian, the thresholds free at each timestep. Counting reaches the "
     "limit of Lloyd and Max for $T + 1$ levels; decoding *when* the spikes came goes far beyond it. The upper three are "
     "lower bounds of what is possible.",
@@ -492,20 +506,20 @@ figures.show(
 )
 
 # %%
-print(f"largest distance of the best count decode to Lloyd–Max, T = 1 ... 8: {abs(record['largest_gap_db']):.4f} dB")
+print(f"largest distance of the best count to Lloyd–Max, T = 1 ... 8: {abs(record['largest_gap_db']):.4f} dB")
 
 # %% [markdown]
 # Three readings:
 #
 # * **The count leaves no gap.** With a free level for each count the search finds the Lloyd–Max quantizer for $T = 1$
-#   to 8, from $V(0) = 0$. With the paper's decode, rate times $p_1$, it finds the unconstrained optimum of Chapter 12
+#   to 8, from $V(0) = 0$. With the paper's levels, rate times $p_1$, it finds the unconstrained optimum of Chapter 12
 #   (14.63 dB at $T = 4$), and with a free gain that of the half-step start.
 # * **The pattern holds more.** A free weight for each timestep, $\hat x = \sum_t w_t z(t)$, reaches 18.0 dB at $T = 4$,
-#   and 20.6 dB with a free start, 5 dB beyond what any counting with a level at zero can do. In a network this has a
+#   and 20.6 dB with a free start, 5 dB more than any counting with a level at zero can reach. In a network this has a
 #   price: $w_t$ multiplies the next layer's weights, so there are $T$ sets of them to store, or a product for each
 #   spike.
-# * **Not all patterns.** $2^T$ levels would be worth far more still. Theorem 1 allows them; the neuron does not make
-#   them.
+# * **Not all patterns.** $2^T$ levels would be worth even more. Theorem 1 does not exclude them, but the neuron cannot make
+#   them all:
 
 # %%
 
@@ -552,16 +566,15 @@ print(len(pieces([Fraction(1), Fraction(3, 4), Fraction(5, 8)], Fraction(3, 4)))
 #
 # ## What can go wrong
 #
-# **Rounding.** In floating point the cuts of two pieces that should meet can differ in the last digit, and a piece of
-# no width appears, with a pattern that seems to break a rule. `count_staircase` leaves out pieces narrower than
-# $10^{-9}$; `pieces` works in rational numbers and has no such trouble, provided it is given rational numbers. Note how
-# 1.9 as a float is not 19/10:
+# **Rounding.** In floating point the ends of two pieces that should meet can differ in the last digit. Then a piece of
+# almost no width appears, with a pattern that seems to break a theorem. `count_staircase` leaves out pieces narrower than
+# $10^{-9}$; `pieces` is exact if it is given rational numbers. Note that 1.9 as a float is not 19/10:
 
 # %%
 print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 
 # %% [markdown]
-# **Believing it of deep layers.** All this is for a *constant* current. In deeper layers spikes come unevenly, and a
+# **Applying it to deep layers.** All this holds for a *constant* current. In deeper layers spikes come unevenly, and a
 # neuron's threshold at $t$ meets a current that depends on $t$.
 #
 # ## Exercises
@@ -589,7 +602,7 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 # show_pieces([47, 37, 33, 29, 26])
 # ```
 # The second step is meant at $p_4 = (29 + 26)/5 = 11$. There the pattern changes from `00010` to `00100`, still one
-# spike; the second comes at $59/5$. A spike at $t = 3$ has paid 33, and the two timesteps left do not make up for it.
+# spike; the second comes at $59/5$. A spike at $t = 3$ has paid 33, and the two timesteps that are left bring too little.
 # ````
 #
 # ```{exercise} Early spikes
@@ -600,19 +613,19 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 # ```{solution} ex-early
 # :class: dropdown
 # $\sum_{j \le k} V_{th}(j) = k\,\tau_k$, so $V_{th}(k) = k\tau_k - (k-1)\tau_{k-1}$. After its early spikes the neuron
-# must stay silent although charge keeps coming in: the later thresholds have to be high, and the transitions must grow
+# must stay silent although charge still comes in: the later thresholds have to be high, and the transitions must grow
 # fast.
 # ```
 #
 # ## Recap
 #
-# * A constant input and $T$ thresholds: the pieces are found exactly, and patterns never decrease as binary numbers.
+# * For a constant input and $T$ thresholds the pieces can be found exactly, and patterns never decrease as binary numbers.
 # * Each order of the timesteps has its own closed form for the thresholds; the paper's is the late one.
-# * By an order less can be realised than by the count; for $T \le 4$ a linear programme for each chain decides the
-#   latter.
+# * Fewer staircases can be made by an order than by the count; for $T \le 4$ a linear programme for each chain decides what
+#   the count can make.
 # * Among falling thresholds the telescoping form realises its $p$ exactly if and only if $p_2 \le 4 p_4$; that costs
 #   0.2 dB against the best of all.
 # * Counting realises the Lloyd–Max staircase exactly for $T = 1$ to 8, from $T = 3$ on with thresholds that go up and
 #   down.
-# * Decoding when spikes come is worth at least 2.4 to 5 dB more at $T = 4$ than any counting, at the price of $T$ sets
-#   of weights.
+# * To read *when* spikes come is worth at least 2.4 to 5 dB more at $T = 4$ than any counting, at the price of $T$ sets of
+#   weights.

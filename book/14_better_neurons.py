@@ -4,7 +4,7 @@
 # :::{admonition} In this chapter
 # :class: tip
 # **You will learn** eight changes to the paper's neuron, why a network with batch norms can already do what most of them
-# do, how to compare many changes with one base, and what trials of each say of accuracy and of spikes.
+# do, how to compare many changes with one base, and what each change does to the accuracy and to the number of spikes.
 #
 # **Time:** 25 minutes to read, under a minute to run: the networks were trained before.
 #
@@ -42,24 +42,24 @@ profile = "smoke"
 # ## Eight changes
 #
 # All are trained as in [](07_cifar.py) and [](08_speech.py). The base is ATIF-u, from an empty membrane, with the relative
-# surrogate of slope 4. Each row changes one thing of it, but for the absolute surrogate, which changes two, and the last.
+# surrogate of slope 4. Each row changes one thing, except the absolute surrogate, which changes two, and the last row.
 #
-# | | what changes | why one might try it |
+# | change | what changes | why one might try it |
 # |:--|:--|:--|
 # | half-step start | $v(0) = \frac12 V_{th}$ | [](12_limits.py): 4 dB |
-# | learned start | $v(0)$ is learned, one number a layer, from a quarter | one half is a guess |
+# | learned start | $v(0)$ is learned, one number for each layer, and starts at a quarter | one half is a guess |
 # | threshold per channel | $V_{th}$ is learned for each channel | channels have densities of their own |
 # | charge | a spike is worth $V_{th}$ to the next layer | decoding as in Eq. {eq}`eq-6`, with its scale |
 # | start from data | $V_{th}$ starts at the optimum of its measured currents, not at 1 | no layer begins in overload |
 # | absolute surrogate | the paper's $\alpha\,\sigma'(\alpha (H - V_{th}))$, $\alpha = 1$ | [](03_surrogate_gradients.py): it decides where learning ends |
-# | gradient of the rate | no surrogate: a spike has the gradient of the rate | [](07_cifar.py): it tells time from gradients |
+# | gradient of the rate | no surrogate: a spike has the gradient of the rate | [](07_cifar.py) compares it |
 # | all | learned start, per channel, charge, from data | |
 #
 # ### The best start
 #
-# **Predict:** one half was the best $v(0)$ of a grid for a Gaussian. For a Laplace density, more or less than one half?
+# **Predict:** one half is the best $v(0)$ of a grid for a Gaussian. For a Laplace density, is it more or less than one half?
 
-# %%
+# %% tags=["hide-output"]
 starts = [0.0, 0.25, 0.4, 0.5, 0.6, 0.75]
 pd.DataFrame(
     {
@@ -76,17 +76,18 @@ pd.DataFrame(
 # error than $v(0) = \frac12 V_{th}$.
 # :::
 #
-# *Proof.* The levels $k V_{th} / T$ do not depend on the start. With levels given, an error is least where each input goes to
-# its nearest level: the transitions are the middles, $(k - \frac12) V_{th} / T$, and these are the transitions of the half-step
+# *Proof.* The levels $k V_{th} / T$ do not depend on the start. For given levels, the error is least if each input goes to its
+# nearest level: the transitions are the middles, $(k - \frac12) V_{th} / T$, and these are the transitions of the half-step
 # start. $\square$
 #
-# So a lone neuron has nothing to learn here. In a network the loss is not this error, and currents are not constant.
+# So the answer is one half again, and a lone neuron has nothing to learn here. In a network the loss is not this error, and
+# currents are not constant.
 #
 # ### Spikes worth their charge
 #
 # The networks of this book send binary spikes, and the next layer's weights learn what a spike is worth. With `charge=True`
-# the output is $V_{th} z(t)$. That sounds like the end of binary spikes. It is not: a weight $w$ that always meets the same
-# charge is the weight $w V_{th}$.
+# the output is $V_{th} z(t)$. Such spikes are no longer binary, but they can be made binary again: a weight $w$ that always
+# multiplies the same charge is the weight $w V_{th}$ of a binary spike.
 
 # %%
 torch.manual_seed(0)
@@ -114,7 +115,7 @@ for made in (network, folded):
     functional.reset_net(made)
 print(f"largest difference of two logits: {(network(x) - folded(x)).abs().max().item():.1e}")
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(fold)
 
 # %% [markdown]
@@ -122,8 +123,8 @@ figures.show_source(fold)
 #
 # ### A start from data
 #
-# `start_from_data` lets one batch through, layer by layer, and sets each threshold to the best uniform staircase of the
-# currents that it sees. This is one half of an idea for weights, to begin with layers of unit variance
+# `start_from_data` sends one batch through the network, layer by layer, and sets each threshold to that of the best uniform
+# staircase of the currents that it sees. A similar idea for weights is to begin with layers of unit variance
 # {cite:p}`mishkin2016all`.
 
 # %%
@@ -138,13 +139,13 @@ print(f"{images.name}; by the Gaussian rule V_th = 1.73 for a current of unit va
 pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons(network).items()}, name="V_th").round(2)
 
 # %% [markdown]
-# Not all layers want what the rule says. Behind a batch norm all currents have unit variance, but sums of spikes have another
-# shape than a Gaussian.
+# The best thresholds differ from the rule in some layers. Behind a batch norm all currents have unit variance, but sums of
+# spikes are not Gaussian.
 #
 # ## What a batch norm makes of a threshold
 #
-# Before any training, here is a sobering thought, seen on a trained network in [](09_ablation.py). In front of every neuron of
-# the small network stands a batch norm. Its output for channel $c$ is $x_c = \gamma_c u_c + \beta_c$, both learned.
+# Before any training, one fact limits what we can expect; [](09_ablation.py) has shown it on a trained network. In front of every neuron
+# of the small network stands a batch norm. Its output for channel $c$ is $x_c = \gamma_c u_c + \beta_c$, both learned.
 #
 # :::{admonition} Theorem 2: a threshold behind a norm adds no function
 # :class: important
@@ -158,12 +159,12 @@ pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons(network
 #
 # * **A learned threshold**, one a layer or one a channel, adds nothing that IF neurons with $V_{th} = 1$ and other norms
 #   could not do.
-# * **Charge** adds nothing: weights take it in, as shown above.
-# * **The start** adds nothing to the counts of the first layer: with a constant current, $v(0)$ is worth a shift of $\beta_c$ by
-#   $v(0) / T$. Deeper it brings the same charge, only earlier.
+# * **Charge** adds nothing: weights can include it, as shown above.
+# * **The start** adds nothing to the counts of the first layer: with a constant current, $v(0)$ does the same as a shift of
+#   $\beta_c$ by $v(0) / T$. In deeper layers it brings the same charge, only earlier.
 #
-# (Where currents join behind the norms, as at an identity shortcut, the theorem does not apply. Nor does it to ATIF-nu: T
-# thresholds have $T - 1$ ratios that no norm can take in.)
+# (Where currents are added behind the norms, as at an identity shortcut, the theorem does not apply. Nor does it apply to
+# ATIF-nu: $T$ thresholds have $T - 1$ ratios, which no norm can replace.)
 #
 # With the relative surrogate, even the *gradients* agree. A spike depends on $\gamma / V$ and $\beta / V$ alone, so
 #
@@ -185,9 +186,9 @@ for place, (norm, neuron) in enumerate(zip(norms, neurons(learned).values(), str
     print(f"layer {place}: largest gradient {size:.2g}, largest difference of the two sides {apart:.0e}")
 
 # %% [markdown]
-# So a learned threshold is a second hand on a wheel that had one already. What it *can* change is how training goes: where
-# it starts, how fast a layer's scale moves, and what does not decay. What it may gain in the small VGG, where
-# [](09_ablation.py) leaves the gain open, is a gain of training, and so may most of the paper's 4 points be.
+# So a learned threshold is a second parameter for a scale that has one already. What it *can* change is the training: where it
+# starts, how fast a layer's scale moves, and what does not decay. If it gains something in the small VGG, where
+# [](09_ablation.py) leaves that open, then by better training; and the same may be true of most of the paper's 4 points.
 #
 # With the absolute surrogate the gradients do *not* agree: its width stays while the threshold moves.
 #
@@ -195,7 +196,8 @@ for place, (norm, neuron) in enumerate(zip(norms, neurons(learned).values(), str
 #
 # ## The ablation
 #
-# Three epochs on images, fifteen on words. Three epochs measure how fast a network begins to learn, not where it ends.
+# Three epochs on images, fifteen on words. Three epochs measure how fast a network begins to learn, not where it ends. (The
+# runs were made on one core of a server processor, see the line below the table.)
 
 # %%
 base = "atif-u"
@@ -224,18 +226,18 @@ Markdown(provenance(experiments.values()))
 
 # %% [markdown]
 # Seeds are paired: two networks of one seed see the same images in the same order, and start from the same weights. So the
-# difference of each pair is what to look at, and its 95 % interval ([](09_ablation.py)). But here eight changes meet one
-# base. If none of them did anything, one of eight separate intervals would still exclude zero far more often than one time
-# in twenty. Dunnett's intervals are wider for it: in 95 % of all such tables *all* of them hold. They take the noise of all
-# networks together, so three seeds of nine networks say more about its size than three differences do.
+# difference of each pair is what counts, and its 95 % interval ([](09_ablation.py)). But here eight changes are compared with
+# one base. If none of them did anything, at least one of eight separate intervals would still exclude zero far more often
+# than one time in twenty. Dunnett's intervals are wider: in 95 % of all such tables *all* of them are right. They estimate
+# the noise from all networks together, and nine networks with three seeds tell more about it than three differences.
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(dunnett)
 
 # %% [markdown]
-# A change with one seed has no interval and decides nothing.
+# A change with one seed, as most on words, has no interval and decides nothing.
 
-# %%
+# %% tags=["hide-output"]
 families = {task: [f"{stem}-{a}" for a in labels.values() if a != base] for task, stem in tasks.items()}
 rows = {}
 for (task, label), name in experiments.items():
@@ -252,9 +254,9 @@ for (task, label), name in experiments.items():
             "θ is": theta["verdict"],
         }
 table = pd.DataFrame(rows).T.rename_axis(["task", "change"])
-table
+table.drop(columns="seeds")
 
-# %%
+# %% tags=["hide-output"]
 words = {
     "more accurate": ("accuracy is", "higher"),
     "less accurate": ("accuracy is", "lower"),
@@ -269,8 +271,8 @@ for task in tasks:
         print(f"{task}, {meaning}: {', '.join(found.index[found[column] == verdict]) or 'none'}")
     print()
 
-# %% tags=["hide-input"]
-fig, axes = plt.subplots(2, 1, figsize=(6.8, 9.2), sharex=True)
+# %% tags=["hide-input", "hide-output"]
+fig, axes = plt.subplots(2, 1, figsize=(6.4, 9.2), sharex=True)
 dots = []
 for ax, (task, stem) in zip(axes, tasks.items(), strict=True):
     reference = {record.seed: record.metric("test_accuracy") for record in runs(f"{stem}-{base}", "laptop")}
@@ -283,9 +285,7 @@ for ax, (task, stem) in zip(axes, tasks.items(), strict=True):
         change = activation != base and compare(f"{stem}-{activation}", f"{stem}-{base}", family=families[task])
         if change and change.interval:
             reach = (change.interval[1] - change.interval[0]) / 2
-            ax.errorbar(
-                change.mean, place - 0.25, xerr=reach, fmt="D", color=figures.VERMILION, markersize=5, capsize=3
-            )
+            ax.errorbar(change.mean, place - 0.25, xerr=reach, fmt="D", color=figures.BLACK, markersize=5, capsize=3)
         if not steps:
             ax.text(
                 0.03, place, "not run", transform=ax.get_yaxis_transform(), ha="left", va="center", color=figures.GREY
@@ -301,28 +301,29 @@ axes[-1].set_xlabel("points of accuracy over the base")
 figures.show(
     fig,
     "better-neurons",
-    alt="For each change of the neuron a row with a dot for each seed: its accuracy less that of the base of the "
-    "same seed; below the dots of several seeds their mean with its interval. A row without runs says so.",
+    alt="For each change of the neuron a row with a dot for each seed, its accuracy less that of the base, and below the dots "
+    "their mean with its interval. On images only the intervals of the absolute surrogate and of the gradient of the rate lie "
+    "left of zero; all others include it. On words no interval excludes zero.",
     caption="Accuracy of each change less that of the base of the same seed (dots), and the mean with Dunnett's 95 % "
     "interval (diamonds), where there are several seeds. An interval that holds zero leaves the question open.",
     data=pd.DataFrame(dots or [{"task": "", "activation": "", "seed": "", "difference": "not run"}]),
 )
 
 # %% [markdown]
-# On images two changes are told from the base, both for the worse, and both are changes of the gradient: the paper's
+# On images two changes are shown to differ from the base. Both are worse, and both are changes of the gradient: the paper's
 # absolute surrogate, and the gradient of the rate. In the first, argument and slope changed together (the base has slope
-# 4, the paper 1), so it does not tell which of the two did it. The other six are open. That is what Theorem 2 leads one to
-# expect: they add no function, only a way to learn. The half-step start, the best for a lone neuron, is not shown to be
+# 4, the paper 1), so we do not know which of the two is the cause. The other six are open, as Theorem 2 lets one expect:
+# they add no function, only another way to learn. The half-step start, the best for a lone neuron, is not shown to be
 # better or worse here. On words every change is open.
 #
-# But accuracy is not all that a spiking network is for. On images charge, the start from data, and all changes together
-# send fewer spikes, about a tenth, and their accuracy is open. They are what to try where each spike costs energy; but two
-# of the three intervals clear zero by little, so try them with new seeds. The half-step start and the gradient of the rate
-# send more.
+# But accuracy is not the only aim of a spiking network. On images, networks with charge, with the start from data, and with
+# all changes together send about a tenth fewer spikes, and their accuracy is open. One can try them where each spike costs
+# energy. But two of the three intervals exclude zero only just, so they should be tried with new seeds. The half-step start
+# and the gradient of the rate send more spikes.
 #
-# ## Where they go
+# ## What was learned
 #
-# What becomes of starts and thresholds that may move? Means over each of the four layers, seed 0.
+# Where do starts and thresholds end that are learned? Means over each of the four layers, seed 0.
 
 
 # %%
@@ -342,10 +343,10 @@ means if rows else Markdown("*Not run.*")
 # %% [markdown]
 # ## What can go wrong
 #
-# **Trying eight things and keeping the best.** A mean of few seeds is off by more than two of its standard errors more often than
-# one time in twenty, for the error is itself an estimate; Student's quantile mends that. But of several changes without any
-# effect, one is then still likely to look as if it had one; Dunnett's mends this too. Here is how often one would be
-# deceived, for one change and for eight that were independent:
+# **Trying eight things and keeping the best.** The mean of a few seeds is wrong by more than two of its standard errors more
+# often than one time in twenty, since the standard error is itself an estimate; Student's quantile corrects this. But among
+# several changes without any effect, one is still likely to look as if it had an effect; Dunnett's quantile corrects this
+# too. Here is how often luck would look like an effect, for one change and for eight independent ones:
 
 # %%
 rows = {}
@@ -356,13 +357,13 @@ for n in (3, 5, 10, 30):
         "two standard errors, at least one of eight": f"{1 - (1 - chance) ** 8:.0%}",
         "Student's 95 %, at least one of eight": f"{1 - 0.95**8:.0%}",
     }
-pd.DataFrame(rows).rename_axis("deceived by luck", axis=0).rename_axis("seeds", axis=1)
+pd.DataFrame(rows).rename_axis("luck that looks like an effect", axis=0).rename_axis("seeds", axis=1)
 
 # %% [markdown]
 # A change that is to be *used* should be tried again with new seeds.
 #
-# **Comparing in one step.** "All" differs from the base in four things. What each of them does in the company of the others is
-# not seen here.
+# **Changing several things at once.** "All" differs from the base in four things. It does not show what each of them does when
+# the others are there.
 #
 # **A change that changes the learning rate.** By Theorem 2 a threshold is a second parameter for the same scale. Two
 # parameters of one scale learn it faster. A higher rate for the norms alone might do the same.
@@ -378,8 +379,8 @@ pd.DataFrame(rows).rename_axis("deceived by luck", axis=0).rename_axis("seeds", 
 # ```{solution} ex-norm-threshold
 # :class: dropdown
 # Divided by $V$ the current is $\frac{\gamma}{V} u + \frac{\beta}{V} + \frac{1}{V} z'$: the shortcut's weight would have to become
-# $1/V$, and it has none. So here the threshold sets how much the shortcut counts, which no norm can. With charge the
-# shortcut brings $V' z'$, and its weight is $V'/V$: the ratio of two thresholds.
+# $1/V$, but a shortcut has no weight. So here the threshold sets how much the shortcut counts, and no norm can do that. With
+# charge the shortcut brings $V' z'$, and its weight is $V'/V$: the ratio of two thresholds.
 # ```
 #
 # ```{exercise} A start as a shift
@@ -397,8 +398,9 @@ pd.DataFrame(rows).rename_axis("deceived by luck", axis=0).rename_axis("seeds", 
 # ## Recap
 #
 # * The half-step start is the best for every density: its transitions are the middles between its levels.
-# * Charges fold into weights: spikes that are worth something stay binary.
+# * A charge can be folded into the next weights, so that spikes stay binary.
 # * Behind a batch norm a threshold adds no function, only a way to learn. Its gradient is a combination of the norm's.
 # * After three epochs on images no change is shown to make the small network more accurate. The absolute surrogate of slope 1
 #   and the gradient of the rate make it less accurate; three changes make it quieter; the rest is open.
-# * Whether a change helps is a difference with an interval, and of many changes one helps by luck: compare them by Dunnett's.
+# * Whether a change helps is a difference with an interval. Of many changes one seems to help by luck: compare them with
+#   Dunnett's intervals.

@@ -5,18 +5,19 @@
 # :class: tip
 # **You will find** each place where an equation or a sentence of the paper allows two readings, or says a little more
 # than its own numbers: what was likely meant, with a cell that shows it, and what this book does. None of them touches
-# the paper's idea or its main results.
+# the paper's idea or the gains that it reports for a single neuron. In one place we give another explanation for a gain:
+# where the 3 dB of non-uniform thresholds come from.
 #
 # **Time:** 15 minutes to read, a few seconds to run on any laptop.
 #
 # **You need** the paper {cite:p}`castagnetti2023trainable`, and [](01_if_neuron.py) to [](05_nonuniform_thresholds.py).
 # :::
 #
-# A paper of twenty equations and a hundred numbers without a slip would be a rarity. Where two readings are possible,
-# the one that makes the rest of the paper come out right stands first; nearly always there is one, and the authors will
-# have meant it. A second caution is about us. We worked from a text of the paper that lost signs on its way to us: the
-# step function is printed there as a 2, some fractions lie in pieces. Where we miss a sign, it may be missing in our
-# copy only. The headings give the place; the notes at the end are matters of wording.
+# A paper of twenty equations and a hundred numbers is hardly ever free of slips. Where two readings are possible, we put
+# first the one with which the rest of the paper is right; there nearly always is one, and the authors probably meant it.
+# Some of the faults may be ours. Our copy of the paper has lost signs: its step function is printed as a 2, and some
+# fractions are broken. Where we find that a sign is missing, it may be missing in our copy only. The headings give the
+# place in the paper; the notes at the end are about wording.
 
 # %%
 
@@ -50,9 +51,8 @@ profile = "smoke"
 # **Printed:** the output is decoded as $\frac1T \sum_t z(t)$, and converges to the ReLU's output for $T \to \infty$.
 #
 # **Likely meant:** the rate in units of the threshold, $\frac{V_{th}}{T} \sum_t z(t)$. It is the same at $V_{th} = 1$,
-# where the paper introduces it, and in a network the next weights absorb the factor. With a learned threshold it
-# matters: the rate alone converges to $i / V_{th}$. With the factor the numbers of Figure 3 are met to the second
-# digit.
+# where the paper introduces it, and in a network the next weights include the factor. With a learned threshold it
+# matters: the rate alone converges to $i / V_{th}$. With the factor the numbers of Figure 3 come out to the second digit.
 
 # %%
 thresholds = torch.arange(0.01, 5, 0.01, dtype=torch.float64)
@@ -85,8 +85,8 @@ pd.DataFrame(table, index=pd.Index(current.tolist(), name="i")).T
 # **Printed:** $\partial q / \partial V_{th} = -1$ for $q = H(t) - V_{th}$.
 #
 # **A reading in which it holds:** the gradient with the reset detached, as is common for spiking neurons. Then Eq. 11
-# is right at every timestep and needs no correction. Whoever lets automatic differentiation run through the reset gets
-# another number: each earlier spike has taken one $V_{th}$ from the membrane, so the derivative is $-(1 + \text{earlier
+# is right at every timestep and needs no correction. If automatic differentiation goes through the reset, the result is
+# different: each earlier spike has taken one $V_{th}$ from the membrane, so the derivative is $-(1 + \text{earlier
 # spikes})$. [](03_surrogate_gradients.py) compares both.
 
 # %%
@@ -134,8 +134,8 @@ print(
 # **A reading in which it comes out:** the sigmoid of SpikingJelly, which Section 4.1 names. Its class `Sigmoid`
 # computes $\sigma(\alpha x)$ with $\alpha = 4$ unless told otherwise. With it, the spike of the reset detached, and
 # $\mathrm{ReLU}(i)$ as the target, the gain is there, if slowly: the first row below, 10,000 updates. With the slope 1
-# of the printed formula it is not, in our hands: for inputs of size 0.1 that sigmoid is almost flat, and follows the
-# mean error of a neuron that always rounds down. Which of them was run, only the authors can say. With $q$ measured in
+# of the printed formula we do not find it: for inputs of size 0.1 that sigmoid is almost flat, and its gradient follows the
+# mean error of a neuron that always rounds down. Only the authors can say which of them they ran. With $q$ measured in
 # thresholds, $H / V_{th} - 1$, the gain comes out for every $\sigma$; that is this library's default.
 
 # %%
@@ -187,9 +187,9 @@ pd.Series(
 # **Printed:** $V_{p_2} = (T-1)\,p_2 - T\,(p_3 - p_4)$.
 #
 # **Likely meant:** $V_{p_2} = T\,(p_2 - p_3)$, by the third line of Eq. 18, which bears the equals sign, as Eq. 17 is
-# by the last line of Eq. 16. The printed one is the second line with an equals sign. It may be a slip of the printed
-# page alone: the figure's "almost 3 dB" is what the third line gives when trained, the printed equation gives a little
-# more. For uniform $p$ only the former returns the uniform neuron.
+# by the last line of Eq. 16. The printed one is the second line with an equals sign. It may be an error of the printed page
+# only: the figure's "almost 3 dB" is what the third line gives when trained, and the printed equation gives a little more.
+# For uniform $p$ only the third line gives the uniform neuron.
 
 # %%
 p = torch.tensor([[1.0, 0.75, 0.5, 0.25]], dtype=torch.float64)
@@ -215,7 +215,8 @@ summary(
 )
 
 # %% [markdown]
-# Neither form makes an arbitrary ordered $p$ come true; [](13_realisable_staircases.py) says which do.
+# With neither form do the transitions come out at an arbitrary ordered $p$; [](13_realisable_staircases.py) says at which they
+# do.
 #
 # ## Section 3.4: where the 3 dB come from
 #
@@ -223,8 +224,8 @@ summary(
 # data in regions that have more probability mass".
 #
 # **A second explanation:** the gain is there, and the best non-uniform staircase does have its finest step next to
-# zero. But steps of equal width, shifted by half a step, gain more than the best non-uniform ones with the same decode.
-# So the gain can be had without finer steps: it is that of rounding to the nearest level; see [](12_limits.py).
+# zero. But steps of equal width, shifted by half a step, gain more than the best non-uniform ones with the same levels. So
+# finer steps are not needed for the gain: it is that of rounding to the nearest level; see [](12_limits.py).
 
 # %%
 ladder = runs("limits-ladder", "laptop")[0].result
@@ -291,7 +292,7 @@ tables.assign(better=tables.idxmax(axis=1))
 # * **"Outperform previous methods regardless of the network architecture"** (Section 4.2), and "consistently better"
 #   than conversion methods, holds for ATIF-nu in every row of Table 1. For ATIF-u there is one exception, by a hair: on
 #   CIFAR-10 with VGG-16 it has 92.51 %, and the earlier QFFS 92.64 %, also at $T = 4$. One seed decides nothing at 0.13
-#   points, and the sentence likely speaks of the better of the two neurons.
+#   points, and the sentence is probably about the better of the two neurons.
 # * **"We improve by 1.5 %"** (Section 4.2) and **"increases by 4.16 %"** (Section 4.4) are percentage *points*: 94.65 −
 #   93.14 = 1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %.
 
@@ -334,12 +335,12 @@ spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * 
 #
 # ## What can go wrong
 #
-# **Taking an erratum for a refutation.** Most of these would be found by a second printing, and several may be matters
-# of our copy or of our reading. Two sentences want more than a letter changed: where the learned threshold ends, and
-# why non-uniform thresholds help. The gains that they explain are real.
+# **Taking an erratum for a refutation.** Most of these would be corrected in a second printing, and several may come from our
+# copy or our reading. In two sentences more than a letter would have to change: where the learned threshold ends, and why
+# non-uniform thresholds help. The gains that these sentences explain are real.
 #
-# **Errata of our own.** This book has them too. Each number on these pages is recomputed when the library changes,
-# which does not help where our *reading* is wrong. Please tell us.
+# **Errata of our own.** This book has them too. Each number on these pages is computed again when the library changes, but
+# that does not help where our *reading* is wrong. Please tell us.
 #
 # ## Exercises
 #
@@ -357,9 +358,9 @@ spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * 
 #
 # ## Recap
 #
-# * The decode has the factor $V_{th}$ (Eq. 6), the count a floor and a clip (Eq. 7), $V_{p_2}$ the third line of Eq.
+# * The estimate has the factor $V_{th}$ (Eq. 6), the count a floor and a clip (Eq. 7), $V_{p_2}$ the third line of Eq.
 #   18.
 # * Eq. 11 detaches the reset. The sigmoid with SpikingJelly's slope 4 gives the printed gain; with slope 1 it does not.
-# * The optimum of the paper's loss is 1.73 σ. The gain of non-uniform thresholds is real, and is that of the half step.
+# * The optimum of the paper's loss is 1.73 σ. The gain of non-uniform thresholds is real; it is the gain of the half step.
 # * Percentages are points, 48 frames are 49 or 51, "regardless of the architecture" is true of ATIF-nu, and "3 out of
 #   four" is three of five with Speech Commands.

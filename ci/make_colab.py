@@ -77,7 +77,7 @@ PROFILE = """\
 # result. "laptop": minutes, as long as the runs whose results the book shows.
 """
 TRY = "# Try it here."
-HIDDEN = {"hide-input", "remove-input"}
+HIDDEN = {"hide-input", "remove-input", "hide-cell"}
 PROFILED = re.compile(r"\bprofile\b(?! = )")
 READS_IMAGES = re.compile(r'\bload\("cifar10"\)|\btrained\(f?"cifar10-')
 MARK = re.compile(r'\n?<p class="notebook-links">.*?</p>', re.DOTALL)

@@ -12,6 +12,8 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 FIGURE = "atif_figure"  # the key under which atif_lib.results.figures.show leaves a figure's alt text, caption and name
 KEPT_CELL_METADATA = {"tags", "mystnb"}
 PROGRESS = re.compile(r"\d+%\|.*\||\d+(it|batch|epoch)s? \[\d\d:\d\d")
+LIBRARY = {"code_prompt_show": "Show the library's code", "code_prompt_hide": "Hide the library's code"}
+ANSWER = {"code_prompt_show": "Show the answer", "code_prompt_hide": "Hide the answer"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -40,8 +42,8 @@ def title(notebook: NotebookNode) -> str:
 
 def figure_names(notebook: NotebookNode) -> list[str]:
     """Return the names of the figures in a cleaned notebook."""
-    figures = [cell.metadata["mystnb"]["figure"] for cell in notebook.cells if "mystnb" in cell.metadata]
-    return [figure["name"].removeprefix("fig-") for figure in figures]
+    figures = [cell.metadata["mystnb"].get("figure") for cell in notebook.cells if "mystnb" in cell.metadata]
+    return [figure["name"].removeprefix("fig-") for figure in figures if figure]
 
 
 def clean(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
@@ -60,10 +62,12 @@ def clean(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
 
 
 def clean_cell(cell: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
-    """Drop a cell's timings and progress bars, and hide the cell of parameters."""
+    """Drop a cell's timings and progress bars, hide the cell of parameters, and say what a ``hide-cell`` folds."""
     cell.metadata = NotebookNode({key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA})
     if "parameters" in tags(cell):
         cell.metadata.tags = [*tags(cell), "remove-input"]
+    if "hide-cell" in tags(cell):
+        cell.metadata.mystnb = NotebookNode(LIBRARY)
     if cell.cell_type == "code":
         cell.outputs = [output for output in cell.outputs if clean_output(output, names)]
     return cell
@@ -98,21 +102,26 @@ def hide_paths(text: str, names: Mapping[str, str]) -> str:
 def split_figures(cell: NotebookNode) -> list[NotebookNode]:
     """Give each figure a cell of its own, with the metadata from which MyST-NB makes a numbered, captioned figure.
 
-    MyST-NB reads caption, name and alt text from the cell and applies them to every output in it.
+    MyST-NB reads caption, name and alt text from the cell and applies them to every output in it. The outputs of a cell
+    tagged ``hide-output`` answer a "Predict": they are folded behind a button that says so, apart from the code.
     """
     if cell.cell_type != "code":
         return [cell]
     parts = [cell]
     outputs, cell.outputs = cell.outputs, []
+    answer = "hide-output" in tags(cell)
     for output in outputs:
         figure = output.get("metadata", {}).pop(FIGURE, None)
-        if parts[-1].outputs and (figure or "mystnb" in parts[-1].metadata):
+        first_answer = answer and len(parts) == 1
+        if first_answer or (parts[-1].outputs and (figure or "figure" in parts[-1].metadata.get("mystnb", {}))):
             kept = [tag for tag in tags(cell) if tag != "hide-input"]
             # Not an empty cell: MyST-NB would skip it and its outputs.
             parts.append(nbformat.v4.new_code_cell("# output", metadata={"tags": [*kept, "remove-input"]}))
         parts[-1].outputs.append(output)
         if figure:
             parts[-1].metadata["mystnb"] = figure_metadata(figure)
+        if answer:
+            parts[-1].metadata.setdefault("mystnb", NotebookNode()).update(ANSWER)
     return parts
 
 

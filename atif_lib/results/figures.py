@@ -25,6 +25,18 @@ PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY, BLACK)
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 """One for each colour, so that a curve is known without its colour too."""
 
+NEURON_STYLE: dict[str, dict[str, Any]] = {
+    "ReLU": {"color": GREY, "linestyle": ":"},
+    "IF": {"color": VERMILION, "linestyle": "--"},
+    "ATIF-u": {"color": BLUE, "linestyle": "-"},
+    "ATIF-nu": {"color": GREEN, "linestyle": "-."},
+    "ATIF-nu, as printed": {"color": ORANGE, "linestyle": (0, (1, 1))},
+    "half-step start": {"color": PURPLE, "linestyle": (0, (5, 1))},
+    "quantized": {"color": SKY, "linestyle": (0, (3, 1, 1, 1))},
+    "Lloyd–Max": {"color": BLACK, "linestyle": (0, (8, 2))},
+}
+"""One colour and one dash for a neuron, in every figure of the book; the last is the limit of them all."""
+
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -61,6 +73,22 @@ Columns = pd.DataFrame | Mapping[str, Sequence[Any]]
 def use_style() -> None:
     """Draw every following figure in the book's style."""
     mpl.rcParams.update(STYLE)
+
+
+def neuron_style(label: str) -> dict[str, Any]:
+    """Return colour and dash of a neuron by what a figure calls it, such as "IF, V_th = 1".
+
+    Args:
+        label: holds a key of `NEURON_STYLE`; of several the most special counts.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    keys = [key for key in NEURON_STYLE if re.search(rf"\b{re.escape(key)}", label)]
+    if not keys:
+        raise ValueError(f"label={label!r}; allowed: a text that holds one of {', '.join(NEURON_STYLE)}")
+    special = "half-step start" if "half-step start" in keys else max(keys, key=len)
+    return dict(NEURON_STYLE[special])
 
 
 def show_captions(numbers: Mapping[str, str]) -> None:

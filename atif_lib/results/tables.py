@@ -11,7 +11,17 @@ from atif_lib.results.manifest import Check, Entry, Manifest, Measured, Source, 
 from atif_lib.results.page import interval, our_value
 from atif_lib.results.records import Record, RecordError
 
-__all__ = ["ABLATION", "compare", "difference", "paper_table", "provenance", "summary", "training_table"]
+__all__ = [
+    "ABLATION",
+    "compare",
+    "difference",
+    "paper_table",
+    "provenance",
+    "ran",
+    "show_ran",
+    "summary",
+    "training_table",
+]
 
 # The rows of the book's own ablations: what they are called, and the activation in the experiment's name.
 ABLATION = {
@@ -167,6 +177,37 @@ def difference(
         "seeds": str(found.n),
         "verdict": {True: "higher", False: "lower", None: "open"}[higher],
     }
+
+
+def ran(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Leave out of a table what has not run, so that a reader on a phone sees the results.
+
+    Args:
+        table: of texts. A row whose ``seeds`` is 0 or empty has not run; in a table without that column a column has
+            not run if it says so from top to bottom.
+
+    Returns:
+        The rest, and a sentence in Markdown on what was left out, empty where that is nothing.
+    """
+    if "seeds" in table:
+        missing = table["seeds"].isin([0, "0", ""])
+        names = [", ".join(label) if isinstance(label, tuple) else str(label) for label in table.index[missing]]
+        rest = table[~missing]
+    else:
+        missing = table.isin(["not run", ""]).all() & table.isin(["not run"]).any()
+        names, rest = [str(column) for column in table.columns[missing]], table.loc[:, ~missing]
+    return rest, f"*Not run yet: {'; '.join(names)}.*" if names else ""
+
+
+def show_ran(table: pd.DataFrame) -> None:
+    """Display in a notebook what has run of a table, and one line on what has not; see `ran`."""
+    from IPython.display import Markdown, display
+
+    rest, missing = ran(table)
+    if len(rest):
+        display(rest)
+    if missing:
+        display(Markdown(missing))
 
 
 def provenance(experiments: Iterable[str], profile: str = "laptop", runs: Sequence[Record] | None = None) -> str:

@@ -81,6 +81,16 @@ def test_chapters_3_and_15_which_reading_of_the_surrogate_gains_10_db():
         assert max(gains(name)) < 7
 
 
+def test_chapter_5_the_kink_and_the_maximum_that_is_passed():
+    past = 0
+    for record in records.runs("toy-atif-nu", "laptop"):
+        above = [e["step"] for e in record.epochs if e["thresholds"][1] >= e["thresholds"][0]]
+        assert max(above) == 2300
+        levels = [e["sqnr_db"] for e in record.epochs]
+        past += levels[-1] < max(levels)
+    assert past >= 3
+
+
 def test_chapter_13_orders_of_the_lloyd_max_staircase_and_shares():
     (record,) = records.runs("limits-realisable", "laptop")
     assert [bool(order) for order in record.result["lloyd_max_orders"]] == [True] * 8 + [False] * 5

@@ -368,6 +368,20 @@ def test_each_figure_gets_a_cell_with_what_myst_nb_reads():
     assert caption.startswith("$x$ of {cite:t}`a` ")
     assert 'href="../figures/a.csv"' in caption
     assert [cell.metadata.tags for cell in cells] == [["hide-input"], ["remove-input"], ["remove-input"]]
+
+
+def test_the_answer_to_a_prediction_is_folded_apart_from_the_code():
+    cells = cleaned(output_cell(stream("text"), figure("a"), tags=["hide-input", "hide-output"]))
+    assert [len(cell.outputs) for cell in cells] == [0, 1, 1]
+    for answer in cells[1:]:
+        assert answer.metadata.tags == ["hide-output", "remove-input"]
+        assert answer.metadata.mystnb.code_prompt_show == "Show the answer"
+    assert cells[2].metadata.mystnb.figure.name == "fig-a"
+
+
+def test_a_folded_cell_says_that_it_is_the_library_s():
+    (cell,) = cleaned(output_cell(stream("text"), tags=["hide-cell"]))
+    assert cell.metadata.mystnb.code_prompt_show == "Show the library's code"
     assert all(cell.source for cell in cells)  # MyST-NB skips a cell without source, outputs and all
     assert "atif_figure" not in json.dumps(cells)
 

@@ -57,6 +57,31 @@ def test_no_two_curves_share_colour_or_line_style(folder):
     assert len({str(line._unscaled_dash_pattern) for line in lines}) == len(figures.PALETTE)
 
 
+def test_no_two_neurons_share_colour_or_dash():
+    for part in ("color", "linestyle"):
+        assert len({str(style[part]) for style in figures.NEURON_STYLE.values()}) == len(figures.NEURON_STYLE)
+    assert {style["color"] for style in figures.NEURON_STYLE.values()} <= set(figures.PALETTE)
+
+
+@pytest.mark.parametrize(
+    ("label", "key"),
+    [
+        ("IF, V_th = 1", "IF"),
+        ("ATIF-nu", "ATIF-nu"),
+        ("ATIF-nu, as printed", "ATIF-nu, as printed"),
+        ("ATIF-u, half-step start", "half-step start"),
+        ("small, ReLU (T = 1)", "ReLU"),
+    ],
+)
+def test_a_neuron_is_known_by_what_a_figure_calls_it(label, key):
+    assert figures.neuron_style(label) == figures.NEURON_STYLE[key]
+
+
+def test_an_unknown_neuron_is_refused():
+    with pytest.raises(ValueError, match=r"label='LIF'; allowed: .*ATIF-nu"):
+        figures.neuron_style("LIF")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -3,6 +3,7 @@
 import os
 import re
 
+import pandas as pd
 import pytest
 import yaml
 from scipy import stats
@@ -579,6 +580,20 @@ def test_many_changes_against_one_base_have_dunnett_s_interval(results):
     low, high = dunnett([[2.0, 4.0, 6.0], [0.0, 3.0, 6.0]], [1.0, 2.0, 6.0])[0]
     found = tables.difference("net", "base", family=["net", "other"])
     assert found["difference"] == f"+1.00 [{low:.2f}, {high:.2f}]".replace("-", "−")
+
+
+def test_what_has_not_run_is_said_in_one_line():
+    rows = pd.DataFrame(
+        {"x": ["1", "not run"], "seeds": [3, 0]}, index=pd.MultiIndex.from_tuples([("a", "b"), ("a", "c")])
+    )
+    rest, said = tables.ran(rows)
+    assert list(rest.index) == [("a", "b")]
+    assert said == "*Not run yet: a, c.*"
+    columns = pd.DataFrame({"x": ["1", "2"], "x, ours": ["not run", ""], "θ, ours": ["not run", "3"]})
+    rest, said = tables.ran(columns)
+    assert list(rest) == ["x", "θ, ours"]
+    assert said == "*Not run yet: x, ours.*"
+    assert tables.ran(rest[["x"]])[1] == ""
 
 
 def test_a_table_says_how_its_networks_were_trained(tmp_path):
