@@ -349,8 +349,8 @@ pd.DataFrame(
 # %% [markdown]
 # In the first layer, whose current comes from the image itself: neighbouring pixels are alike, so most differences that a
 # convolution takes are small and a few, at edges, are large. That is a Laplace-like current. From the second layer on, a
-# current is a sum of many spikes, and it comes close to a normal distribution. Its mean is a third to a half of a standard
-# deviation below zero, so fewer than half of the currents are positive.
+# current is a sum of many spikes, and it comes close to a normal distribution. Its mean lies below
+# zero, by a third to six tenths of a standard deviation, so fewer than half of the currents are positive.
 #
 # The same record counts what travels between the layers of the paper's own VGG-16 and ResNet-18: zeros and ones, without
 # exception. It has to be so: where the two paths of a residual block meet *before* its last neuron, the neuron puts out a

@@ -82,9 +82,19 @@ def bring_back(_app: Sphinx, what: str, _name: str, _found: Any, _options: Any, 
         lines[:] = _aside
 
 
-def skip(_app: Sphinx, _what: str, _name: str, found: Any, skipped: bool, _options: Any) -> bool | None:
-    """Leave out the fields of named tuples: their docstrings say nothing, and the class's says what they are."""
-    return True if str(getattr(found, "__doc__", "")).startswith(FIELD) else None
+def skip(_app: Sphinx, _what: str, name: str, found: Any, skipped: bool, _options: Any) -> bool | None:
+    """Leave out the fields of named tuples, which the class's docstring describes, and pydantic's own settings."""
+    return True if name == "model_config" or str(getattr(found, "__doc__", "")).startswith(FIELD) else None
+
+
+def name_fields(
+    _app: Sphinx, what: str, _name: str, found: Any, _options: Any, signature: str | None, _returns: str | None
+) -> tuple[str | None, str | None] | None:
+    """Name the fields of a pydantic model without their types, which are full of what pydantic checks them by."""
+    if what != "class" or not hasattr(found, "model_fields"):
+        return None
+    names = [field.alias or name for name, field in found.model_fields.items()]
+    return f"({', '.join(['*', *names])})" if names else "()", None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -96,4 +106,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", bring_back, priority=600)
     app.connect("autodoc-process-docstring", escape, priority=700)
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-signature", name_fields)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

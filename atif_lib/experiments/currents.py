@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from atif_lib.data import Examples
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, Network, neurons, unfused
-from atif_lib.training.evaluation import predictions
+from atif_lib.networks.architectures import NETWORKS, Network, neurons
+from atif_lib.training.layer_errors import watch
 
 __all__ = ["current_facts", "current_moments", "other_values"]
 
@@ -84,22 +84,15 @@ def current_moments(network: Network, examples: Examples, batch_size: int = 250)
     """
     sums: dict[str, list[float]] = {}
 
-    def watcher(name: str) -> Callable:
-        def add(neuron: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def adder(name: str) -> Callable:
+        def add(neuron: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
             x = inputs[0].float().mean(0).flatten().cpu().double()
             powers = [float(len(x)), *((x**k).sum().item() for k in (1, 2, 3, 4))]
             sums[name] = [a + b for a, b in zip(sums.get(name, [0.0] * 5), powers, strict=True)]
 
         return add
 
-    with unfused(network):
-        hooks = [m.register_forward_pre_hook(watcher(name)) for name, m in neurons(network).items()]
-        try:
-            for _ in predictions(network, examples, batch_size):
-                pass
-        finally:
-            for hook in hooks:
-                hook.remove()
+    watch(network, examples, batch_size, {name: adder(name) for name in neurons(network)})
     return {name: _moments(*values) for name, values in sums.items()}
 
 

@@ -12,7 +12,7 @@ from atif_lib import data
 from atif_lib.networks.architectures import Network, neurons, unfused
 from atif_lib.training.evaluation import predictions
 
-__all__ = ["LayerErrors", "affine_sqnr_db", "layer_errors"]
+__all__ = ["LayerErrors", "affine_sqnr_db", "layer_errors", "watch"]
 
 
 class LayerErrors(NamedTuple):
@@ -54,7 +54,7 @@ def layer_errors(network: Network, examples: data.Examples, batch_size: int = 25
     """
     found = _own_neurons(network)
     sums = {name: np.zeros(5) for name in found}
-    _watch(network, examples, batch_size, {name: _adder(copy.deepcopy(m), sums[name]) for name, m in found.items()})
+    watch(network, examples, batch_size, {name: _adder(copy.deepcopy(m), sums[name]) for name, m in found.items()})
     return {name: _shares(*map(float, total)) for name, total in sums.items()}
 
 
@@ -82,7 +82,7 @@ def affine_sqnr_db(network: Network, examples: data.Examples, batch_size: int = 
     """
     found = _own_neurons(network)
     sums: dict[str, list[np.ndarray]] = {name: [] for name in found}
-    _watch(network, examples, batch_size, {name: _regressor(sums[name]) for name in found})
+    watch(network, examples, batch_size, {name: _regressor(sums[name]) for name in found})
     return {name: _regressed(np.sum(parts, axis=0)) for name, parts in sums.items()}
 
 
@@ -94,8 +94,8 @@ def _own_neurons(network: Network) -> dict[str, Any]:
     return found
 
 
-def _watch(network: Network, examples: data.Examples, batch_size: int, watchers: dict[str, Callable]) -> None:
-    """Run all test examples through the network with a forward hook on each of its neurons."""
+def watch(network: Network, examples: data.Examples, batch_size: int, watchers: dict[str, Callable]) -> None:
+    """Run all test examples through the network with forward hooks on its neurons, given by their names."""
     found = neurons(network)
     with unfused(network):
         hooks = [found[name].register_forward_hook(watcher) for name, watcher in watchers.items()]

@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import pydantic
 import pytest
 
 import atif_lib
@@ -63,3 +64,14 @@ def test_references_in_docstrings_name_what_they_mean_in_full_or_in_their_own_mo
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 for name in re.findall(r":\w+:`~?(atif_lib\.[\w.]+)`", ast.get_docstring(node) or ""):
                     api_reference.find(name)
+
+
+def test_a_model_shows_the_names_of_its_fields_alone():
+    class Model(pydantic.BaseModel):
+        text: str
+        source: float | None = pydantic.Field(default=None, alias="ours")
+
+    assert api_reference.name_fields(None, "class", "Model", Model, None, "(...)", None) == ("(*, text, ours)", None)
+    assert api_reference.name_fields(None, "class", "Path", Path, None, "(...)", None) is None
+    assert api_reference.skip(None, "class", "model_config", {}, False, None)
+    assert api_reference.skip(None, "class", "measure", len, False, None) is None

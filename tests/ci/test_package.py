@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ ar
 
 from ci.run_notebooks import copy_packaged  # noqa: E402
 
+pytestmark = pytest.mark.slow  # a wheel is built and installed, and each test starts Python and torch anew
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 

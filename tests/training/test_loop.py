@@ -147,6 +147,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_update(tmp_path, digit
 
 
 @needs_gloo
+@pytest.mark.slow
 def test_two_processes_match_one_of_the_same_global_batch(tmp_path, digits, monkeypatch):
     shared = python(*TORCHRUN, WORKER, tmp_path, "atif-u")
     assert shared.returncode == 0, shared.stderr
@@ -167,6 +168,7 @@ def test_two_processes_match_one_of_the_same_global_batch(tmp_path, digits, monk
 
 
 @pytest.mark.parametrize(("activation", "least"), [("relu", 80), ("if", 50), ("atif-u", 60), ("atif-nu", 60)])
+@pytest.mark.slow
 def test_it_learns(digits, activation, least):
     """Far above chance, 10 %, and far enough below what is reached here, 74 % and more."""
     torch.manual_seed(0)
