@@ -56,11 +56,12 @@ records: $(STAMP)  ## check that the manifest and the README say what the run re
 execute: $(STAMP)  ## run the chapters that changed
 	$(RUN) -m ci.execute_chapters --profile $(PROFILE) --jobs $(JOBS)
 
-site: records  ## build the site from the executed chapters
+site: records  ## build the site, slides too, from the executed chapters
 	$(RUN) -m ci.build_book $(if $(DRAFT),--draft)
 	$(RUN) -m ci.make_colab
+	$(RUN) -m ci.slides
 
-check: $(STAMP)  ## check the built site: links, alt texts, nothing from the network
+check: $(STAMP)  ## check the built site: links, alt texts, notes of slides, nothing from the network
 	$(RUN) -m ci.check_book
 
 notebooks: $(STAMP)  ## run the notebooks as a reader on Colab does, without the checkout

@@ -138,6 +138,16 @@ def check_redirect(soup: BeautifulSoup, page: Path) -> Iterator[str]:
         yield f"the redirect leads nowhere: {meta}"
 
 
+def check_slides(soup: BeautifulSoup) -> Iterator[str]:
+    """Yield every slide of a lecture without a title or without notes for who speaks."""
+    for number, slide in enumerate(soup.select(".reveal .slides section"), start=1):
+        if slide.find(["h1", "h2"]) is None:
+            yield f"slide {number} has no title"
+        notes = slide.select_one("aside.notes")
+        if notes is None or not notes.get_text(strip=True):
+            yield f"slide {number} has no notes"
+
+
 def check_page(page: Path, html: Path, folders: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield everything that is wrong with one page."""
     soup = read_page(page)
@@ -146,6 +156,7 @@ def check_page(page: Path, html: Path, folders: tuple[str, ...] = ()) -> Iterato
         return
     yield from check_language_and_title(soup)
     yield from check_images(soup)
+    yield from check_slides(soup)
     yield from check_offline(soup)
     yield from check_text(soup, folders)
     yield from check_links(soup, page, html)
