@@ -15,7 +15,6 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import jupytext
 import nbformat
@@ -50,18 +49,14 @@ def replace_regions(source: str, marks: tuple[str, str], lines: list[str]) -> st
     return "\n".join(kept).rstrip()
 
 
-def grading(grade_id: str, points: int | None = None, solution: bool = False) -> dict[str, Any]:
+def grading(grade_id: str, points: int | None = None, solution: bool = False) -> NotebookNode:
     """Return nbgrader's metadata of a cell: an answer, tests where there are points, or what is given."""
-    graded = {} if points is None else {"points": points}
-    return {
-        "grade": points is not None,
-        "grade_id": grade_id,
-        "locked": not solution,
-        "schema_version": 3,
-        "solution": solution,
-        "task": False,
-        **graded,
-    }
+    tests = points is not None
+    found = NotebookNode(grade=tests, grade_id=grade_id, locked=not solution, solution=solution, task=False)
+    found.schema_version = 3
+    if tests:
+        found.points = points
+    return found
 
 
 def read_assignment(path: Path) -> NotebookNode:

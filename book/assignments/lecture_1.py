@@ -46,7 +46,9 @@ assert spike_train(0.3, 1.0, 4) == [0, 0, 0, 1], (
     "the current is added before the comparison: H(4) = 1.2 is the first membrane above 1, so z(4) = 1"
 )
 assert spike_train(0.25, 1.0, 4) == [0, 0, 0, 1], "Θ(0) = 1: a membrane that is exactly at the threshold fires"
-assert spike_train(0.25, 1.0, 8) == [0, 0, 0, 1, 0, 0, 0, 1], "a spike costs a threshold: after it the membrane is reset"
+assert spike_train(0.25, 1.0, 8) == [0, 0, 0, 1, 0, 0, 0, 1], (
+    "a spike costs a threshold: after it the membrane is reset"
+)
 assert spike_train(0.375, 1.0, 8) == [0, 0, 1, 0, 0, 1, 0, 1], (
     "the reset is soft: Eq. 5 subtracts the threshold, and what was above it stays in the membrane"
 )
@@ -154,7 +156,9 @@ assert torch.isclose(sqnr_db(x, x - 0.5), torch.tensor(14.7712)), (
     "an error that is always 0.5 has the power 0.25; take the mean of the squares first, and their ratio then"
 )
 ### BEGIN HIDDEN TESTS
-assert torch.isclose(sqnr_db(x, torch.zeros(4)), torch.tensor(0.0)), "where nothing arrives the noise is the signal: 0 dB"
+assert torch.isclose(sqnr_db(x, torch.zeros(4)), torch.tensor(0.0)), (
+    "where nothing arrives the noise is the signal: 0 dB"
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
