@@ -153,7 +153,11 @@ assert torch.isclose(sqnr_db(x, 0.5 * x), torch.tensor(6.0206)), (
     "an error of half the signal has a quarter of its power, and 10 log10(4) = 6.02: compare squares, in decibels"
 )
 assert torch.isclose(sqnr_db(x, x - 0.5), torch.tensor(14.7712)), (
-    "an error that is always 0.5 has the power 0.25; take the mean of the squares first, and their ratio then"
+    "an error that is always 0.5 has the power 0.25: take the mean of the squares, and do not subtract a mean first"
+)
+one_error = torch.tensor([0.5, 2.0, 3.0, 4.0])
+assert torch.isclose(sqnr_db(x, one_error), torch.tensor(20.7918)), (
+    "E[x²] / E[(x - x̂)²] is the ratio of two means, 7.5 / 0.0625, and not the mean of ratios"
 )
 ### BEGIN HIDDEN TESTS
 assert torch.isclose(sqnr_db(x, torch.zeros(4)), torch.tensor(0.0)), (

@@ -41,7 +41,7 @@ def surrogate_derivative(q: torch.Tensor, slope: float) -> torch.Tensor:
 q = torch.linspace(-10, 10, 2001, dtype=torch.float64)
 assert surrogate_derivative(q, 4.0).min() >= 0, "the sigmoid falls nowhere, so its derivative is nowhere negative"
 assert surrogate_derivative(q, 4.0)[-1] < 1e-6, (
-    "far above the threshold the sigmoid is flat: the derivative goes to 0 there, the sigmoid itself to 1"
+    "far above the threshold the sigmoid of α q is flat: its derivative goes to 0 there, the sigmoid itself to 1"
 )
 assert math.isclose(surrogate_derivative(q, 4.0)[1000], 1.0, rel_tol=1e-9), (
     "at q = 0 the derivative is α/4, which is 1 for α = 4: the chain rule brings the factor α"
@@ -84,13 +84,16 @@ membrane = torch.tensor([[0.9], [0.9]])
 found = threshold_gradient(upstream, membrane, 1.0)
 assert found < 0, "the sign of ∂q/∂V_th is negative: a higher threshold makes a spike less likely"
 assert threshold_gradient(-upstream, membrane, 1.0) > 0, (
-    "where a spike lowers the loss, the gradient by V_th is positive"
+    "where a spike lowers the loss, ∂L/∂z is negative: it is a factor, with its sign"
 )
 assert threshold_gradient(0 * upstream, membrane, 1.0) == 0, (
     "where spikes do not change the loss, nor does the threshold"
 )
 assert abs(threshold_gradient(upstream, membrane + 10, 1.0)) < 1e-6, (
     "far above the threshold nothing changes: take the derivative of the sigmoid at q = H - V_th"
+)
+assert torch.isclose(threshold_gradient(upstream, membrane + 4, 5.0), found, rtol=1e-3), (
+    "only the distance to the threshold matters, q = H - V_th"
 )
 q = torch.tensor([[0.2, -0.5, 0.0], [0.7, 0.1, -0.1]])
 upstream = torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.0, 1.5]])

@@ -95,7 +95,7 @@ assert realised(4 * uniform, grid) == [1.0, 2.0, float("inf"), float("inf")], (
     "where no current of the grid makes n spikes the transition is infinite"
 )
 falling = torch.tensor([1.0, 1.6, 1.0, 2.0], dtype=torch.float64)  # its count falls once on the way
-assert abs(realised(falling, grid)[2] - 1.0) < 1e-3, (
+assert abs(realised(falling, grid)[1] - 0.75) < 1e-3, (
     "where a count falls again the first current that reached it counts"
 )
 ### BEGIN HIDDEN TESTS

@@ -151,7 +151,9 @@ spikes = torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]], [[0.0, 0.0]]])  # T = 3 times
 weight, bias = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]]), torch.full((4,), 0.5)
 found = next_current(spikes, weight, bias)
 assert found.shape == (3, 1, 4), "a current for each timestep, image and output: [T, N, outputs]"
-assert torch.equal(found[2, 0], bias), "where nothing fires the bias flows in all the same, at every timestep and whole"
+assert torch.equal(next_current(0 * spikes, weight, bias), bias.expand(3, 1, 4)), (
+    "where nothing fires the bias flows in all the same, at every timestep and whole"
+)
 assert torch.equal(found[0, 0], weight[:, 0] + bias), (
     "at t = 1 only the first input fires, so its weights are added, and no others: use the spikes of that timestep, "
     "not their rate, so that the layer need not multiply"
@@ -159,6 +161,7 @@ assert torch.equal(found[0, 0], weight[:, 0] + bias), (
 assert torch.equal(found[1, 0], weight.sum(1) + bias), (
     "at t = 2 both inputs fire: both weights are added, and the bias once"
 )
+assert torch.equal(found[2, 0], bias), "at t = 3 nothing fires: the spikes of earlier timesteps do not count any more"
 ### BEGIN HIDDEN TESTS
 generator = torch.Generator().manual_seed(0)
 spikes, linear = (torch.rand(4, 6, 5, generator=generator) < 0.4).float(), nn.Linear(5, 3)
@@ -252,7 +255,7 @@ def near(found: float, expected: float) -> bool:
     return abs(found - expected) < 1e-6
 
 
-assert near(max(parts([[0.5, 0.5, 0.5, 0.5]])), 0), "a constant 0.5 is said exactly: no error at all"
+assert near(max(parts([[0.5, 0.5, 0.5, 0.5]])), 0), "a constant 0.5 is said exactly, as a rate times V_th"
 overload, granular, unevenness = parts([[2.0, 2.0, 2.0, 2.0]])
 assert near(overload, 0.25), "x = 2 can only be said as 1: the overload is 1² / 2² of the signal's mean square"
 assert near(granular, 0), "what overload took away is no granular error: compare q with c, not with x"
@@ -266,6 +269,8 @@ overload, granular, unevenness = parts([[-1.0, -1.0, -1.0, -1.0], [2.0, 2.0, 2.0
 assert near(overload, 0.25), "a negative mean stands for 0, which a silent neuron says without error: take the ReLU"
 overload, granular, unevenness = parts([[3.0, 3.0, 3.0, 3.0]], threshold=2.0)
 assert near(overload, 1 / 9), "with V_th = 2 a neuron says up to 2"
+assert near(granular, 0), "q is the count of the constant current times V_th / T, here 4 times 2/4"
+assert near(unevenness, 0), "what is said is the rate times V_th, here 2"
 ### BEGIN HIDDEN TESTS
 assert near(max(parts([[0.5, 0.0, 0.5, 0.0]], threshold=0.5)), 0), "two spikes of 0.5 for the mean 0.25 are right"
 ### END HIDDEN TESTS
@@ -312,7 +317,8 @@ assert shares([spent]) == (1.0, 0.0), "V(T) is below 0: a spike was sent for cha
 assert shares([[2.0] * 4]) == (0.0, 0.0), "T spikes are all there can be: clip the count of the constant current at T"
 assert shares([[-1.0] * 4]) == (0.0, 0.0), "a negative current makes no spike, constant or not: clip the count at 0"
 assert shares([late, late, spent, steady]) == (0.25, 0.5), "shares of all neurons: 1 of 4, and 2 of 4"
-assert shares([[0.0, 0.0, 0.0, 0.75]], 0.5) == (0.0, 0.0), "with V_th = 0.5 the membrane holds 0.25, half a threshold"
+assert shares([[0.4375, 0.4375, 0.4375, 0.4375]]) == (0.0, 0.0), "V(T) is 3/4: less than a threshold, so round down"
+assert shares([[0.0, 0.0, 0.0, 1.25]], 0.5) == (0.0, 1.0), "V(T) is 3/4, more than a threshold of 0.5: divide by V_th"
 ### BEGIN HIDDEN TESTS
 assert shares([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0]]) == (2 / 3, 0.0), "orders of ±1"
 ### END HIDDEN TESTS
