@@ -12,8 +12,10 @@ course of nbgrader. (That hides the solutions from the site alone: the sources a
 """
 
 import argparse
+import re
 import shutil
 import sys
+from html import escape
 from pathlib import Path
 
 import jupytext
@@ -28,6 +30,8 @@ from ci.project import Project, Repository, repository
 
 SOLUTION = ("### BEGIN SOLUTION", "### END SOLUTION")
 HIDDEN_TESTS = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
+LINK = re.compile(r'(<a\b[^>]*href="\.\./assignments/student/(\w+)\.ipynb"[^>]*>.*?</a>)', re.DOTALL)
+COLAB = re.compile(r' <a class="assignment-colab".*?</a>', re.DOTALL)
 STUB = ["# your code here", "raise NotImplementedError()"]
 
 
@@ -113,6 +117,19 @@ def write_teachers(project: Project, repo: Repository, folder: Path) -> list[Pat
     ]
 
 
+def link_colab(page: Path, repo: Repository) -> None:
+    """Put a link to Colab behind each link of a page to a student's notebook, once there is an address."""
+    folder = f"https://colab.research.google.com/github/{repo.slug}/blob/gh-pages/assignments/student"
+
+    def both(link: re.Match[str]) -> str:
+        return f'{link[0]} <a class="assignment-colab" href="{escape(folder)}/{link[2]}.ipynb">Open in Colab</a>'
+
+    text = COLAB.sub("", before := page.read_text(encoding="utf-8"))
+    text = LINK.sub(both, text) if repo.published else text
+    if text != before:
+        page.write_text(text, encoding="utf-8")
+
+
 def write(notebook: NotebookNode, path: Path) -> Path:
     """Write a notebook, its folders included; return where it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +149,8 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     written = write_students(project, repo, students)
     write_teachers(project, repo, teachers)
+    for page in sorted((project.html / "book").glob("*.html")):
+        link_colab(page, repo)
     print(f"{len(written)} assignments: for students in {students.relative_to(project.root)}, which is in the site;")
     print(f"with solutions in {teachers.relative_to(project.root)}/source, which is not")
     return 0

@@ -441,6 +441,20 @@ def test_solutions_do_not_reach_the_site(tmp_path, monkeypatch, capsys):
     assert not any("BEGIN SOLUTION" in path.read_text(encoding="utf-8") for path in site if path.is_file())
 
 
+LINK = '<a href="../assignments/student/lecture_2.ipynb" download>Lecture 2</a>'
+
+
+@pytest.mark.parametrize("repo", [PUBLISHED, UNPUBLISHED])
+def test_a_link_to_an_assignment_is_followed_by_one_to_colab(tmp_path, repo):
+    page = tmp_path / "teach.html"
+    page.write_text(f'<a href="teach.html">Other</a><li>{LINK}</li>')
+    for _ in range(2):
+        assignments.link_colab(page, repo)
+    colab = "https://colab.research.google.com/github/o/r/blob/gh-pages/assignments/student/lecture_2.ipynb"
+    more = f' <a class="assignment-colab" href="{colab}">Open in Colab</a>' if repo is PUBLISHED else ""
+    assert page.read_text() == f'<a href="teach.html">Other</a><li>{LINK}{more}</li>'
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=names)
 def test_the_teachers_notebook_runs_in_a_kernel(path, tmp_path):
