@@ -98,6 +98,8 @@ def assignment(path: Path, repo: Repository, solutions: bool) -> NotebookNode:
     cells = [first, *notebook.cells]
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"
+        if not is_code(cell):
+            cell.metadata = NotebookNode()  # jupytext leaves the number of blank lines there
     metadata = NotebookNode(kernelspec=dict(KERNEL), language_info={"name": "python"})
     return NotebookNode(nbformat=4, nbformat_minor=5, metadata=metadata, cells=cells)
 
