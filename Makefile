@@ -19,14 +19,14 @@ STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum 
 # It holds the name of this folder: no other environment is written to or removed.
 OURS = [ -z "$$(ls -A $(VENV) 2>/dev/null)" ] || cat $(VENV)/installed-* 2>/dev/null | grep -qxF "$(CURDIR)" || { \
 	echo "VENV=$(VENV): make did not make it in this folder; name another folder, or remove it by hand." >&2; exit 1; }
-CODE := atif_lib ci tests $(wildcard book/*.py)
+CODE := atif_lib ci tests $(wildcard book/*.py book/assignments/*.py)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # whatever -j says: a step reads what the one before it wrote
-.PHONY: help setup data book records execute site check notebooks test test-fast coverage lint lock clean distclean
+.PHONY: help setup data book records execute site assignments check notebooks test test-fast coverage lint lock clean distclean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo "  PROFILE=smoke|laptop|full, JOBS=2, PYTHON=python3 and DRAFT=1 (unwritten pages left out) may be set."
 
 setup: $(STAMP)  ## make .venv with the pinned packages and the library
@@ -60,6 +60,10 @@ site: records  ## build the site, slides too, from the executed chapters
 	$(RUN) -m ci.build_book $(if $(DRAFT),--draft)
 	$(RUN) -m ci.make_colab
 	$(RUN) -m ci.slides
+	$(RUN) -m ci.assignments
+
+assignments: $(STAMP)  ## make the assignments: for students in the site, with solutions in _build/assignments
+	$(RUN) -m ci.assignments
 
 check: $(STAMP)  ## check the built site: links, alt texts, notes of slides, nothing from the network
 	$(RUN) -m ci.check_book

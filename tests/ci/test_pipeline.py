@@ -368,6 +368,8 @@ def test_each_figure_gets_a_cell_with_what_myst_nb_reads():
     assert caption.startswith("$x$ of {cite:t}`a` ")
     assert 'href="../figures/a.csv"' in caption
     assert [cell.metadata.tags for cell in cells] == [["hide-input"], ["remove-input"], ["remove-input"]]
+    assert all(cell.source for cell in cells)  # MyST-NB skips a cell without source, outputs and all
+    assert "atif_figure" not in json.dumps(cells)
 
 
 def test_the_answer_to_a_prediction_is_folded_apart_from_the_code():
@@ -382,8 +384,6 @@ def test_the_answer_to_a_prediction_is_folded_apart_from_the_code():
 def test_a_folded_cell_says_that_it_is_the_library_s():
     (cell,) = cleaned(output_cell(stream("text"), tags=["hide-cell"]))
     assert cell.metadata.mystnb.code_prompt_show == "Show the library's code"
-    assert all(cell.source for cell in cells)  # MyST-NB skips a cell without source, outputs and all
-    assert "atif_figure" not in json.dumps(cells)
 
 
 # --- staging and pages -----------------------------------------------------------------------------------------------
