@@ -225,8 +225,8 @@ def test_cutmix_is_torchvisions(monkeypatch):
         places = iter([columns[n : n + 1], rows[n : n + 1]])
         with monkeypatch.context() as patch:
             patch.setattr(torch, "randint", lambda *_, places=places, **__: next(places))
-            images, mixed_labels = cutmix(images, labels)
-        assert torch.equal(got[n], images[n])
+            mixed, mixed_labels = cutmix(images, labels)
+        assert torch.equal(got[n], mixed[n])
         assert mixed_labels[n, n].item() == pytest.approx(weight[n].item(), abs=1e-6)
 
 
