@@ -336,7 +336,7 @@ def write_slides(project: Project) -> list[str]:
         try:
             page = render_lecture(source.read_text(encoding="utf-8"), lecture)
         except SlideError as error:
-            faults.append(f"{source.relative_to(project.root)}: {error}")
+            faults.append(f"{source.relative_to(project.root).as_posix()}: {error}")
         else:
             (target / f"{source.stem}.html").write_text(page, encoding="utf-8")
     return faults
