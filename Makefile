@@ -19,14 +19,14 @@ STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum 
 # It holds the name of this folder: no other environment is written to or removed.
 OURS = [ -z "$$(ls -A $(VENV) 2>/dev/null)" ] || cat $(VENV)/installed-* 2>/dev/null | grep -qxF "$(CURDIR)" || { \
 	echo "VENV=$(VENV): make did not make it in this folder; name another folder, or remove it by hand." >&2; exit 1; }
-CODE := atif_lib ci tests $(wildcard book/*.py)
+CODE := atif_lib ci tests $(wildcard book/*.py book/assignments/*.py)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # whatever -j says: a step reads what the one before it wrote
-.PHONY: help setup data book records execute site check notebooks test lint lock clean distclean
+.PHONY: help setup data book records execute site assignments check notebooks test test-fast coverage lint lock clean distclean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo "  PROFILE=smoke|laptop|full, JOBS=2, PYTHON=python3 and DRAFT=1 (unwritten pages left out) may be set."
 
 setup: $(STAMP)  ## make .venv with the pinned packages and the library
@@ -56,11 +56,16 @@ records: $(STAMP)  ## check that the manifest and the README say what the run re
 execute: $(STAMP)  ## run the chapters that changed
 	$(RUN) -m ci.execute_chapters --profile $(PROFILE) --jobs $(JOBS)
 
-site: records  ## build the site from the executed chapters
+site: records  ## build the site, slides too, from the executed chapters
 	$(RUN) -m ci.build_book $(if $(DRAFT),--draft)
 	$(RUN) -m ci.make_colab
+	$(RUN) -m ci.slides
+	$(RUN) -m ci.assignments
 
-check: $(STAMP)  ## check the built site: links, alt texts, nothing from the network
+assignments: $(STAMP)  ## make the assignments: for students in the site, with solutions in _build/assignments
+	$(RUN) -m ci.assignments
+
+check: $(STAMP)  ## check the built site: links, alt texts, notes of slides, nothing from the network
 	$(RUN) -m ci.check_book
 
 notebooks: $(STAMP)  ## run the notebooks as a reader on Colab does, without the checkout
@@ -69,9 +74,17 @@ notebooks: $(STAMP)  ## run the notebooks as a reader on Colab does, without the
 test: $(STAMP)  ## run the tests
 	$(RUN) -m pytest
 
-lint: $(STAMP)  ## check the code's style
+test-fast: $(STAMP)  ## run the tests that take less than 20 s each
+	$(RUN) -m pytest -m "not slow"
+
+coverage: $(STAMP)  ## show which lines of the library the fast tests do not reach
+	$(RUN) -m pytest -m "not slow" --cov=atif_lib --cov-report=term-missing:skip-covered
+
+lint: $(STAMP)  ## check the code's style, its types, and who imports whom
 	$(RUN) -m ruff check $(CODE)
 	$(RUN) -m ruff format --check $(CODE)
+	$(RUN) -m basedpyright --pythonpath $(RUN)
+	$(VENV)/bin/lint-imports --no-cache --no-logo
 
 lock:  ## renew requirements.lock (needs uv)
 	uv pip compile --universal --python-version 3.11 --all-extras --no-annotate \

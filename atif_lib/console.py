@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 __all__ = ["CLOSED", "command", "is_closed"]
 
@@ -54,7 +55,7 @@ def _prepare() -> None:
             stream.reconfigure(encoding="utf-8" if free else None, errors="backslashreplace")
 
 
-def _takes_all(stream: io.TextIOBase | None) -> bool:
+def _takes_all(stream: TextIO | None) -> bool:
     """Say whether what was written has gone out; what has not stays in the buffer, and fails again."""
     try:
         if stream is not None and not stream.closed:

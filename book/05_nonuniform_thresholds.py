@@ -23,7 +23,7 @@ from matplotlib import pyplot as plt
 
 from atif_lib.experiments.facts import FIG_4_P, ordered
 from atif_lib.neurons import ATIFnu
-from atif_lib.quantization import maximise_sqnr, spike_counts
+from atif_lib.quantization import maximise_sqnr, spike_counts, thresholds_from_steps, thresholds_from_transitions
 from atif_lib.quantization.density import GAUSSIAN
 from atif_lib.quantization.families import ladder
 from atif_lib.quantization.lloyd_max import lloyd_max
@@ -133,9 +133,9 @@ figures.show_moving(
 # Take the uniform case, $p = (1, \frac34, \frac12, \frac14)$. The result should be the constant threshold 1.
 
 # %% tags=["hide-output"]
-printed = ATIFnu(T, form="printed").thresholds.detach()
-telescoping = ATIFnu(T, form="telescoping").thresholds.detach()
-pd.DataFrame({"printed": printed, "telescoping": telescoping}, index=["V_p1", "V_p2", "V_p3", "V_p4"]).T
+uniform = torch.tensor([1.0, 0.75, 0.5, 0.25])
+made = {form: thresholds_from_transitions(uniform, form) for form in ("printed", "telescoping")}
+pd.DataFrame(made, index=["V_p1", "V_p2", "V_p3", "V_p4"]).T
 
 # %% [markdown]
 # $V_{p_2}$ comes out as 1.25. Eq. {eq}`eq-19` is the *second* line of {eq}`eq-18`, solved as an equality; the third,
@@ -149,7 +149,7 @@ pd.DataFrame({"printed": printed, "telescoping": telescoping}, index=["V_p1", "V
 # timestep.
 
 # %% tags=["hide-cell"]
-figures.show_source(ATIFnu.thresholds.fget)
+figures.show_source(thresholds_from_steps)
 
 # %% [markdown]
 # What do the two sets of thresholds do with inputs between 0 and 1.2?
@@ -167,7 +167,7 @@ def spike_train(current: float, thresholds: torch.Tensor) -> str:
 
 inputs = [0.2, 0.3, 0.55, 0.65, 0.8, 0.9, 1.05, 1.2]
 pd.DataFrame(
-    {name: [spike_train(x, v) for x in inputs] for name, v in [("printed", printed), ("telescoping", telescoping)]},
+    {name: [spike_train(x, v) for x in inputs] for name, v in made.items()},
     index=pd.Index(inputs, name="i"),
 ).T
 
@@ -180,7 +180,7 @@ def realised(thresholds: torch.Tensor, grid: torch.Tensor) -> list[float]:
 
 
 fine = torch.arange(0, 3 * 1024 + 1, dtype=torch.float64) / 2048
-pd.DataFrame({"printed": realised(printed, fine), "telescoping": realised(telescoping, fine)}, index=k.int().tolist()).T
+pd.DataFrame({form: realised(v, fine) for form, v in made.items()}, index=k.int().tolist()).T
 
 # %% [markdown]
 # The printed form steps at 0.25, 0.5, **0.8125** and **1.125**, but 0.75 and 1 were meant. And look at the spike trains:
@@ -200,10 +200,7 @@ tally = {}
 for form in ("printed", "telescoping"):
     exact = monotone = 0
     for p in wanted:
-        thresholds = torch.cat([p[:1], T * (p[1:] - torch.cat([p[2:], p.new_zeros(1)]))])
-        if form == "printed":
-            thresholds[1] = ((T - 1) * p[1] - T * (p[2] - p[3])).clamp(min=p[0] / 100)
-        counts = spike_counts(grid, thresholds)
+        counts = spike_counts(grid, thresholds_from_transitions(p, form))
         exact += int((counts == (grid[:, None] >= p).sum(1)).all())
         monotone += int((counts.diff() >= 0).all())
     tally[form] = {"intended staircase": f"{exact / 10:.1f} %", "count never falls": f"{monotone / 10:.1f} %"}

@@ -55,6 +55,13 @@ profile = "smoke"
 # | gradient of the rate | no surrogate: a spike has the gradient of the rate | [](07_cifar.py) compares it |
 # | all | learned start, per channel, charge, from data | |
 #
+# None of these ideas is new. A start at half a threshold is what conversion uses, as a shift of the staircase by half a step
+# {cite:p}`deng2021optimal` or as the best initial potential {cite:p}`bu2022potential`. The argument $H / V_{th} - 1$ of our
+# relative surrogate, and spikes worth their charge with it, are the threshold-robust surrogate gradient of
+# {cite:t}`kook2025stabilizing`. That the *scale* of a surrogate matters much and its shape little was shown by
+# {cite:t}`zenke2021remarkable`. Learned thresholds of a layer are in {cite:t}`wang2022ltmd`, and {cite:t}`guo2023mpbn` fold a
+# norm of the membrane into the threshold. On the neuron as a quantizer, see also {cite:t}`moser2023quantization`.
+#
 # ### The best start
 #
 # **Predict:** one half is the best $v(0)$ of a grid for a Gaussian. For a Laplace density, is it more or less than one half?

@@ -115,7 +115,7 @@ def add_files(project: Project) -> None:
 @processes.interruptible
 def main() -> int:
     """Parse the command line, stage and build."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--draft", action="store_true", help="leave out unwritten pages and only show warnings")
     parser.add_argument("--root", type=Path, default=Path.cwd())
     arguments = parser.parse_args()

@@ -127,10 +127,7 @@ def check_links(soup: BeautifulSoup, page: Path, html: Path) -> Iterator[str]:
 
 def has_anchor(page: Path, name: str) -> bool:
     """Say whether a page has the anchor `name`."""
-    return (
-        read_page(page).find(attrs={"id": name}) is not None
-        or read_page(page).find("a", attrs={"name": name}) is not None
-    )
+    return read_page(page).find(id=name) is not None or read_page(page).select_one(f"a[name={name!r}]") is not None
 
 
 def check_redirect(soup: BeautifulSoup, page: Path) -> Iterator[str]:
@@ -141,6 +138,16 @@ def check_redirect(soup: BeautifulSoup, page: Path) -> Iterator[str]:
         yield f"the redirect leads nowhere: {meta}"
 
 
+def check_slides(soup: BeautifulSoup) -> Iterator[str]:
+    """Yield every slide of a lecture without a title or without notes for who speaks."""
+    for number, slide in enumerate(soup.select(".reveal .slides section"), start=1):
+        if slide.find(["h1", "h2"]) is None:
+            yield f"slide {number} has no title"
+        notes = slide.select_one("aside.notes")
+        if notes is None or not notes.get_text(strip=True):
+            yield f"slide {number} has no notes"
+
+
 def check_page(page: Path, html: Path, folders: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield everything that is wrong with one page."""
     soup = read_page(page)
@@ -149,6 +156,7 @@ def check_page(page: Path, html: Path, folders: tuple[str, ...] = ()) -> Iterato
         return
     yield from check_language_and_title(soup)
     yield from check_images(soup)
+    yield from check_slides(soup)
     yield from check_offline(soup)
     yield from check_text(soup, folders)
     yield from check_links(soup, page, html)
@@ -177,7 +185,7 @@ def check_site(html: Path, folders: tuple[str, ...] = ()) -> list[Fault]:
 @console.command
 def main() -> int:
     """Parse the command line, check and report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--root", type=Path, default=Path.cwd())
     project = Project(parser.parse_args().root.absolute())
     faults = check_site(project.html, (str(project.root), sys.prefix))

@@ -224,7 +224,7 @@ def run_all(project: Project, sources: list[Path], profile: str, jobs: int) -> G
 @processes.interruptible
 def main() -> int:
     """Parse the command line, execute and report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--profile", choices=PROFILES, default="smoke")
     parser.add_argument("--jobs", type=int, default=2, help="chapters to run at once (default 2)")
     parser.add_argument("--root", type=Path, default=Path.cwd())

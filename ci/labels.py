@@ -30,7 +30,8 @@ def page_text(path: Path) -> str:
 
 def surname(person: Person) -> str:
     """Return a person's family name without the braces of BibTeX."""
-    return " ".join([*person.prelast_names, *person.last_names]).translate({ord("{"): None, ord("}"): None})
+    names = [*(person.prelast_names or []), *(person.last_names or [])]
+    return " ".join(names).translate({ord("{"): None, ord("}"): None})
 
 
 def read_citations(bibliography: Path) -> dict[str, tuple[str, str]]:

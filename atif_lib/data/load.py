@@ -88,5 +88,5 @@ def _statistics(inputs: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation, float64: [coefficients] of features, [C, 1, 1] of images."""
     values, axes = inputs.cpu().float().numpy(), (0, 1, 2) if inputs.shape[1] == 1 else (0, 2, 3)
     with np.errstate(invalid="ignore"):  # of NaN and infinite values, which the caller names
-        mean, std = (f(values, axis=axes, dtype=np.float64) for f in (np.mean, np.std))
+        mean, std = (np.asarray(f(values, axis=axes, dtype=np.float64)) for f in (np.mean, np.std))
     return (mean, std) if inputs.shape[1] == 1 else (mean[:, None, None], std[:, None, None])

@@ -183,8 +183,9 @@ def _archive(release: Release, words: tuple[str, ...], progress: bool, work: Pat
     def sounds(archive: tarfile.TarFile) -> Sounds:
         for member in archive:
             if member.isfile():
-                yield member.name.removeprefix("./"), archive.extractfile(member).read()
-            archive.members.clear()  # tarfile would keep a note of each of 100,000 files
+                yield member.name.removeprefix("./"), storage.member_bytes(archive, member)
+            # tarfile would keep a note of each of 100,000 files, in a list that its types do not know.
+            archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
 
     with tarfile.open(path, "r|gz") as archive:
         yield _clips(sounds(archive), words, progress)

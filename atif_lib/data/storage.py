@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,11 +102,12 @@ def read(name: str, data: Dataset, validation: bool = False) -> Examples:
     except OSError as error:
         reason = f"{error.filename} is not there" if isinstance(error, FileNotFoundError) else error
         raise DataUnavailable(f"{name}: {reason}; to fetch it, run: {command}") from error
-    found = hashlib.sha256(packed).hexdigest()
+    found = hashlib.sha256(packed.data).hexdigest()
     if found != expected:
         raise DataCorrupt(f"{path} has sha256 {found}, not {expected or 'a noted one'}; delete it, then run: {command}")
-    whole = data.size in (None, len(packed))
-    source += "" if whole else f", {100 * len(packed) / data.size:.2g} % of the data set"
+    size = data.size or len(packed)
+    whole = size == len(packed)
+    source += "" if whole else f", {100 * len(packed) / size:.2g} % of the data set"
     return Examples(*data.unpack(packed, validation), data.classes, name, source, found, whole)
 
 
@@ -149,6 +151,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def member_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo | str) -> bytes:
+    """Return the content of a file in an archive; a ValueError for what is no file."""
+    file = archive.extractfile(member)
+    if file is None:
+        raise ValueError(f"{archive.name}: {member} is no file")
+    return file.read()
+
+
 def _note(data: Dataset, path: Path) -> tuple[str, str]:
     """Return the source of the file at `path` and the sha256 that it must have."""
     note = path.with_suffix(".source")
@@ -171,7 +181,7 @@ def _bring(data: Dataset, path: Path, progress: bool) -> None:
                 new = Path(work, "new.bin")
                 with new.open("wb") as file:
                     for part in tqdm(parts(Path(work)), f"{path.stem}, {source}", data.parts, disable=not progress):
-                        file.write(part)
+                        file.write(part.data)
                 found = file_sha256(new)
                 if found != (data.sha256 or found):
                     raise ValueError(f"its examples have not the sha256 {data.sha256}: broken or tampered with")

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from spikingjelly.activation_based import functional, neuron
@@ -123,7 +123,8 @@ class TrainingStep:
             self.network = NETWORKS[network](lambda channels, timesteps: how.activation(timesteps), timesteps)
             self.inputs = torch.randn(batch, 3, 32, 32).to(device, memory_format=layout)
         self.labels = (torch.arange(batch) % 10).to(device)
-        self.network.to(device, memory_format=layout)
+        # torch's types of Module.to leave the layout out.
+        self.network.to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
         if how.compiled and compiled:
             _compile(self.network)
         if how.compact:
@@ -223,7 +224,7 @@ def peak_memory(step: TrainingStep) -> float:
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True, acc_events=True) as profile:
         step()
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events = [e for e in cast(Any, profile.profiler).kineto_results.events() if e.name() == "[memory]"]
     held = peak = step.resident_bytes()
     for event in sorted(events, key=lambda e: e.start_ns()):
         held += event.nbytes()

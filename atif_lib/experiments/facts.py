@@ -6,6 +6,7 @@ exact. Most numbers are distances from what the paper states, so that 0 means ag
 
 import math
 import re
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -134,7 +135,7 @@ def ordered(w: Tensor) -> Tensor:
     return w.exp().flip(-1).cumsum(-1)
 
 
-def analysis_facts(timesteps: int = 4, sigma: float = 0.1) -> dict[str, float]:
+def analysis_facts(timesteps: int = 4, sigma: float = 0.1) -> dict[str, Any]:
     """Return the SQNR of the best staircases of each family for N(0, sigma^2), by exact integrals (`toy-analysis`)."""
     k = torch.arange(1, timesteps + 1, dtype=torch.float64)
     one, rungs = torch.ones((), dtype=torch.float64), ladder(GAUSSIAN, timesteps)
@@ -181,12 +182,12 @@ def ladder_facts(largest: int = 16) -> dict[str, list[float]]:
     return facts
 
 
-def realisable_facts(largest: int = 8) -> dict[str, object]:
+def realisable_facts(largest: int = 8) -> dict[str, Any]:
     """Return the best SQNR found for T = 1 ... ``largest`` of each decode, its thresholds, and the shares of random p.
 
     The record `limits-realisable`; a quarter of an hour.
     """
-    facts: dict[str, object] = {"lloyd_max_db": [lloyd_max(GAUSSIAN, t).sqnr_db for t in range(1, largest + 1)]}
+    facts: dict[str, Any] = {"lloyd_max_db": [lloyd_max(GAUSSIAN, t).sqnr_db for t in range(1, largest + 1)]}
     for (decode, free), best in best_of_families(largest).items():
         name = decode + ("_free_start" if free else "")
         facts[f"{name}_db"] = [b.sqnr_db for b in best]

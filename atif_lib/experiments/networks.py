@@ -113,7 +113,7 @@ class NetworkExperiment:
             tested = examples._replace(test_inputs=few.test_inputs, test_labels=few.test_labels)
             draft.result["sqnr_db_layers"] = affine_sqnr_db(network, tested)
         draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
-        if first_process():
+        if first_process() and context.folder is not None:
             save_weights(network, context.folder / WEIGHTS)
             draft.result["weights_sha256"] = file_sha256(context.folder / WEIGHTS)
 
@@ -122,6 +122,6 @@ def _thresholds(network: Network) -> dict[str, list]:
     return {name: neuron.thresholds.tolist() for name, neuron in _own_neurons(network).items()}
 
 
-def _own_neurons(network: Network) -> dict[str, torch.nn.Module]:
+def _own_neurons(network: Network) -> dict[str, SoftResetNode]:
     """Neurons of this library: SpikingJelly's own have neither `thresholds` nor `v0`."""
     return {name: m for name, m in neurons(network).items() if isinstance(m, SoftResetNode)}

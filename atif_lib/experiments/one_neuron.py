@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,9 +10,11 @@ from torch.distributions import Distribution, Laplace, Normal
 
 from atif_lib.data import speech
 from atif_lib.experiments.contract import Context
+from atif_lib.experiments.currents import current_facts
 from atif_lib.experiments.facts import analysis_facts, ladder_facts, realisable_facts, staircase_facts
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.fitting import expected_sqnr_db, fit_neuron
+from atif_lib.neurons.soft_reset import SoftResetNode
 from atif_lib.quantization.density import GAUSSIAN
 from atif_lib.quantization.families import best_uniform
 
@@ -28,14 +30,14 @@ class Eq11(ATIFu):
     off still counts.
     """
 
-    def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], Tensor]:
+    def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Spikes of each timestep and the last membrane, as in the base class."""
         spikes = []
         for x, threshold in zip(x_seq, thresholds, strict=False):
             h = v + x  # Eq. 2
             spikes.append(self._fire(h, threshold))  # Eq. 4
             v = h - (threshold * spikes[-1]).detach()  # Eq. 5
-        return spikes, v
+        return spikes, [v]
 
 
 NEURONS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu, "Eq11": Eq11}
@@ -51,7 +53,7 @@ class NeuronExperiment:
     options: dict[str, Any] = field(default_factory=dict)
     density: str = "gaussian"
     sigma: float = 0.1
-    target: str = "relu"
+    target: Literal["relu", "input"] = "relu"
     steps: int = 5000
     profiles = ("smoke", "laptop")
 
@@ -63,7 +65,7 @@ class NeuronExperiment:
         """Density of the input current."""
         return DENSITIES[self.density](self.sigma)
 
-    def build(self) -> torch.nn.Module:
+    def build(self) -> SoftResetNode:
         """Make the neuron, before learning."""
         return NEURONS[self.neuron](step_mode="m", **self.options)
 
@@ -92,6 +94,7 @@ FACTS = {
     "analysis": analysis_facts,
     "ladder": ladder_facts,
     "realisable": realisable_facts,
+    "currents": current_facts,
     "features": lambda: {"frames": speech.mfcc(torch.zeros(1, speech.SAMPLE_RATE)).shape[1]},
 }
 

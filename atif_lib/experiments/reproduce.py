@@ -95,7 +95,7 @@ def plan(
         for name in _experiments(tables, protocol, manifest or load()):
             _add(jobs, name, profile or find(name).profiles[-1], seed, found)
     for job in reversed(jobs.values()):  # a first stage whose record came without its weights is trained anew
-        start = jobs.get(job.start)
+        start = jobs.get(job.start or "")
         if start and job.state != "done" and start.state == "done" and not (start.folder / WEIGHTS).is_file():
             jobs[start.run_id] = start._replace(state="missing", why="its weights are not here")
     return Plan(tuple(tables), tuple(jobs.values()))
@@ -118,12 +118,20 @@ def _experiments(tables: Iterable[int], protocol: str, manifest: Manifest) -> li
 
 def _add(jobs: dict[str, Job], name: str, profile: str, seed: int, found: dict[str, Record]) -> Job:
     """Add a run, behind the one that it starts from."""
-    experiment = find(name)
-    start = experiment.start and _add(jobs, experiment.start, profile, seed, found)
+    experiment = _network(name)
+    start = _add(jobs, experiment.start, profile, seed, found) if experiment.start else None
     job = Job(name, profile, seed, "missing", start.run_id if start else None)
     if job.run_id not in jobs:
         jobs[job.run_id] = job._replace(**_state(job, experiment, start, found))
     return jobs[job.run_id]
+
+
+def _network(name: str) -> NetworkExperiment:
+    """Return the experiment of a table's cell, which trains a network."""
+    experiment = find(name)
+    if not isinstance(experiment, NetworkExperiment):
+        raise TypeError(f"{name} trains no network; allowed in a table: one that does")
+    return experiment
 
 
 def _state(job: Job, experiment: NetworkExperiment, start: Job | None, found: dict[str, Record]) -> dict[str, str]:
@@ -217,7 +225,7 @@ def _threads(jobs: int) -> int:
 
 
 def _epochs(job: Job) -> int:
-    return find(job.experiment).at(job.profile).recipe.epochs
+    return _network(job.experiment).at(job.profile).recipe.epochs
 
 
 def run(found: Plan, seconds: dict[str, float], jobs: int = 1) -> list[str]:
@@ -240,7 +248,7 @@ def run(found: Plan, seconds: dict[str, float], jobs: int = 1) -> list[str]:
     jobs = checks.integer("jobs", jobs)
     make_absolute()
     todo = {job.run_id: job for job in found.open}
-    order = TopologicalSorter({i: {job.start} & todo.keys() for i, job in todo.items()})
+    order = TopologicalSorter({i: {job.start or ""} & todo.keys() for i, job in todo.items()})
     order.prepare()
     ready: list[str] = []
     failed: list[str] = []

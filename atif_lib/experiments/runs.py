@@ -30,7 +30,7 @@ from atif_lib.training.evaluation import evaluate
 from atif_lib.training.execution import processes
 from atif_lib.training.loop import train
 
-__all__ = ["cost_here", "estimate", "export", "run", "run_folder", "staleness", "trained"]
+__all__ = ["CostHere", "cost_here", "estimate", "export", "run", "run_folder", "staleness", "trained"]
 
 
 def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = False, validation: bool = False) -> Record:
@@ -62,6 +62,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
             raise ValueError(f"{name} in {here * machines} processes; allowed: one, for it trains no network")
         with recording(name, profile, seed, dataclasses.asdict(experiment)) as draft:
             experiment.run(Context(draft, seed))
+        assert draft.path is not None  # there is one process, and it saves its record
         return load(draft.path)
     experiment = dataclasses.replace(experiment, validation=validation)
     folder = run_folder(name, profile, seed, validation)
@@ -88,6 +89,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
                 draft.result["commits"] = commits
         if first_process():
             (folder / "checkpoint.pt").unlink(missing_ok=True)  # a finished run is not to be resumed
+    assert draft.record is not None  # the run has ended
     return load(draft.path) if draft.path else draft.record
 
 

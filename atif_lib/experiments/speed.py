@@ -107,7 +107,7 @@ class SpeedExperiment:
         for value in values:
             bar.set_description(f"{what} {value}")
             size = {"timesteps": self.timesteps, "batch": self.growing_batch} | {what: value}
-            measured = self._measure(bar, self._steps(GROWING, self.growing, **size))
+            measured = self._measure(bar, self._steps(GROWING, self.growing, size["timesteps"], size["batch"]))
             for key in ("median_s", "peak_mib"):
                 for case, number in measured[key].items():
                     found[key].setdefault(case, []).append(number)

@@ -50,3 +50,4 @@ ACTIVATIONS: dict[str, Activation] = {
         timesteps, torch.ones(channels), v0=0.25, learn_v0=True, charge=True, step_mode="m"
     ),
 }
+"""What makes the activation of a layer, by the name that an experiment calls it."""

@@ -9,7 +9,7 @@ outputs of the activation: spikes in {0, 1} for a spiking neuron, so that a weig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from spikingjelly.activation_based import base, functional, layer
@@ -65,7 +65,7 @@ class Network(nn.Module):
     Source: Sections 3.1 and 4.1.
     """
 
-    def __init__(self, stem: nn.Module, blocks: nn.Module, channels: int, classes: int, timesteps: int) -> None:
+    def __init__(self, stem: nn.Module, blocks: nn.Sequential, channels: int, classes: int, timesteps: int) -> None:
         super().__init__()
         timesteps = _check_timesteps(timesteps)
         self.stem, self.blocks = stem, blocks
@@ -73,7 +73,7 @@ class Network(nn.Module):
         self.readout = nn.Linear(channels, classes)
         levels = [m.levels for m in blocks.modules() if isinstance(m, QuantizedReLU)]
         self.steps = levels[0] if levels else self.timesteps  # of the count that a rate stands for
-        others = {m.timesteps for m in blocks.modules() if hasattr(m, "timesteps")} - {timesteps}
+        others = {getattr(m, "timesteps", timesteps) for m in blocks.modules()} - {timesteps}
         if others:
             raise ValueError(
                 f"timesteps={timesteps}; allowed: that of the neurons, {', '.join(map(str, sorted(others)))}"
@@ -123,13 +123,15 @@ def vgg(
         return activation(channels, timesteps)
 
     channels, *rest = plan
+    if isinstance(channels, str):
+        raise ValueError(f"plan={[*plan]}; allowed: channels first, then channels and 'pool'")
     stem = _stem(in_channels, channels, norm)
     while rest and rest[0] == "pool":
         stem.append(nn.MaxPool2d(2))
         rest = rest[1:]
     blocks: list[nn.Module] = [node(channels)]
     for width in rest:
-        if width == "pool":
+        if isinstance(width, str):
             blocks.append(layer.SeqToANNContainer(nn.MaxPool2d(2)))
         else:
             blocks += Synapses(channels, width, norm=norm), node(width)
@@ -149,7 +151,10 @@ class Synapses(layer.SeqToANNContainer):
 
     def term(self, z: Tensor) -> Term:
         """Return the maps of the convolution, and the norm that they have yet to pass."""
-        return Term(functional.seq_to_ann_forward(z, self[0]), self[1])
+        maps, norm = functional.seq_to_ann_forward(z, self[0]), self[1]
+        assert isinstance(maps, Tensor)
+        assert isinstance(norm, nn.BatchNorm2d)
+        return Term(maps, norm)
 
 
 class Layers(nn.Sequential):
@@ -176,7 +181,7 @@ def respond(activation: nn.Module, *paths: tuple[nn.Module, Tensor]) -> Tensor:
     for module, z in paths:
         module = module[0] if isinstance(module, Layers) and len(module) == 1 else module
         fits = isinstance(module, Synapses) and len(module) > 1 and fusable(module[1])
-        terms.append(module.term(z) if fits else Term(module(z)))
+        terms.append(module.term(z) if isinstance(module, Synapses) and fits else Term(module(z)))
     return activation(*terms)
 
 
@@ -261,26 +266,34 @@ def resnet(
     return Network(stem, Layers(*blocks), channels, classes, timesteps)
 
 
-def vgg16(activation: Activation, timesteps: int = 4, **options) -> Network:
+def vgg16(
+    activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3, norm: bool = True
+) -> Network:
     """VGG-16 for 32x32 images: 13 convolutions in five groups; of its three linear layers the last."""
     groups = [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3]
     plan = [layer for group in groups for layer in (*group, "pool")]
-    return vgg(plan, activation, timesteps, **options)
+    return vgg(plan, activation, timesteps, classes, in_channels, norm)
 
 
-def vgg_small(activation: Activation, timesteps: int = 4, **options) -> Network:
+def vgg_small(
+    activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3, norm: bool = True
+) -> Network:
     """Four convolutions of 16 to 64 channels: VGG at a size that a laptop trains (61,000 weights)."""
-    return vgg([16, "pool", 32, "pool", 64, "pool", 64], activation, timesteps, **options)
+    return vgg([16, "pool", 32, "pool", 64, "pool", 64], activation, timesteps, classes, in_channels, norm)
 
 
-def resnet18(activation: Activation, timesteps: int = 4, **options) -> Network:
+def resnet18(
+    activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3, join: Join = "current"
+) -> Network:
     """ResNet-18 for 32x32 images: two residual blocks each of 64, 128, 256 and 512 channels."""
-    return resnet([64, 128, 256, 512], 2, activation, timesteps, **options)
+    return resnet([64, 128, 256, 512], 2, activation, timesteps, classes, in_channels, join)
 
 
-def resnet8(activation: Activation, timesteps: int = 4, **options) -> Network:
+def resnet8(
+    activation: Activation, timesteps: int = 4, classes: int = 10, in_channels: int = 3, join: Join = "current"
+) -> Network:
     """One residual block each of 16, 32 and 64 channels behind a pooled stem: ResNet at a laptop's size."""
-    return resnet([16, 32, 64], 1, activation, timesteps, pool=True, **options)
+    return resnet([16, 32, 64], 1, activation, timesteps, classes, in_channels, join, pool=True)
 
 
 NETWORKS: dict[str, Callable[..., Network]] = {
@@ -292,12 +305,13 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "resnet8-add": partial(resnet8, join="add"),
     "resnet8-iand": partial(resnet8, join="iand"),
 }
+"""What builds a network, by the name that an experiment calls it."""
 
 
 def set_timesteps(network: Network, timesteps: int) -> None:
     """Run a trained network for another number of timesteps; a ValueError for neurons whose thresholds depend on it."""
     timesteps = _check_timesteps(timesteps)
-    neurons = [m for m in network.modules() if hasattr(m, "timesteps") and m is not network]
+    neurons: list[Any] = [m for m in network.modules() if hasattr(m, "timesteps") and m is not network]
     if any(isinstance(m, ATIFnu) for m in neurons) and timesteps != network.timesteps:
         raise ValueError(f"timesteps={timesteps}: ATIFnu has a threshold for each of its {network.timesteps} timesteps")
     for module in (network, *neurons):
@@ -307,7 +321,7 @@ def set_timesteps(network: Network, timesteps: int) -> None:
 @contextmanager
 def unfused(network: nn.Module) -> Iterator[None]:
     """Let fused neurons run as they are written for a while: what looks at their inputs then sees currents."""
-    fused = [m for m in network.modules() if getattr(m, "fused", False)]
+    fused: list[Any] = [m for m in network.modules() if getattr(m, "fused", False)]
     for module in fused:
         module.fused = False
     try:
@@ -341,7 +355,7 @@ def cost(network: Network, shape: Sequence[int]) -> Cost:
     return Cost(sum(p.numel() for p in network.parameters() if p.requires_grad), counter.get_total_flops() // 2)
 
 
-def neurons(network: nn.Module) -> dict[str, nn.Module]:
+def neurons(network: nn.Module) -> dict[str, base.MemoryModule]:
     """Spiking neurons of a network by name, ours and SpikingJelly's."""
     return {layer_name(name): m for name, m in network.named_modules() if isinstance(m, base.MemoryModule)}
 

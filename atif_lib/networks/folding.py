@@ -7,6 +7,7 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from atif_lib.networks.architectures import Network, Residual, neurons
+from atif_lib.neurons.soft_reset import SoftResetNode
 
 __all__ = ["fold"]
 
@@ -43,6 +44,8 @@ def fold(network: Network) -> Network:
 
 class Charges(nn.Module):
     """A fixed weight for each timestep and channel: [T, N, C, *] to the same."""
+
+    charges: Tensor
 
     def __init__(self, charges: Tensor) -> None:
         super().__init__()
@@ -91,10 +94,12 @@ def _fold_residual(block: Residual, charges: Tensor | None) -> Tensor | None:
     return _take_charges(block.last)
 
 
-def _fold_synapses(synapses: layer.SeqToANNContainer, charges: Tensor | None) -> None:
+def _fold_synapses(synapses: nn.Module, charges: Tensor | None) -> None:
     if charges is not None:
-        constant = _constant(charges)
-        synapses[0] = _scaled(synapses[0], charges[0]) if constant else TimedConv(synapses[0], charges)
+        assert isinstance(synapses, layer.SeqToANNContainer)
+        conv = synapses[0]
+        assert isinstance(conv, nn.Conv2d)
+        synapses[0] = _scaled(conv, charges[0]) if _constant(charges) else TimedConv(conv, charges)
 
 
 def _scaled(conv: nn.Conv2d, charge: Tensor) -> nn.Conv2d:
@@ -104,7 +109,7 @@ def _scaled(conv: nn.Conv2d, charge: Tensor) -> nn.Conv2d:
 
 def _take_charges(neuron: nn.Module) -> Tensor | None:
     """Make the neuron's spikes binary; return what each was worth, None for 1."""
-    if not getattr(neuron, "charge", False):
+    if not isinstance(neuron, SoftResetNode) or not neuron.charge:
         return None
     neuron.charge = False
     return neuron.thresholds.detach().clone()

@@ -138,7 +138,8 @@ def _start_quantized(network: Network, quantized: list[QuantizedReLU], inputs: T
     network.readout.weight *= worth["stream"] / network.steps
 
 
-def _threshold(activation: QuantizedReLU) -> float:
+def _threshold(activation: nn.Module) -> float:
+    assert isinstance(activation, QuantizedReLU)
     return float(activation.log_threshold.exp() if activation.learns else activation.threshold)
 
 
@@ -160,7 +161,7 @@ def estimate_norms(network: Network, batches: Iterable[Tensor]) -> None:
 
 
 def _activations(network: nn.Module) -> list[nn.Module]:
-    spiking = list(neurons(network).values())
+    spiking: list[nn.Module] = [*neurons(network).values()]
     return spiking or [m for m in network.modules() if isinstance(m, QuantizedReLU)]
 
 
@@ -189,6 +190,7 @@ def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
         if (current > 0).any():
             activation.log_threshold.fill_(math.log(_best(current, activation.levels, activation.v0)))
         return
+    assert isinstance(activation, IF | ATIFu | ATIFnu)
     steps = activation.timesteps if isinstance(activation, ATIFnu) else 1
     thresholds = activation.thresholds[0].clone()
     per_channel = thresholds.dim() == 1

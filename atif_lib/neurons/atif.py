@@ -6,6 +6,7 @@ All three are one neuron (Eqs 2-5) with another law for its threshold. They are 
 
 import math
 from numbers import Real
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +69,10 @@ class IF(SoftResetNode):
     Source: Eqs 2-5.
     """
 
-    def __init__(self, timesteps: int = 4, threshold: float | Tensor = 1.0, **options) -> None:
-        super().__init__(timesteps, **options)
+    threshold: Tensor
+
+    def begin_with(self, threshold: float | Tensor) -> None:
+        """Keep the threshold as a buffer."""
         self.register_buffer("threshold", _positive("threshold", threshold))
 
     @property
@@ -90,7 +93,7 @@ class ATIFu(SoftResetNode):
         timesteps: T, at least 1.
         threshold: initial :math:`V_{th}`, from 1e-6 to 1e6, where it then stays; a tensor of shape [C] makes one for
             each channel.
-        **options: as for :class:`IF`.
+        v0, learn_v0, charge, surrogate, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
 
     Raises:
         ValueError, TypeError: as for :class:`IF`.
@@ -98,8 +101,8 @@ class ATIFu(SoftResetNode):
     Source: Eqs 9-12.
     """
 
-    def __init__(self, timesteps: int = 4, threshold: float | Tensor = 1.0, **options) -> None:
-        super().__init__(timesteps, **options)
+    def begin_with(self, threshold: float | Tensor) -> None:
+        """Make a parameter of the threshold's logarithm."""
         self.log_threshold = nn.Parameter(_learned_log(threshold))
 
     @property
@@ -123,7 +126,7 @@ class ATIFnu(SoftResetNode):
         threshold: initial :math:`p_1`; the p start evenly spaced, with steps from 1e-6 to 1e6, where they then stay.
             A tensor of shape [C] makes p for each channel.
         form: ``'telescoping'`` or ``'printed'``.
-        **options: as for :class:`IF`.
+        v0, learn_v0, charge, surrogate, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
 
     Raises:
         ValueError, TypeError: as for :class:`IF`; ``form='printed'`` with T other than 4.
@@ -137,16 +140,36 @@ class ATIFnu(SoftResetNode):
         threshold: float | Tensor = 1.0,
         *,
         form: Form = "telescoping",
-        **options,
+        v0: float = 0.0,
+        learn_v0: bool = False,
+        charge: bool = False,
+        surrogate: Literal["relative", "absolute"] = "relative",
+        slope: float = 4.0,
+        detach_reset: bool = False,
+        step_mode: Literal["s", "m"] = "s",
+        store_v_seq: bool = False,
     ) -> None:
-        super().__init__(timesteps, **options)
-        timesteps = self.timesteps
+        super().__init__(
+            timesteps,
+            threshold,
+            v0=v0,
+            learn_v0=learn_v0,
+            charge=charge,
+            surrogate=surrogate,
+            slope=slope,
+            detach_reset=detach_reset,
+            step_mode=step_mode,
+            store_v_seq=store_v_seq,
+        )
         if self.surrogate == "rate":
             raise ValueError("surrogate='rate' is the gradient of one threshold; ATIFnu has T: 'relative', 'absolute'")
-        self.form = form
-        log_step = _learned_log(threshold, steps=timesteps)
-        self.log_steps = nn.Parameter(log_step.expand(timesteps, *log_step.shape).clone())
+        self.form: Form = form
         thresholds_from_steps(self.log_steps.detach(), form)  # refuses a form that there is not
+
+    def begin_with(self, threshold: float | Tensor) -> None:
+        """Make parameters of the logarithms of T equal steps."""
+        log_step = _learned_log(threshold, steps=self.timesteps)
+        self.log_steps = nn.Parameter(log_step.expand(self.timesteps, *log_step.shape).clone())
 
     @property
     def p(self) -> Tensor:
@@ -168,7 +191,8 @@ class SafeATIFnu(SoftResetNode):
     Args:
         timesteps: T, which must be 4.
         threshold: initial :math:`V_{th}(1)`, positive, up to a few percent.
-        **options: as for :class:`IF`, without ``v0`` and ``learn_v0``: the region is that of V(0) = 0.
+        v0: 0, since the region is that of V(0) = 0; so ``learn_v0`` is False.
+        learn_v0, charge, surrogate, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
 
     Raises:
         ValueError, TypeError: as for :class:`IF`; T other than 4, another ``v0``.
@@ -176,11 +200,11 @@ class SafeATIFnu(SoftResetNode):
     Source: the book, "What T thresholds can realise"; not in the paper.
     """
 
-    def __init__(self, timesteps: int = 4, threshold: float = 1.0, **options) -> None:
-        super().__init__(timesteps, **options)
+    def begin_with(self, threshold: float | Tensor) -> None:
+        """Make the five parameters; refuse what has no such region."""
         if self.timesteps != 4 or self.v0 or self.surrogate == "rate":
             raise ValueError(
-                f"timesteps={timesteps}, v0={self.v0}, surrogate={self.surrogate!r}; "
+                f"timesteps={self.timesteps}, v0={self.v0}, surrogate={self.surrogate!r}; "
                 "allowed: 4, 0, 'relative' or 'absolute'"
             )
         start = torch.tensor([-3.0, -3.0, 0.0, 0.0, -3.0])  # nearly the corner V_2 = V_3 = V_4, and V_1 just above

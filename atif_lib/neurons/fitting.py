@@ -5,18 +5,19 @@ from typing import Any, Literal
 
 import torch
 from spikingjelly.activation_based import functional
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 from tqdm import tqdm
 
 from atif_lib import checks
+from atif_lib.neurons.soft_reset import SoftResetNode
 from atif_lib.quantization.uniform import sqnr_db
 
 __all__ = ["expected_sqnr_db", "fit_neuron"]
 
 
 def fit_neuron(
-    neuron: nn.Module,
+    neuron: SoftResetNode,
     density: Distribution,
     *,
     target: Literal["relu", "input"] = "relu",
@@ -71,13 +72,13 @@ def fit_neuron(
 
 
 @torch.no_grad()
-def expected_sqnr_db(neuron: nn.Module, density: Distribution, points: int = 20001) -> float:
+def expected_sqnr_db(neuron: SoftResetNode, density: Distribution, points: int = 20001) -> float:
     """SQNR of a neuron in dB (Eq. 8) for x = ReLU(i), over evenly spaced quantiles of the density of i."""
     i = density.icdf((torch.arange(points, dtype=torch.float64) + 0.5) / points).float()
     return sqnr_db(i.relu(), _respond(neuron, i)).item()
 
 
-def _respond(neuron: nn.Module, i: Tensor) -> Tensor:
+def _respond(neuron: SoftResetNode, i: Tensor) -> Tensor:
     """Return the decoded answer to the constant currents i."""
     functional.reset_net(neuron)
     return neuron.decode(neuron(i.expand(neuron.timesteps, *i.shape)))

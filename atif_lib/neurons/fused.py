@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Term", "compiled", "fire", "fusable"]
+__all__ = ["Law", "Term", "compiled", "fire", "fusable"]
 
 _ROWS = 128  # places that a partial sum is taken over: a block of them stays in the processor's cache
 
@@ -41,7 +41,7 @@ class Law(NamedTuple):
 
 def fusable(norm: nn.Module) -> bool:
     """Tell whether a batch norm is one whose statistics are worked out here: plain, with weights and running means."""
-    return type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d) and norm.affine and norm.track_running_stats
+    return type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d) and bool(norm.affine and norm.track_running_stats)
 
 
 def fire(terms: Sequence[Term], thresholds: Tensor, v_start: Tensor, law: Law) -> Tensor:
@@ -83,8 +83,11 @@ class _Moments(NamedTuple):
 
 
 @torch.no_grad()
-def _moments(norm: nn.Module, x: Tensor) -> _Moments:
+def _moments(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> _Moments:
     """Moments of the batch in training, with the running ones moved on (as torch does); else the running ones."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
     if not norm.training:
         return _Moments(norm.running_mean, norm.running_var, norm.eps, False)
     count = x.shape[0] * x.shape[1]
@@ -240,7 +243,7 @@ def _sums_of_gradients(
         through_step = a[t] - after
         found = -(through_step * (h * inverse[t]) if law.relative else through_step) - after * z
         by_threshold.append(found + g[t].to(v_start.dtype) * z if law.charge else found)
-    products = [
+    products: list[Any] = [
         None if mean is None else sum(a[t] * (x[t].to(mean.dtype) - mean) for t in range(len(a)))
         for x, mean in zip(maps, means, strict=True)
     ]

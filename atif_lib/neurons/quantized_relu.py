@@ -37,6 +37,8 @@ class QuantizedReLU(nn.Module):
     Source: Eqs 6 and 7; Li et al. (2022) convert such a network.
     """
 
+    threshold: Tensor  # where it is fixed; else there is log_threshold
+
     def __init__(self, timesteps: int = 4, threshold: float = 1.0, v0: float = 0.0, learn: bool = True) -> None:
         super().__init__()
         timesteps, v0 = checks.integer("timesteps", timesteps), checks.number("v0", v0)

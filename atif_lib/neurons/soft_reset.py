@@ -17,9 +17,12 @@ __all__ = ["SoftResetNode"]
 class SoftResetNode(neuron.BaseNode):
     """Eqs 2-5 for thresholds that a subclass gives; the arguments are described in :class:`atif_lib.neurons.IF`."""
 
+    surrogate_function: Any  # SpikingJelly's Sigmoid, whose alpha its types do not know
+
     def __init__(
         self,
         timesteps: int = 4,
+        threshold: float | Tensor = 1.0,
         *,
         v0: float = 0.0,
         learn_v0: bool = False,
@@ -53,6 +56,11 @@ class SoftResetNode(neuron.BaseNode):
         self.set_reset_value("v", None)
         self.v = None  # membrane potential, [N, *]
         self.register_memory("t", 0)  # timesteps since the last reset
+        self.begin_with(threshold)
+
+    def begin_with(self, threshold: float | Tensor) -> None:
+        """Make the buffer or the parameter that ``thresholds`` follow from; the last step of the constructor."""
+        raise NotImplementedError
 
     @property
     def v0(self) -> float | Tensor:
@@ -84,7 +92,9 @@ class SoftResetNode(neuron.BaseNode):
                 "torch.export and torch.onnx.export work"
             )
         if not self.fused:
-            return super().forward(*inputs)
+            spikes = super().forward(*inputs)
+            assert isinstance(spikes, Tensor)
+            return spikes
         terms = [x if isinstance(x, Term) else Term(x) for x in inputs]
         self._check_input(terms[0].maps, self.t, nan=False)
         thresholds = self._all_thresholds()
@@ -129,7 +139,9 @@ class SoftResetNode(neuron.BaseNode):
     def multi_step_forward(self, x_seq: Tensor) -> Tensor:
         """All timesteps; with ``store_v_seq`` the membranes behind each, [T, N, *], are in ``v_seq``."""
         if not self.store_v_seq:
-            return super().multi_step_forward(x_seq)
+            spikes = super().multi_step_forward(x_seq)
+            assert isinstance(spikes, Tensor)
+            return spikes
         spikes, membranes, self.t = self._answer(x_seq, self.v, self.t)
         self.v, self.v_seq = membranes[-1], torch.stack(membranes)
         return spikes

@@ -107,7 +107,7 @@ def realised_by(chain: Chain, transitions: NDArray[np.float64], start: float = 0
     if abs(np.linalg.det(steps[:, :-1])) < _ROUNDING:
         return np.zeros(len(transitions), dtype=bool)
     thresholds = np.linalg.solve(steps[:, :-1], (transitions - steps[:, -1] * start).T)
-    return (rows[:, :-1] @ thresholds + rows[:, -1:] * start >= -_ROUNDING).all(0)
+    return np.all(rows[:, :-1] @ thresholds + rows[:, -1:] * start >= -_ROUNDING, axis=0)
 
 
 def realise(transitions: Tensor, start: float = 0.0) -> tuple[Chain, Tensor] | None:

@@ -2,16 +2,16 @@ r"""The ladder of staircases: families by name, of which each has one free numbe
 
 With a step :math:`\Delta = V_{th} / T` and k = 1 ... T (from 0 with an affine decode):
 
-==============================  ====================================  ==========================
-family                          steps up at                           output
-==============================  ====================================  ==========================
-uniform                         :math:`k\Delta`                       :math:`k\Delta`
+==============================  =====================================  =====================
+family                          steps up at                            output
+==============================  =====================================  =====================
+uniform                         :math:`k\Delta`                        :math:`k\Delta`
 non-uniform, rate · p1          the middles, the last :math:`T\Delta`  :math:`k\Delta`
-uniform, decode gain            :math:`k\Delta`                       :math:`g k\Delta`
-uniform, half-step start        :math:`(k - \frac12)\Delta`           :math:`k\Delta`
-uniform, affine decode          :math:`k\Delta`                       :math:`g k\Delta + b`
-half-step start, affine decode  :math:`(k - \frac12)\Delta`           :math:`g k\Delta + b`
-==============================  ====================================  ==========================
+uniform, decode gain            :math:`k\Delta`                        :math:`g k\Delta`
+uniform, half-step start        :math:`(k - \frac12)\Delta`            :math:`k\Delta`
+uniform, affine decode          :math:`k\Delta`                        :math:`g k\Delta + b`
+half-step start, affine decode  :math:`(k - \frac12)\Delta`            :math:`g k\Delta + b`
+==============================  =====================================  =====================
 
 In the second, ATIF-nu, only the last step is tied, to the output of all T spikes; the others belong in the middle
 between two outputs. The best gain and offset have a closed form: those of the regression of the signal on the count. A
@@ -102,4 +102,5 @@ def _best(family: Family, density: Density, timesteps: int) -> Optimum:
         method="bounded",
         options={"xatol": 1e-9},
     )
-    return Optimum(*staircase(found.x), -found.fun)
+    # SciPy declares no type for its result.
+    return Optimum(*staircase(found.x), -found.fun)  # pyright: ignore[reportAttributeAccessIssue]

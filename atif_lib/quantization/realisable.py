@@ -162,7 +162,8 @@ def best_realisable(
         if n == restarts:
             first[: len(inside)] = inside
         found = optimize.differential_evolution(
-            *(losses, bounds), init=first, maxiter=600, tol=1e-9, polish=False, rng=seed + n,
+            *(losses, bounds), init=first,  # pyright: ignore[reportArgumentType]  # SciPy's default, a str, passes for its type
+            maxiter=600, tol=1e-9, polish=False, rng=seed + n,
             vectorized=True, updating="deferred",
         )  # fmt: skip
         ends.append(found.x)

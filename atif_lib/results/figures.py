@@ -37,7 +37,7 @@ NEURON_STYLE: dict[str, dict[str, Any]] = {
 }
 """One colour and one dash for a neuron, in every figure of the book; the last is the limit of them all."""
 
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.labelsize": 13,
@@ -194,6 +194,7 @@ def show_source(function: Callable[..., Any]) -> None:
 
     lines = inspect.cleandoc("\n" + inspect.getsource(function)).splitlines()
     definition = ast.parse("\n".join(lines)).body[0]
+    assert isinstance(definition, ast.FunctionDef | ast.ClassDef)
     if ast.get_docstring(definition) is not None:
         docstring = definition.body[0]
         del lines[docstring.lineno - 1 : docstring.end_lineno]

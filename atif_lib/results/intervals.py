@@ -6,6 +6,7 @@ An interval is a pair (low, high). It is None where one value does not tell how 
 from collections.abc import Sequence
 from functools import cache
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import scipy  # its parts are imported where they are first used: `scipy.stats` takes half a second
@@ -87,12 +88,14 @@ def dunnett_quantile(changes: int, freedom: int) -> float:
 
     def excess(bound: float) -> float:
         edge = np.full(changes, bound)
-        inside = scipy.stats.multivariate_t.cdf(edge, shape=correlation, df=freedom, lower_limit=-edge, random_state=0)
-        return inside - CONFIDENCE
+        options: dict[str, Any] = {"shape": correlation, "df": freedom, "lower_limit": -edge, "random_state": 0}
+        return float(scipy.stats.multivariate_t.cdf(edge, **options)) - CONFIDENCE
 
     # Between one difference and as many independent ones (Bonferroni).
-    low, high = (scipy.stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / m, freedom) for m in (1, changes))
-    return low if changes == 1 else float(scipy.optimize.brentq(excess, low, high, xtol=1e-4))
+    low, high = (float(scipy.stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / m, freedom)) for m in (1, changes))
+    if changes == 1:
+        return low
+    return scipy.optimize.root_scalar(excess, bracket=(low, high), method="brentq", xtol=1e-4).root
 
 
 def _around(middle: float, half: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, ValidationError, ValidationInfo, model_validator
 from pydantic.json_schema import GenerateJsonSchema, SkipJsonSchema
@@ -112,7 +112,7 @@ class Pointer(Written):
 
 def _resolved(value: Pointer | Source | None, info: ValidationInfo) -> Source | None:
     """Make a source of a pointer, with the rest of the manifest as the context of validation."""
-    return value.source(info.context) if isinstance(value, Pointer) else value
+    return value.source(cast(Shared, info.context)) if isinstance(value, Pointer) else value
 
 
 class Check(Written):
@@ -124,7 +124,7 @@ class Check(Written):
     relation: Literal["=", ">=", "<=", ">", "<", "between"] = "="
     tolerance: Number = 0.0
     source: Annotated[Pointer | SkipJsonSchema[InstanceOf[Source]] | None, AfterValidator(_resolved)] = Field(
-        None, alias="ours"
+        default=None, alias="ours"
     )
 
     @model_validator(mode="after")
@@ -140,7 +140,7 @@ class Check(Written):
 
     def measure(self, runs: Sequence[Record]) -> Measured | None:
         """Return our value, None where no records give one."""
-        return None if self.source is None else self.source.measure(runs)
+        return self.source.measure(runs) if isinstance(self.source, Source) else None
 
     def holds(self, ours: Measured) -> bool | None:
         """Judge our value: True where it holds, False where it fails, None where the seeds leave it open.
@@ -152,6 +152,7 @@ class Check(Written):
         if ours.interval is None:
             return None
         low, high = ours.interval
+        assert self.paper is not None  # a check without a number has no source, so nothing of ours to judge
         least, most = self.paper if isinstance(self.paper, tuple) else (self.paper, self.paper)
         if self.relation == ">":
             inside, outside = low > least, high <= least
@@ -240,7 +241,7 @@ class Entry(Check):
         measured = [c.measure(runs) for c in self.checks]
         if not all(measured):
             return "not run"
-        held = {c.holds(m) for c, m in zip(self.checks, measured, strict=True)}
+        held = {c.holds(m) for c, m in zip(self.checks, measured, strict=True) if m}
         if held >= {True, False}:
             return "partly"
         return "open" if None in held else "reproduced" if True in held else "not"
@@ -301,7 +302,8 @@ def load(path: Path | str = MANIFEST) -> Manifest:
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: {error}") from None
     except YAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
         raise ManifestError(f"{path}{line}: {getattr(error, 'problem', None) or error}") from None
     try:
         own = {k: v for k, v in values.items() if k in Shared.model_fields} if isinstance(values, dict) else values

@@ -57,7 +57,7 @@ def fault(error: ValidationError, values: Any) -> tuple[list[str | int], str]:
     first = faults[0]
     place, value = _place(first["loc"], values)
     if first["type"] == "value_error":  # by a validator of ours, which says all
-        return place, str(first["ctx"]["error"])
+        return place, str(first.get("ctx", {})["error"])
     if first["type"] == "missing":
         missing = [f["loc"][-1] for f in faults if (f["type"], f["loc"][:-1]) == ("missing", first["loc"][:-1])]
         return place, f"missing {', '.join(map(str, missing))}"

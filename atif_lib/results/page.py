@@ -202,6 +202,7 @@ def our_value(part: Check, runs: Sequence[Record]) -> str:
     ours = part.measure(runs)
     if ours is None:
         return "–"
+    assert part.source is not None  # it measured something
     digits = _digits(part, ours)
     spread = "" if ours.sd is None else f"± {_decimal(ours.sd, digits)}"
     value = " ".join(filter(None, (_decimal(ours.mean, digits), spread, part.unit)))

@@ -94,7 +94,8 @@ def _readme_row(entry: Entry, runs: Sequence[Record]) -> str:
     paper, ours = paper_value(first), our_value(first, runs)
     run = entry.expected(runs) != "not run"
     if n > 1 and run:
-        held = f"{sum(part.holds(part.measure(runs)) is True for part in entry.checks)} of {n} checks hold"
+        measured = [(part, part.measure(runs)) for part in entry.checks]
+        held = f"{sum(part.holds(own) is True for part, own in measured if own)} of {n} checks hold"
         ours = held if entry.kind == "figure" else f"{ours}; {held}"
     if n > 1 and (entry.kind == "figure" or not run):
         paper, ours = f"{n} checks", ours if run else "–"

@@ -43,8 +43,9 @@ def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Re
     rows: dict[str, dict[str, str]] = {}
     for entry in _cells(number, manifest):
         part = entry.checks[0]
-        row = rows.setdefault(entry.row, {"experiment": part.source.experiment})
-        metric = entry.column + f", {part.unit}" * (part.unit == "%")
+        assert part.source is not None  # every cell of the paper's tables has one
+        row = rows.setdefault(entry.row or "", {"experiment": part.source.experiment})
+        metric = (entry.column or "") + f", {part.unit}" * (part.unit == "%")
         ours = entry.verdict if entry.verdict == "not run" else f"{our_value(part, runs)}: {entry.verdict}"
         row |= {metric: f"{part.paper:g}", f"{metric}, ours": ours}
     return pd.DataFrame(rows).T.fillna("")
@@ -71,6 +72,7 @@ def training_table(number: int, manifest: Manifest | None = None, runs: Sequence
     rows: dict[str, dict[str, str]] = {}
     for entry in _cells(number, manifest):
         source = entry.checks[0].source
+        assert source is not None  # every cell of the paper's tables has one
         own = [r for r in runs if (r.experiment, r.profile) == (source.experiment, source.profile)]
         protocol = {"staged": "in stages", "paper": "the paper's"}.get(source.experiment.rsplit("-", 1)[-1], "direct")
         row = {"protocol": protocol, "epochs": "not run", "hours a seed": "", "device": "", "seeds": ""}
@@ -80,14 +82,14 @@ def training_table(number: int, manifest: Manifest | None = None, runs: Sequence
             row["hours a seed"] = f"{mean(sum(r.wall_s for r in chain) for chain in chains) / 3600:.2g}"
             row["device"] = "; ".join(sorted({r.device for chain in chains for r in chain}))
             row["seeds"] = str(len(own))
-        rows[entry.row] = row
+        rows[entry.row or ""] = row
     return pd.DataFrame(rows).T
 
 
 def _stages(record: Record, found: Mapping[tuple[str, str, int], Record]) -> list[Record]:
     """List a run and, before it, those that it started from, as far as their records are there."""
     stages = [record]
-    while (start := found.get((stages[0].config.get("start"), record.profile, record.seed))) is not None:
+    while (start := found.get((stages[0].config.get("start") or "", record.profile, record.seed))) is not None:
         stages.insert(0, start)
     return stages
 

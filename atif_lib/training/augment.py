@@ -7,8 +7,7 @@ or float [N, C, H, W]; features are float [N, 1, frames, coefficients].
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,9 +15,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import grid_sample, pad
 
 from atif_lib import checks
-
-if TYPE_CHECKING:
-    from torchvision.transforms.v2 import AutoAugment
+from atif_lib.training.auto_augment import SUB_POLICIES, apply, magnitude
 
 __all__ = [
     "AUGMENTATIONS",
@@ -144,37 +141,24 @@ def auto_augment(images: Tensor, generator: Generator) -> Tensor:
     """
     if _batch(images).dtype != torch.uint8 or images.shape[1] != 3:
         raise ValueError(f"images are {images.dtype} {[*images.shape]}; allowed: torch.uint8 [N, 3, H, W]")
-    images, policy = images.clone(), _policy()
-    for groups in _operations(policy, images, generator):
-        for (operation, magnitude), members in groups.items():
+    images = images.clone()
+    for groups in _operations(images, generator):
+        for (operation, strength), members in groups.items():
             at = torch.tensor(members, device=images.device)
-            images[at] = policy._apply_image_or_video_transform(
-                images[at], operation, magnitude, policy.interpolation, policy._fill
-            )
+            images[at] = apply(images[at], operation, strength)
     return images
 
 
-@cache
-def _policy() -> "AutoAugment":
-    from torchvision.transforms import v2
-
-    return v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
-
-
-def _operations(
-    policy: "AutoAugment", images: Tensor, generator: Generator
-) -> Iterator[dict[tuple[str, float], list[int]]]:
+def _operations(images: Tensor, generator: Generator) -> Iterator[dict[tuple[str, float], list[int]]]:
     """Draw a sub-policy for each image; yield, for its first and second step, which images meet which operation."""
-    drawn = _integers(len(policy._policies), images, generator).tolist()
+    drawn = _integers(len(SUB_POLICIES), images, generator).tolist()
     chance, sign = (_uniform(2, images, generator).tolist() for _ in range(2))
     for step in range(2):
         groups = defaultdict(list)
         for n, which in enumerate(drawn):
-            operation, probability, level = policy._policies[which][step]
-            values, signed = policy._AUGMENTATION_SPACE[operation]
+            operation, probability, level = SUB_POLICIES[which][step]
             if chance[n][step] < probability:
-                magnitude = 0.0 if level is None else float(values(10, *images.shape[2:])[level])
-                groups[operation, -magnitude if signed and sign[n][step] < 0.5 else magnitude].append(n)
+                groups[operation, magnitude(operation, level, sign[n][step] >= 0.5, *images.shape[2:])].append(n)
         yield groups
 
 
@@ -187,6 +171,7 @@ AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "shift": random_shift,
     "mask": random_mask,
 }
+"""Augmentations by the names that a recipe calls them."""
 
 
 def compose(names: Sequence[str]) -> Callable[[Tensor, Generator], Tensor]:

@@ -26,8 +26,8 @@ class Batches:
         part = self._order_of(epoch)[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
         part, generator = part.to(labels.device), draws(self.seed, epoch, step)
         changed = self.change(inputs[part], generator)
-        mixed, *targets = augment.mix(self.recipe.mix, changed, labels[part], generator)
-        return self.normalize(mixed), *targets
+        mixed, one, other, weight = augment.mix(self.recipe.mix, changed, labels[part], generator)
+        return self.normalize(mixed), one, other, weight
 
     def _order_of(self, epoch: int) -> Tensor:
         """Return the order of the examples in an epoch; it is drawn once and kept until the next epoch."""

@@ -37,9 +37,10 @@ class Progress:
 
     def close_epoch(self, fabric: Fabric, metrics: dict[str, Any]) -> None:
         """Add an epoch to the history."""
-        loss = fabric.all_reduce(torch.stack(self.losses).mean()).item()
+        loss = fabric.all_reduce(torch.stack(self.losses).mean())
+        assert isinstance(loss, Tensor)
         done = self.history[-1]["epoch"] if self.history else 0
-        self.history.append({"epoch": done + 1, "seconds": self.elapsed(), "train_loss": loss} | metrics)
+        self.history.append({"epoch": done + 1, "seconds": self.elapsed(), "train_loss": loss.item()} | metrics)
         self.losses.clear()
 
 

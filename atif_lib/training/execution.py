@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from spikingjelly.activation_based.memopt import BooleanSpikeCompressor, checkpoint_module
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
@@ -72,12 +72,11 @@ def _keep_convolutions(block: nn.Module, inputs: tuple, options: dict[str, Any])
     return inputs, options | {"context_fn": keep}
 
 
-def sync_norms(network: nn.Module) -> nn.Module:
-    """Let every batch norm take its mean and variance over all processes; returns the network, changed in place."""
+def sync_norms(network: nn.Module) -> None:
+    """Let every batch norm take its mean and variance over all processes; the network is changed in place."""
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = _SyncedBatchNorm2d
-    return network
 
 
 class _SyncedBatchNorm2d(nn.BatchNorm2d):
@@ -92,9 +91,13 @@ class _SyncedBatchNorm2d(nn.BatchNorm2d):
         var = square - mean.square()
         n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
         with torch.no_grad():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
             self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * n / (n - 1), self.momentum)
+            rate = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, rate)
+            self.running_var.lerp_(var * n / (n - 1), rate)
         scale = self.weight * (var + self.eps).rsqrt()
         return (x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from atif_lib import data
 from atif_lib.networks.architectures import Network, neurons, unfused
 from atif_lib.training.evaluation import predictions
 
-__all__ = ["LayerErrors", "affine_sqnr_db", "layer_errors"]
+__all__ = ["LayerErrors", "affine_sqnr_db", "layer_errors", "watch"]
 
 
 class LayerErrors(NamedTuple):
@@ -54,8 +54,8 @@ def layer_errors(network: Network, examples: data.Examples, batch_size: int = 25
     """
     found = _own_neurons(network)
     sums = {name: np.zeros(5) for name in found}
-    _watch(network, examples, batch_size, {name: _adder(copy.deepcopy(m), sums[name]) for name, m in found.items()})
-    return {name: _shares(*total.tolist()) for name, total in sums.items()}
+    watch(network, examples, batch_size, {name: _adder(copy.deepcopy(m), sums[name]) for name, m in found.items()})
+    return {name: _shares(*map(float, total)) for name, total in sums.items()}
 
 
 @torch.no_grad()
@@ -82,11 +82,11 @@ def affine_sqnr_db(network: Network, examples: data.Examples, batch_size: int = 
     """
     found = _own_neurons(network)
     sums: dict[str, list[np.ndarray]] = {name: [] for name in found}
-    _watch(network, examples, batch_size, {name: _regressor(sums[name]) for name in found})
+    watch(network, examples, batch_size, {name: _regressor(sums[name]) for name in found})
     return {name: _regressed(np.sum(parts, axis=0)) for name, parts in sums.items()}
 
 
-def _own_neurons(network: Network) -> dict[str, nn.Module]:
+def _own_neurons(network: Network) -> dict[str, Any]:
     found = neurons(network)
     strange = sorted({type(m).__name__ for m in found.values() if not hasattr(m, "decode")})
     if strange or not found:
@@ -94,8 +94,8 @@ def _own_neurons(network: Network) -> dict[str, nn.Module]:
     return found
 
 
-def _watch(network: Network, examples: data.Examples, batch_size: int, watchers: dict[str, Callable]) -> None:
-    """Run all test examples through the network with a forward hook on each of its neurons."""
+def watch(network: Network, examples: data.Examples, batch_size: int, watchers: dict[str, Callable]) -> None:
+    """Run all test examples through the network with forward hooks on its neurons, given by their names."""
     found = neurons(network)
     with unfused(network):
         hooks = [found[name].register_forward_hook(watcher) for name, watcher in watchers.items()]
@@ -132,14 +132,14 @@ def _regressed(sums: np.ndarray) -> float:
     return 10 * np.log10(signal / noise).item() if signal and noise else float("inf" if signal else "nan")
 
 
-def _adder(twin: nn.Module, sums: np.ndarray) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
+def _adder(twin: Any, sums: np.ndarray) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
     """Make a hook that adds the squares of a batch: signal, overload, granular, unevenness, total."""
 
     def answer(constant: Tensor) -> Tensor:
         twin.reset()
         return twin.decode(twin(constant.expand(twin.timesteps, *constant.shape)))
 
-    def add(neuron: nn.Module, inputs: tuple[Tensor], spikes: Tensor) -> None:
+    def add(neuron: Any, inputs: tuple[Tensor], spikes: Tensor) -> None:
         (x_seq,) = inputs
         mean = x_seq[0] + (x_seq - x_seq[0]).mean(0)  # that of equal currents is exact
         signal, x_hat, ideal = mean.relu(), neuron.decode(spikes), answer(mean)
@@ -157,5 +157,6 @@ def _sum_of_squares(x: Tensor) -> float:
 
 
 def _shares(signal: float, overload: float, granular: float, unevenness: float, total: float) -> LayerErrors:
-    shares = [part / signal if signal else float("nan") for part in (overload, granular, unevenness, total)]
-    return LayerErrors(*shares[:3], shares[3] - sum(shares[:3]), shares[3])
+    whole = signal or float("nan")
+    parts = (overload / whole, granular / whole, unevenness / whole)
+    return LayerErrors(*parts, cross=total / whole - sum(parts), total=total / whole)

@@ -156,8 +156,11 @@ def prepare(
     batches = Batches(examples.to(fabric.device), recipe, seed)
 
     identity = asdict(recipe) | {"seed": seed, "data": examples.sha256, "network": repr(network)} | dict(origin or {})
-    network = sync_norms(network) if fabric.world_size > 1 else network
-    network.to(fabric.device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
+    if fabric.world_size > 1:
+        sync_norms(network)
+    layout = torch.channels_last if recipe.channels_last else torch.preserve_format
+    # torch's types of Module.to leave the layout out.
+    network.to(fabric.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(parameter_groups(network, recipe), momentum=recipe.momentum, nesterov=recipe.nesterov)
     scheduler = LambdaLR(optimizer, schedule(recipe, steps))
     checkpoint = Checkpoint(folder, identity, network, optimizer, scheduler)
@@ -190,10 +193,10 @@ def update(training: Training, epoch: int, step: int) -> None:
     fabric, recipe, network = training.fabric, training.recipe, training.network
     share = slice(fabric.global_rank, None, fabric.world_size)
     network.train()
-    inputs, *targets = (values[share] for values in training.batches.draw(epoch, step))
+    inputs, one, other, weight = (values[share] for values in training.batches.draw(epoch, step))
     functional.reset_net(network)
     with bad_layer_named(network, inputs, f"step {step} of epoch {epoch + 1}"):
-        loss = mixed_loss(training.model(inputs), *targets, recipe.label_smoothing)
+        loss = mixed_loss(training.model(inputs), one, other, weight, recipe.label_smoothing)
         if not loss.isfinite():
             raise FloatingPointError(f"the loss is {loss.item()}")
     training.optimizer.zero_grad()

@@ -213,6 +213,7 @@ TORCH = (
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Colab is Linux")
+@pytest.mark.slow
 def test_the_first_cells_install_the_library_and_leave_torch_alone(tmp_path):
     notebook = make(tmp_path, Repository(snapshot(ROOT, tmp_path / "repo"), "main"))
     python = colab_like(tmp_path / "colab")

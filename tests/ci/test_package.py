@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ ar
 
 from ci.run_notebooks import copy_packaged  # noqa: E402
 
+pytestmark = pytest.mark.slow  # a wheel is built and installed, and each test starts Python and torch anew
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
@@ -65,7 +66,7 @@ def atif(site, tmp_path):
 
 
 def test_the_package_has_code_manifest_records_and_weights_and_no_data(wheel):
-    code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "atif_lib").rglob("*.py")}
+    code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "atif_lib").rglob("*.py")} | {"atif_lib/py.typed"}
     shipped = [*(ROOT / "data" / "results").rglob("*.json"), *(ROOT / "data" / "weights").glob("*.safetensors")]
     names = {f"atif_lib/shipped/{path.relative_to(ROOT / 'data').as_posix()}" for path in shipped}
     with zipfile.ZipFile(wheel) as archive:

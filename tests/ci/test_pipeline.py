@@ -26,6 +26,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
+import atif_lib  # noqa: E402
 from atif_lib.networks.architectures import vgg_small  # noqa: E402
 from atif_lib.neurons import ATIFu  # noqa: E402
 from ci import build_book, check_book, execute_chapters, notebooks, pages, processes, project  # noqa: E402
@@ -367,6 +368,8 @@ def test_each_figure_gets_a_cell_with_what_myst_nb_reads():
     assert caption.startswith("$x$ of {cite:t}`a` ")
     assert 'href="../figures/a.csv"' in caption
     assert [cell.metadata.tags for cell in cells] == [["hide-input"], ["remove-input"], ["remove-input"]]
+    assert all(cell.source for cell in cells)  # MyST-NB skips a cell without source, outputs and all
+    assert "atif_figure" not in json.dumps(cells)
 
 
 def test_the_answer_to_a_prediction_is_folded_apart_from_the_code():
@@ -381,8 +384,6 @@ def test_the_answer_to_a_prediction_is_folded_apart_from_the_code():
 def test_a_folded_cell_says_that_it_is_the_library_s():
     (cell,) = cleaned(output_cell(stream("text"), tags=["hide-cell"]))
     assert cell.metadata.mystnb.code_prompt_show == "Show the library's code"
-    assert all(cell.source for cell in cells)  # MyST-NB skips a cell without source, outputs and all
-    assert "atif_figure" not in json.dumps(cells)
 
 
 # --- staging and pages -----------------------------------------------------------------------------------------------
@@ -572,11 +573,11 @@ def test_the_lock_names_no_registry():
 
 def test_every_target_of_the_readme_exists():
     text = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z]+):", text, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
     assert {"help", "setup", "data", "book", "test", "lint", "clean"} <= targets
-    for file in ("README.md", ".ci/run", ".github/workflows/book.yml"):
+    for file in ("README.md", "CONTRIBUTING.md", ".ci/run", ".github/workflows/book.yml"):
         assert (
-            set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s]*(?:$|PROFILE|`))", (ROOT / file).read_text(), re.M)) <= targets
+            set(re.findall(r"\bmake ([a-z-]+)\b(?=[`\s]*(?:$|PROFILE|`))", (ROOT / file).read_text(), re.M)) <= targets
         )
 
 
@@ -605,11 +606,26 @@ def test_the_neurons_of_the_readme_are_made_as_it_says():
     assert names["estimate"].shape == (8, 16)
 
 
+def test_the_version_stands_in_one_place(pyproject):
+    assert ("version" in pyproject, pyproject["dynamic"]) == (False, ["version"])
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == atif_lib.__version__  # the file's format has no way to ask for it
+
+
+def test_the_files_that_contributing_names_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"`((?:atif_lib|book|tests|data)/[\w./]+)`", text)) - {"book/NN_name.py"}
+    assert paths
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    for name, file in re.findall(r"`([A-Z]\w+)`\s+in\s+`([\w./]+)`", text):
+        assert re.search(rf"^{name}\b", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (name, file)
+
+
 def test_the_ci_script_runs_tests_book_and_notebooks():
     script = ROOT / ".ci" / "run"
     assert sys.platform == "win32" or script.stat().st_mode & 0o111
     text = script.read_text()
-    commands = ["set -euo pipefail", "make test", "make book", "make notebooks"]
+    commands = ["set -euo pipefail", "make lint", "make test", "make book", "make notebooks"]
     assert sorted(commands, key=text.index) == commands
 
 

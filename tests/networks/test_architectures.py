@@ -22,6 +22,7 @@ SYNAPSES = {
     "vgg16": 12,
     "resnet18": 19,
     "small": 3,
+    "small-plain": 3,
     "resnet8": 8,
     "resnet8-add": 8,
     "resnet8-iand": 8,
@@ -312,8 +313,8 @@ def test_the_activations_are_what_their_names_say():
     }
     assert ACTIVATIONS["atif-u-rate"](3, 4).surrogate == "rate"
     assert all(m.timesteps == 4 and m.step_mode == "m" for name, m in made.items() if name in SPIKING)
-    other = {name: make(1, 2) for name, make in ACTIVATIONS.items()}
-    assert {other[name].timesteps for name in SPIKING} == {2}
+    other = {name: make(1, 2) for name, make in ACTIVATIONS.items() if name != "atif-nu-safe"}
+    assert {other[name].timesteps for name in SPIKING if name in other} == {2}
     assert {name for name, m in other.items() if getattr(m, "levels", 2) != 2} == {"quantized-8", "quantized-16"}
 
 

@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from atif_lib.training import augment
+from atif_lib.training import augment, auto_augment
 
 
 def seeded(seed=0):
@@ -104,9 +104,9 @@ def test_cutout_erases_one_square_as_torchvision_does():
 
 def test_auto_augment_is_torchvisions_image_by_image(monkeypatch):
     images = random_images(256, 32, 32)
-    policy = augment._policy()
+    policy = v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)  # its private names are for this comparison alone
     got = augment.auto_augment(images, seeded(6))
-    steps = list(augment._operations(policy, images, seeded(6)))
+    steps = list(augment._operations(images, seeded(6)))
     alone = [image.clone() for image in images]
     for groups in steps:
         assert len([n for members in groups.values() for n in members]) == len({n for m in groups.values() for n in m})
@@ -119,11 +119,22 @@ def test_auto_augment_is_torchvisions_image_by_image(monkeypatch):
     assert sum(map(len, steps)) < 60
 
 
+def test_auto_augment_s_tables_are_torchvisions():
+    policy = v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
+    ours = [[(name, p, level) for name, p, level in pair] for pair in auto_augment.SUB_POLICIES]
+    assert ours == [[(name, p, level or 0) for name, p, level in pair] for pair in policy._policies]
+    for operation, (values, signed) in policy._AUGMENTATION_SPACE.items():
+        found = values(10, 32, 48)
+        for level, value in enumerate([0.0] * 10 if found is None else found.tolist()):
+            assert auto_augment.magnitude(operation, level, True, 32, 48) == value
+            assert auto_augment.magnitude(operation, level, False, 32, 48) == (-value if signed else value)
+
+
 def test_auto_augment_draws_the_policy_of_the_paper():
     count = 20_000
     images = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
-    policy = augment._policy()
-    for step, groups in enumerate(augment._operations(policy, images, seeded())):
+    policy = v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
+    for step, groups in enumerate(augment._operations(images, seeded())):
         drawn = {}
         for (operation, _), members in groups.items():
             drawn[operation] = drawn.get(operation, 0) + len(members)
@@ -214,8 +225,8 @@ def test_cutmix_is_torchvisions(monkeypatch):
         places = iter([columns[n : n + 1], rows[n : n + 1]])
         with monkeypatch.context() as patch:
             patch.setattr(torch, "randint", lambda *_, places=places, **__: next(places))
-            images, mixed_labels = cutmix(images, labels)
-        assert torch.equal(got[n], images[n])
+            mixed, mixed_labels = cutmix(images, labels)
+        assert torch.equal(got[n], mixed[n])
         assert mixed_labels[n, n].item() == pytest.approx(weight[n].item(), abs=1e-6)
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from atif_lib import data
 from atif_lib.experiments.contract import Context
 from atif_lib.experiments.networks import NetworkExperiment
+from atif_lib.networks import initialisation
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import cost, resnet8, vgg_small
 from atif_lib.networks.folding import fold
@@ -33,6 +34,18 @@ class WithoutFloat64(TorchDispatchMode):
         if any(isinstance(value, torch.Tensor) and value.dtype == torch.float64 for value in tree_leaves(out)):
             raise TypeError(f"{func}: Cannot convert a MPS Tensor to float64 dtype")
         return out
+
+
+@pytest.fixture(autouse=True)
+def thresholds_are_fitted_on_the_cpu(monkeypatch):
+    """Exact quantizers are float64: `_best` takes its currents to the CPU, where that is allowed."""
+    best = initialisation._best
+
+    def on_the_cpu(current, timesteps, v0):
+        with _disable_current_modes():
+            return best(current, timesteps, v0)
+
+    monkeypatch.setattr(initialisation, "_best", on_the_cpu)
 
 
 @pytest.fixture

@@ -147,6 +147,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_update(tmp_path, digit
 
 
 @needs_gloo
+@pytest.mark.slow
 def test_two_processes_match_one_of_the_same_global_batch(tmp_path, digits, monkeypatch):
     shared = python(*TORCHRUN, WORKER, tmp_path, "atif-u")
     assert shared.returncode == 0, shared.stderr
@@ -167,6 +168,7 @@ def test_two_processes_match_one_of_the_same_global_batch(tmp_path, digits, monk
 
 
 @pytest.mark.parametrize(("activation", "least"), [("relu", 80), ("if", 50), ("atif-u", 60), ("atif-nu", 60)])
+@pytest.mark.slow
 def test_it_learns(digits, activation, least):
     """Far above chance, 10 %, and far enough below what is reached here, 74 % and more."""
     torch.manual_seed(0)
@@ -317,11 +319,11 @@ def test_weights_decay_and_thresholds_biases_and_norms_do_not(name, activation):
         == sum(len(g["params"]) for g in parameter_groups(network, recipe))
     )
     for parameter, p in network.named_parameters():
-        threshold = "log_" in parameter or "logit_v0" in parameter
+        threshold = any(name in parameter for name in ("log_", "logit_v0", "region"))
         weight = parameter.endswith("weight") and p.dim() > 1 and not threshold
         assert groups[id(p)]["weight_decay"] == (1e-3 if weight else 0.0), parameter
         assert groups[id(p)]["lr"] == (0.02 if threshold else 0.3), parameter
-    assert any("log_" in n for n, _ in network.named_parameters()) == (
+    assert any("log_" in n or "region" in n for n, _ in network.named_parameters()) == (
         activation.startswith(("atif", "quantized")) and activation != "quantized-fixed"
     )
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 import training_worker as worker
+from torch import nn
 from torch.testing import assert_close
 
 from atif_lib import data
 from atif_lib.__main__ import main
 from atif_lib.experiments import runs
 from atif_lib.results import records
-from atif_lib.training.execution import processes
+from atif_lib.training.execution import processes, sync_norms
 from atif_lib.training.loop import train
 
 QUICK = "cifar10-small-relu"
@@ -153,3 +154,18 @@ def test_what_trains_no_network_runs_in_one_process(folders, monkeypatch):
     under_torchrun(monkeypatch, 2, 2, 1)
     with pytest.raises(ValueError, match="toy-fixed in 2 processes; allowed: one, for it trains no network"):
         runs.run("toy-fixed", "smoke")
+
+
+@needs_gloo
+def test_a_norm_over_all_processes_takes_the_plain_average_too(tmp_path):
+    """A momentum of None is what `estimate_norms` sets, and it was not known there."""
+    ours, theirs = (nn.Sequential(nn.BatchNorm2d(3, momentum=None)) for _ in range(2))
+    torch.distributed.init_process_group("gloo", init_method=f"{(tmp_path / 'group').as_uri()}", rank=0, world_size=1)
+    try:
+        sync_norms(ours)
+        for _ in range(3):
+            x = torch.randn(4, 3, 5, 5)
+            assert_close(ours(x), theirs(x))
+    finally:
+        torch.distributed.destroy_process_group()
+    assert_close(ours.state_dict(), theirs.state_dict())

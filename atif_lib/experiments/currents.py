@@ -1,0 +1,109 @@
+"""What travels in networks: whether spikes are binary, and how currents are distributed (`network-currents`)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
+
+from atif_lib.data import Examples
+from atif_lib.networks.activations import ACTIVATIONS
+from atif_lib.networks.architectures import NETWORKS, Network, neurons
+from atif_lib.training.layer_errors import watch
+
+__all__ = ["current_facts", "current_moments", "other_values"]
+
+PAPER_NETWORKS = ("vgg16", "resnet18")
+TRAINED = ("if", "atif-u", "atif-nu")
+
+
+def current_facts() -> dict[str, Any]:
+    """Return what :func:`other_values` and :func:`current_moments` find, by network and activation.
+
+    The first for the paper's networks as they start, since it follows from how they are built; the second for the
+    small network trained on CIFAR-10, whose weights come with the library, on 1,000 test images, as lists over layers.
+    """
+    from atif_lib.experiments.runs import trained  # which looks experiments up, this one too
+
+    found: dict[str, Any] = {}
+    for network in PAPER_NETWORKS:
+        for activation in ("if", "atif-u", "atif-nu"):
+            torch.manual_seed(0)
+            made = NETWORKS[network](ACTIVATIONS[activation])
+            found[f"{network}_{activation}_other_values"] = other_values(made, torch.randn(4, 3, 32, 32))
+    for activation in TRAINED:
+        network, examples = trained(f"cifar10-small-{activation}-laptop-s0")
+        few = examples.thinned(1000)
+        tested = examples._replace(test_inputs=few.test_inputs, test_labels=few.test_labels)
+        layers = current_moments(network, tested).values()
+        for name in ("sd", "mean_over_sd", "skewness", "excess_kurtosis"):
+            found[f"small_{activation}_{name}"] = [moments[name] for moments in layers]
+    return found
+
+
+@torch.no_grad()
+def other_values(network: Network, inputs: Tensor) -> float:
+    """Return the share of values other than 0 and 1 among all that travel between layers of neurons.
+
+    These are the inputs of each convolution but the stem's, which is the image, and the last spikes.
+
+    Args:
+        network: with spiking neurons.
+        inputs: [N, C, H, W].
+    """
+    travelling: list[Tensor] = []
+    convolutions = [m for m in network.blocks.modules() if isinstance(m, nn.Conv2d)]
+    hooks = [m.register_forward_pre_hook(lambda _, inputs: travelling.append(inputs[0])) for m in convolutions]
+    try:
+        travelling.append(network.blocks(network.stem(inputs).expand(network.timesteps, -1, -1, -1, -1)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        functional.reset_net(network)
+    strange = sum(int(((x != 0) & (x != 1)).sum()) for x in travelling)
+    return strange / sum(x.numel() for x in travelling)
+
+
+@torch.no_grad()
+def current_moments(network: Network, examples: Examples, batch_size: int = 250) -> dict[str, dict[str, float]]:
+    r"""Return the moments of the mean current of each layer of neurons, on the test examples.
+
+    .. math:: \frac{\mu}{\sigma}, \qquad \frac{E[(\bar x - \mu)^3]}{\sigma^3}, \qquad
+        \frac{E[(\bar x - \mu)^4]}{\sigma^4} - 3
+
+    All three are 0 for a normal distribution around 0; the last is 3 for Laplace's.
+
+    Args:
+        network: with spiking neurons; left in evaluation mode.
+        examples: the test examples are used, all of them.
+        batch_size: examples at a time.
+
+    Returns:
+        ``sd``, ``mean_over_sd``, ``skewness`` and ``excess_kurtosis`` for each layer, by its name.
+    """
+    sums: dict[str, list[float]] = {}
+
+    def adder(name: str) -> Callable:
+        def add(neuron: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
+            x = inputs[0].float().mean(0).flatten().cpu().double()
+            powers = [float(len(x)), *((x**k).sum().item() for k in (1, 2, 3, 4))]
+            sums[name] = [a + b for a, b in zip(sums.get(name, [0.0] * 5), powers, strict=True)]
+
+        return add
+
+    watch(network, examples, batch_size, {name: adder(name) for name in neurons(network)})
+    return {name: _moments(*values) for name, values in sums.items()}
+
+
+def _moments(n: float, *powers: float) -> dict[str, float]:
+    m1, m2, m3, m4 = (power / n for power in powers)
+    variance = m2 - m1**2
+    third, fourth = m3 - 3 * m1 * m2 + 2 * m1**3, m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
+    sd = variance**0.5
+    return {
+        "sd": sd,
+        "mean_over_sd": m1 / sd,
+        "skewness": third / sd**3,
+        "excess_kurtosis": fourth / variance**2 - 3,
+    }

@@ -1,0 +1,38 @@
+"""The moments are scipy's, and a network that adds behind its neurons is found not to be binary."""
+
+import pytest
+import torch
+from scipy import stats
+from spikingjelly.activation_based import functional
+from torch import nn
+
+from atif_lib import data
+from atif_lib.experiments.currents import current_moments, other_values
+from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, neurons
+from atif_lib.neurons import IF
+
+
+def test_moments_are_those_of_scipy(monkeypatch):
+    monkeypatch.setattr(data, "normalizer", lambda examples: lambda x: x)
+    x = torch.distributions.Exponential(2.0).sample((70, 1, 3, 3)) - 0.1
+    labels = torch.zeros(70, dtype=torch.int64)
+    examples = data.Examples(x, labels, x, labels, ("a", "b"), "drawn", "drawn", "0" * 64)
+    network = Network(nn.Identity(), nn.Sequential(IF(step_mode="m")), 1, 2, 4)
+    neurons(network)["blocks.0"].fused = True
+    found = current_moments(network, examples, batch_size=20)["blocks.0"]
+    flat = x.flatten().double().numpy()
+    assert found["sd"] == pytest.approx(flat.std(), rel=1e-5)
+    assert found["mean_over_sd"] == pytest.approx(flat.mean() / flat.std(), rel=1e-5)
+    assert found["skewness"] == pytest.approx(stats.skew(flat), rel=1e-5)
+    assert found["excess_kurtosis"] == pytest.approx(stats.kurtosis(flat), rel=1e-4)
+    assert neurons(network)["blocks.0"].fused
+
+
+@pytest.mark.parametrize(("name", "binary"), [("resnet8", True), ("resnet8-add", False), ("resnet8-iand", True)])
+def test_spikes_that_are_added_are_seen(name, binary):
+    torch.manual_seed(0)
+    network = NETWORKS[name](ACTIVATIONS["atif-u"])
+    x = 3 * torch.randn(4, 3, 32, 32)
+    assert (other_values(network, x) == 0) is binary
+    functional.reset_net(network)
+    network(x)  # it was left at rest
