@@ -190,12 +190,15 @@ def ran(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         The rest, and a sentence in Markdown on what was left out, empty where that is nothing.
     """
     if "seeds" in table:
-        missing = table["seeds"].isin([0, "0", ""])
-        names = [", ".join(label) if isinstance(label, tuple) else str(label) for label in table.index[missing]]
-        rest = table[~missing]
+        missing = [seeds in (0, "0", "") for seeds in table["seeds"]]
+        rest = table.loc[[not m for m in missing], :]
+        labels = [label for label, m in zip(table.index, missing, strict=True) if m]
     else:
-        missing = table.isin(["not run", ""]).all() & table.isin(["not run"]).any()
-        names, rest = [str(column) for column in table.columns[missing]], table.loc[:, ~missing]
+        said = [set(table[column]) for column in table.columns]
+        missing = ["not run" in texts and texts <= {"not run", ""} for texts in said]
+        rest = table.loc[:, [not m for m in missing]]
+        labels = [label for label, m in zip(table.columns, missing, strict=True) if m]
+    names = [", ".join(label) if isinstance(label, tuple) else str(label) for label in labels]
     return rest, f"*Not run yet: {'; '.join(names)}.*" if names else ""
 
 
