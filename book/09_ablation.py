@@ -237,8 +237,8 @@ if "ATIF-u" in networks_of_seed_0:
     )
 
 # %%
-vehicles = torch.tensor([name in ("airplane", "automobile", "ship", "truck") for name in images.classes])
 for label in [name for name in ("ReLU", "ATIF-u") if name in networks_of_seed_0]:
+    vehicles = torch.tensor([name in ("airplane", "automobile", "ship", "truck") for name in images.classes])
     counts = confusion(networks_of_seed_0[label], images)
     errors = counts.clone().fill_diagonal_(0)
     within = errors[vehicles[:, None] == vehicles].sum() / errors.sum()
