@@ -51,7 +51,7 @@ STAGED = Recipe(
 SMALL = Recipe(epochs=3, compile=True)
 SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"), precision="bf16-mixed")
 
-_EPOCHS = {"cifar": (20, 6, 2), "gsc": (8, 3, 2), "cifar small": (3, 1, 1), "gsc small": (12, 6, 6)}
+_EPOCHS = {"cifar": (12, 3, 1), "gsc": (8, 3, 2), "cifar small": (3, 1, 1), "gsc small": (12, 6, 6)}
 # The last stage takes smaller batches: T maps an image fit the processor's cache better.
 _CHANGES = (
     {},
