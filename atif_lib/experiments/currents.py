@@ -1,5 +1,6 @@
 """What travels in networks: whether spikes are binary, and how currents are distributed (`network-currents`)."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -80,7 +81,8 @@ def current_moments(network: Network, examples: Examples, batch_size: int = 250)
         batch_size: examples at a time.
 
     Returns:
-        ``sd``, ``mean_over_sd``, ``skewness`` and ``excess_kurtosis`` for each layer, by its name.
+        ``sd``, ``mean_over_sd``, ``skewness`` and ``excess_kurtosis`` for each layer, by its name; the last three are
+        NaN where the current does not vary.
     """
     sums: dict[str, list[float]] = {}
 
@@ -98,12 +100,13 @@ def current_moments(network: Network, examples: Examples, batch_size: int = 250)
 
 def _moments(n: float, *powers: float) -> dict[str, float]:
     m1, m2, m3, m4 = (power / n for power in powers)
-    variance = m2 - m1**2
+    variance = max(0.0, m2 - m1**2)
     third, fourth = m3 - 3 * m1 * m2 + 2 * m1**3, m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
     sd = variance**0.5
+    unit = sd or math.nan
     return {
         "sd": sd,
-        "mean_over_sd": m1 / sd,
-        "skewness": third / sd**3,
-        "excess_kurtosis": fourth / variance**2 - 3,
+        "mean_over_sd": m1 / unit,
+        "skewness": third / unit**3,
+        "excess_kurtosis": fourth / unit**4 - 3,
     }

@@ -1,8 +1,10 @@
 """Experiments that train a network."""
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -10,18 +12,21 @@ from safetensors.torch import load_file
 from atif_lib import data
 from atif_lib.data.storage import file_sha256
 from atif_lib.experiments.contract import Context
+from atif_lib.experiments.currents import current_moments
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, Network, cost, neurons
+from atif_lib.networks.architectures import NETWORKS, Network, cost, neurons, set_timesteps
 from atif_lib.networks.initialisation import scale_from_data, start_from_data, start_from_network
+from atif_lib.neurons.atif import ATIFnu
 from atif_lib.neurons.soft_reset import SoftResetNode
 from atif_lib.results.environment import first_process
 from atif_lib.training.batches import Batches
 from atif_lib.training.checkpoints import save_weights
-from atif_lib.training.layer_errors import affine_sqnr_db
+from atif_lib.training.evaluation import accuracy_over_time, confusion
+from atif_lib.training.layer_errors import affine_sqnr_db, layer_errors
 from atif_lib.training.loop import train
 from atif_lib.training.recipe import Recipe
 
-__all__ = ["STAND_INS", "WEIGHTS", "NetworkExperiment"]
+__all__ = ["STAND_INS", "WEIGHTS", "NetworkExperiment", "behaviour"]
 
 WEIGHTS = "weights.safetensors"
 """Name of the file of a run's weights, in its folder."""
@@ -108,14 +113,47 @@ class NetworkExperiment:
             "thresholds": _thresholds(network),
             "v0": {n: torch.as_tensor(m.v0).item() for n, m in _own_neurons(network).items()},
         }
-        own, few = _own_neurons(network), examples.thinned(_FEW)
+        own = _own_neurons(network)
         if own and len(own) == len(neurons(network)):
-            tested = examples._replace(test_inputs=few.test_inputs, test_labels=few.test_labels)
-            draft.result["sqnr_db_layers"] = affine_sqnr_db(network, tested)
+            draft.result |= behaviour(network, examples, self.recipe)
         draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
         if first_process() and context.folder is not None:
             save_weights(network, context.folder / WEIGHTS)
             draft.result["weights_sha256"] = file_sha256(context.folder / WEIGHTS)
+
+
+def behaviour(network: Network, examples: data.Examples, recipe: Recipe) -> dict[str, Any]:
+    """Return what a trained spiking network does, in numbers that a record can hold once its weights are gone.
+
+    Returns:
+        In the precision of the training: ``accuracy_over_time``, test accuracy in percent after 1, 2, ... timesteps, up
+        to T with a threshold for each timestep and up to 2 T with one for all; ``confusion``, see
+        :func:`~atif_lib.training.evaluation.confusion`. For each layer, on 1,000 test examples in float32:
+        ``currents``, see :func:`~atif_lib.experiments.currents.current_moments`, ``errors`` and ``sqnr_db_layers``, see
+        :mod:`atif_lib.training.layer_errors`. None stands for what a layer without current does not have.
+    """
+    few = examples.thinned(_FEW)
+    tested = examples._replace(test_inputs=few.test_inputs, test_labels=few.test_labels)
+    layers = {
+        "currents": current_moments(network, tested),
+        "errors": {name: errors._asdict() for name, errors in layer_errors(network, tested).items()},
+        "sqnr_db_layers": affine_sqnr_db(network, tested),
+    }
+    timesteps, device = network.timesteps, examples.test_inputs.device.type
+    if not any(isinstance(m, ATIFnu) for m in network.modules()):
+        set_timesteps(network, 2 * timesteps)
+    with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bf16-mixed"):
+        over_time = accuracy_over_time(network, examples)
+        set_timesteps(network, timesteps)
+        confused = confusion(network, examples).tolist()
+    return _finite(layers) | {"accuracy_over_time": over_time, "confusion": confused}
+
+
+def _finite(values: Any) -> Any:
+    """Return nested dictionaries of numbers with None in the place of NaN and infinity, which JSON lacks."""
+    if isinstance(values, dict):
+        return {name: _finite(value) for name, value in values.items()}
+    return values if math.isfinite(values) else None
 
 
 def _thresholds(network: Network) -> dict[str, list]:

@@ -1,5 +1,6 @@
 """A run leaves a record, weights that give its numbers again, and metrics; it can be told, stopped and gone on with."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,11 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import training_worker as worker
 
 from atif_lib import data
 from atif_lib.experiments import runs
+from atif_lib.experiments.networks import behaviour
+from atif_lib.networks import ACTIVATIONS, NETWORKS
 from atif_lib.results import records
+from atif_lib.training import Recipe
 from atif_lib.training import loop as training
 from atif_lib.training.evaluation import evaluate
 
@@ -56,6 +61,28 @@ def test_a_run_leaves_record_weights_and_metrics(finished):
     assert record.result["parameters"] == 61_342
     assert len(record.result["thresholds"]) == len(record.result["theta_layers"]) == 4
     assert record.wall_s >= record.epochs[-1]["seconds"]
+
+
+def test_a_record_keeps_what_its_network_does(finished):
+    record, _ = finished
+    found, layers = record.result, list(record.result["theta_layers"])
+    assert len(found["accuracy_over_time"]) == 8, "a threshold for all timesteps goes on beyond four"
+    assert found["accuracy_over_time"][3] == found["test_accuracy"]
+    confused = torch.tensor(found["confusion"])
+    assert confused.sum() == 64
+    assert 100 * confused.diagonal().sum().item() / 64 == found["test_accuracy"]
+    assert list(found["currents"]) == list(found["errors"]) == list(found["sqnr_db_layers"]) == layers
+    assert found["errors"][layers[0]]["unevenness"] == 0.0, "the first current is constant"
+    assert all(moments["sd"] > 0 for moments in found["currents"].values())
+
+
+def test_what_a_silent_network_does_can_be_written(digits):
+    network = NETWORKS["small"](ACTIVATIONS["atif-nu"], 4, in_channels=digits.test_inputs.shape[1])
+    torch.nn.init.zeros_(network.stem[0].weight)
+    found = behaviour(network, digits.thinned(64), Recipe())
+    assert len(found["accuracy_over_time"]) == 4
+    assert next(iter(found["currents"].values()))["skewness"] is None
+    json.dumps(found, allow_nan=False)
 
 
 def test_the_weights_give_the_record_s_numbers_again(finished):
