@@ -25,7 +25,7 @@ from atif_lib.neurons import ATIFu
 from atif_lib.neurons.fitting import fit_neuron
 from atif_lib.quantization import gaussian_sqnr_db, maximise_sqnr, uniform_staircase
 from atif_lib.results import figures
-from atif_lib.results.records import runs
+from atif_lib.results.records import records_of
 from atif_lib.results.tables import provenance, summary
 
 figures.use_style()
@@ -81,7 +81,7 @@ live.set_index("step").rename_axis(index=None, columns="step").round(3)
 # $T$ and $v(0)$, too.
 
 # %% tags=["remove-input"]
-learned_threshold = mean(r.result["thresholds"][0] for r in runs("toy-atif-u", "laptop"))
+learned_threshold = mean(r.result["thresholds"][0] for r in records_of("toy-atif-u", "laptop"))
 grid = torch.linspace(0.03, 1.0, 200, dtype=torch.float64)
 curve = [gaussian_sqnr_db(*uniform_staircase(v, timesteps), sigma).item() for v in grid]
 fig, ax = plt.subplots()
@@ -110,9 +110,9 @@ figures.show_moving(
 # $V_{th} = 1$:
 
 # %%
-learned = {f"seed {r.seed}": pd.DataFrame(r.epochs) for r in runs("toy-atif-u", "laptop")}
-(fixed,) = runs("toy-fixed", "laptop")
-(fixed_20,) = runs("toy-fixed-t20", "laptop")
+learned = {f"seed {r.seed}": pd.DataFrame(r.epochs) for r in records_of("toy-atif-u", "laptop")}
+(fixed,) = records_of("toy-fixed", "laptop")
+(fixed_20,) = records_of("toy-fixed-t20", "laptop")
 optimum = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), timesteps), start=[0.5])
 
 # %% tags=["hide-input"]
@@ -210,7 +210,7 @@ Markdown(provenance(experiments.values()))
 # the *empty* neuron at $V_{th} = 1$. From where the half-step neuron itself begins there is less to learn:
 
 # %%
-half = runs("toy-atif-u-half", "laptop")[0]
+half = records_of("toy-atif-u-half", "laptop")[0]
 begin, final = half.epochs[0]["sqnr_db"], half.epochs[-1]["sqnr_db"]
 print(f"half-step start, V_th = 1: {begin:.2f} dB; learned: {final:.2f} dB; gain: {final - begin:.2f} dB")
 

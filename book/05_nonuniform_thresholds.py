@@ -28,7 +28,7 @@ from atif_lib.quantization.density import GAUSSIAN
 from atif_lib.quantization.families import ladder
 from atif_lib.quantization.lloyd_max import lloyd_max
 from atif_lib.results import figures
-from atif_lib.results.records import runs
+from atif_lib.results.records import records_of
 from atif_lib.results.tables import provenance, summary
 
 figures.use_style()
@@ -250,9 +250,9 @@ figures.show_source(ATIFnu.p.fget)
 # **Predict:** 11.09 dB is the best of all uniform neurons. How much can free transitions add?
 
 # %%
-learned = {r.seed: r for r in runs("toy-atif-nu", "laptop")}
-as_printed = {r.seed: r for r in runs("toy-atif-nu-printed", "laptop")}
-uniform_runs = {r.seed: r for r in runs("toy-atif-u", "laptop")}
+learned = {r.seed: r for r in records_of("toy-atif-nu", "laptop")}
+as_printed = {r.seed: r for r in records_of("toy-atif-nu-printed", "laptop")}
+uniform_runs = {r.seed: r for r in records_of("toy-atif-u", "laptop")}
 
 # %% tags=["hide-input", "hide-output"]
 fig, ax = plt.subplots(figsize=(6.4, 4.2))
@@ -426,7 +426,7 @@ figures.show(
 # = g \sum_t z(t) + b$. What do the same staircases reach then?
 
 # %%
-record = runs("limits-ladder", "laptop")[0].result
+record = records_of("limits-ladder", "laptop")[0].result
 pd.DataFrame(
     {
         "decoded as k V_th / T": {

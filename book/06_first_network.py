@@ -27,7 +27,7 @@ from atif_lib import data
 from atif_lib.experiments import EXPERIMENTS
 from atif_lib.networks import ACTIVATIONS, Network, vgg, vgg_small
 from atif_lib.results import figures
-from atif_lib.results.records import runs
+from atif_lib.results.records import records_of
 from atif_lib.results.tables import provenance, summary
 from atif_lib.training import train
 from atif_lib.training.evaluation import evaluate
@@ -212,7 +212,7 @@ fig, (left, right) = plt.subplots(2, 1, figsize=(6.4, 7.4))
 table = []
 for label, name in networks.items():
     style = figures.neuron_style(label)
-    for n, record in enumerate(runs(name, "laptop")):
+    for n, record in enumerate(records_of(name, "laptop")):
         curve = pd.DataFrame(record.epochs)
         left.plot(curve.epoch, curve.test_accuracy, marker="o", label=None if n else label, **style)
         for values in record.epochs:
@@ -246,7 +246,7 @@ pd.DataFrame(
             for name, values in record.result["thresholds"].items()
         }
         for label, experiment in spiking.items()
-        for record in runs(experiment, "laptop")[:1]
+        for record in records_of(experiment, "laptop")[:1]
     }
 )
 

@@ -30,7 +30,7 @@ from atif_lib.experiments.recipes import FAST, PAPER, STAGED
 from atif_lib.networks import ACTIVATIONS, NETWORKS, Residual, cost, resnet8, resnet18
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.results import figures
-from atif_lib.results.records import load_all, runs
+from atif_lib.results.records import load_all, records_of
 from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, show_ran, summary, training_table
 from atif_lib.training import schedule
 
@@ -360,7 +360,7 @@ fig, axes = plt.subplots(2, 1, figsize=(6.4, 5.6), sharex=True)
 points = []
 for ax, network in zip(axes, ("small", "resnet8"), strict=True):
     for place, (label, a) in enumerate(ABLATION.items()):
-        for record in runs(f"cifar10-{network}-{a}", "laptop"):
+        for record in records_of(f"cifar10-{network}-{a}", "laptop"):
             color = figures.neuron_style(label)["color"]
             ax.plot(record.result["test_accuracy"], place, "o", color=color, linestyle="none")
             row = {"network": network, "activation": label, "seed": record.seed}

@@ -23,11 +23,11 @@ from torch import nn
 
 from atif_lib import data
 from atif_lib.experiments.runs import trained
-from atif_lib.networks import neurons, set_timesteps
+from atif_lib.networks import neurons_of, set_timesteps
 from atif_lib.results import figures
 from atif_lib.results.intervals import student
 from atif_lib.results.manifest import Check
-from atif_lib.results.records import runs
+from atif_lib.results.records import records_of
 from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, show_ran, summary, training_table
 from atif_lib.training.evaluation import accuracy_over_time, confusion, evaluate, predictions
 
@@ -114,7 +114,7 @@ fig, axes = plt.subplots(2, 1, figsize=(6.4, 7.2), sharex=True)
 table = []
 for ax, network in zip(axes, networks, strict=True):
     for label, a in labels.items():
-        for n, record in enumerate(runs(f"cifar10-{network}-{a}", "laptop")):
+        for n, record in enumerate(records_of(f"cifar10-{network}-{a}", "laptop")):
             curve = pd.DataFrame(record.epochs)[["epoch", "train_loss", "test_accuracy"]]
             style = figures.neuron_style(label)
             ax.plot(curve.epoch, curve.test_accuracy, linewidth=1.3, label=None if n else label, **style)
@@ -148,7 +148,7 @@ fig, axes = plt.subplots(4, 1, figsize=(6.4, 11.5))
 table = []
 for column, network in zip((axes[:2], axes[2:]), networks, strict=True):
     for label, a in labels.items():
-        for n, record in enumerate(runs(f"cifar10-{network}-{a}", "laptop")):
+        for n, record in enumerate(records_of(f"cifar10-{network}-{a}", "laptop")):
             layers = {
                 "threshold": [sum(values) / len(values) for values in record.result["thresholds"].values()],
                 "theta": list(record.result["theta_layers"].values()),
@@ -267,11 +267,11 @@ if "ATIF-u" in networks_of_seed_0:
     learned = networks_of_seed_0["ATIF-u"]
     fixed = copy.deepcopy(learned)
     norms = [m for m in fixed.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm, neuron in zip(norms, neurons(fixed).values(), strict=True):
+    for norm, neuron in zip(norms, neurons_of(fixed).values(), strict=True):
         for parameter in (norm.weight, norm.bias):
             parameter.data /= neuron.thresholds[0].detach()
         neuron.log_threshold.data.zero_()
-    print("thresholds:", [neuron.thresholds[0].item() for neuron in neurons(fixed).values()])
+    print("thresholds:", [neuron.thresholds[0].item() for neuron in neurons_of(fixed).values()])
     pairs = zip(predictions(learned, images, 500), predictions(fixed, images, 500), strict=True)
     same = sum((one.argmax(1) == other.argmax(1)).sum().item() for (one, _), (other, _) in pairs)
     print(f"the same answer to {same:,} of {len(images.test_labels):,} images")
@@ -284,7 +284,7 @@ if "ATIF-u" in networks_of_seed_0:
 if "ATIF-u" in networks_of_seed_0:
     norms = [m for m in learned.modules() if isinstance(m, nn.BatchNorm2d)]
     rows = {}
-    for place, (norm, neuron) in enumerate(zip(norms, neurons(learned).values(), strict=True), 1):
+    for place, (norm, neuron) in enumerate(zip(norms, neurons_of(learned).values(), strict=True), 1):
         scale, threshold = norm.weight.detach().abs().median().item(), neuron.thresholds[0].item()
         rows[f"layer {place}"] = {"V_th": threshold, "median of |γ|": scale, "V_th / |γ|": threshold / scale}
     table = pd.DataFrame(rows).T.round(2)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from atif_lib.experiments.bench import CASES, NeuronPass, interleaved, peak_memory, summary
 from atif_lib.neurons import IF, fused
 from atif_lib.results import figures
-from atif_lib.results.records import runs
+from atif_lib.results.records import records_of
 from atif_lib.results.tables import provenance
 from atif_lib.training.execution import save_memory
 
@@ -146,7 +146,7 @@ COLORS = dict(zip(NAMES, (RELU, figures.ORANGE, figures.SKY, OURS, OURS, OURS, L
 HATCHES = {"ours-eager": "//", "ours-compact": ".."}
 BLANK = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # behind a number, where a line would cross it
 STYLES = {"relu": ":", "spikingjelly": "-.", "ours": "--"}
-records = {r.profile: r for name in ("laptop", "full") for r in runs("speed", name)}
+records = {r.profile: r for name in ("laptop", "full") for r in records_of("speed", name)}
 PLACES = {"laptop": "a processor", "full": "a GPU"}
 for name, place in PLACES.items():
     found = records.get(name)

@@ -26,12 +26,12 @@ from matplotlib import pyplot as plt
 
 from atif_lib import data
 from atif_lib.experiments.runs import trained
-from atif_lib.networks import neurons
+from atif_lib.networks import neurons_of
 from atif_lib.networks.initialisation import estimate_norms
 from atif_lib.neurons import IF
 from atif_lib.results import figures
 from atif_lib.results.intervals import student
-from atif_lib.results.records import runs
+from atif_lib.results.records import records_of
 from atif_lib.training.evaluation import predictions
 from atif_lib.training.layer_errors import layer_errors
 
@@ -193,7 +193,7 @@ uniform = {label: network for label, network in networks.items() if label != "AT
 rows = {}
 for label, network in uniform.items():
     left.clear()
-    hooks = [m.register_forward_hook(look(name)) for name, m in neurons(network).items()]
+    hooks = [m.register_forward_hook(look(name)) for name, m in neurons_of(network).items()]
     for _ in predictions(network, images, 250):
         pass
     for hook in hooks:
@@ -246,7 +246,7 @@ def correct(network) -> torch.Tensor:
 
 def changed(network, change) -> tuple[torch.Tensor, list[float]]:
     """Return `correct` and the unevenness of each layer, the outputs of every neuron changed."""
-    hooks = [m.register_forward_hook(change) for m in neurons(network).values()]
+    hooks = [m.register_forward_hook(change) for m in neurons_of(network).values()]
     result = correct(network), [100 * found.unevenness for found in layer_errors(network, few).values()]
     for hook in hooks:
         hook.remove()
@@ -325,7 +325,7 @@ def cleaned(m, inputs, z, without: str) -> torch.Tensor:
 def passing_on(network, without: str):
     """Return a copy of the network in which every neuron passes that on in place of spikes."""
     twin = copy.deepcopy(network)
-    for m in neurons(twin).values() if without != "spikes" else ():
+    for m in neurons_of(twin).values() if without != "spikes" else ():
         m.register_forward_hook(lambda m, inputs, z: cleaned(m, inputs, z, without))
     return twin
 
@@ -370,7 +370,7 @@ pd.DataFrame(rows).T.fillna("").rename_axis(["neuron", "passed on"]) if rows els
 # **Predict:** in which layer is the current least like a Gaussian one?
 
 # %%
-moments = runs("network-currents", "laptop")[0].result
+moments = records_of("network-currents", "laptop")[0].result
 kinds = {"mean / σ": "mean_over_sd", "skewness": "skewness", "excess kurtosis": "excess_kurtosis"}
 pd.DataFrame(
     {

@@ -23,7 +23,7 @@ from atif_lib.quantization.density import GAUSSIAN, LAPLACE, empirical, sqnr
 from atif_lib.quantization.families import ladder
 from atif_lib.quantization.lloyd_max import lloyd_max, lloyd_max_free, lloyd_max_samples
 from atif_lib.results import figures
-from atif_lib.results.records import runs
+from atif_lib.results.records import records_of
 
 figures.use_style()
 
@@ -99,7 +99,7 @@ gaussian = {"fixed, V_th = 10 σ": sqnr(GAUSSIAN, fixed, fixed).item()} | {name:
 pd.Series(gaussian, name="SQNR at T = 4, dB").to_frame().round(2)
 
 # %% tags=["hide-output"]
-record = runs("limits-ladder", "laptop")[0].result
+record = records_of("limits-ladder", "laptop")[0].result
 columns = {
     "uniform": "uniform_db",
     "free gain": "uniform_decode_gain_db",

@@ -28,7 +28,7 @@ from atif_lib.quantization.lloyd_max import lloyd_max
 from atif_lib.quantization.realisable import best_realisable, shares
 from atif_lib.quantization.staircases import order_thresholds, pieces, safe_thresholds
 from atif_lib.results import figures
-from atif_lib.results.records import runs
+from atif_lib.results.records import records_of
 
 figures.use_style()
 
@@ -200,7 +200,7 @@ display(HTML(page))
 # %%
 draws = 1000
 live = shares(4, draws)
-record = runs("limits-realisable", "laptop")[0].result
+record = records_of("limits-realisable", "laptop")[0].result
 ROWS = {
     "telescoping_exact": "telescoping thresholds: exactly p",
     "telescoping_monotone": "telescoping thresholds: the count never falls",

@@ -22,14 +22,14 @@ from torch import nn
 
 from atif_lib import data
 from atif_lib.experiments import CHANGES, EXPERIMENTS
-from atif_lib.networks import ACTIVATIONS, neurons, vgg_small
+from atif_lib.networks import ACTIVATIONS, neurons_of, vgg_small
 from atif_lib.networks.folding import fold
 from atif_lib.networks.initialisation import start_from_data
 from atif_lib.quantization.density import GAUSSIAN, LAPLACE
 from atif_lib.quantization.families import best_uniform
 from atif_lib.results import figures
 from atif_lib.results.intervals import dunnett
-from atif_lib.results.records import runs
+from atif_lib.results.records import records_of
 from atif_lib.results.tables import compare, difference, provenance, summary
 
 figures.use_style()
@@ -99,7 +99,7 @@ pd.DataFrame(
 # %%
 torch.manual_seed(0)
 network = vgg_small(ACTIVATIONS["atif-u-charge"]).eval()
-for neuron in neurons(network).values():
+for neuron in neurons_of(network).values():
     nn.init.constant_(neuron.log_threshold, -1.0)
 folded = fold(network)
 x = torch.randn(8, 3, 32, 32)
@@ -143,7 +143,7 @@ torch.manual_seed(0)
 network = vgg_small(ACTIVATIONS["atif-u"], in_channels=images.train_inputs.shape[1])
 start_from_data(network, data.normalizer(images)(images.train_inputs[:64]))
 print(f"{images.name}; by the Gaussian rule V_th = 1.73 for a current of unit variance")
-pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons(network).items()}, name="V_th").round(2)
+pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons_of(network).items()}, name="V_th").round(2)
 
 # %% [markdown]
 # The best thresholds differ from the rule in some layers. Behind a batch norm all currents have unit variance, but sums of
@@ -181,12 +181,12 @@ pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons(network
 # %%
 torch.manual_seed(0)
 learned = vgg_small(ACTIVATIONS["atif-u-channels"]).double()
-for neuron in neurons(learned).values():
+for neuron in neurons_of(learned).values():
     nn.init.uniform_(neuron.log_threshold, -1.5, 0.5)
 spikes = learned.spikes(x.double())
 (spikes * torch.randn_like(spikes)).sum().backward()
 norms = [module for module in learned.modules() if isinstance(module, nn.BatchNorm2d)]
-for place, (norm, neuron) in enumerate(zip(norms, neurons(learned).values(), strict=True), 1):
+for place, (norm, neuron) in enumerate(zip(norms, neurons_of(learned).values(), strict=True), 1):
     by_norm = -(norm.weight * norm.weight.grad + norm.bias * norm.bias.grad)
     apart = (neuron.log_threshold.grad - by_norm).abs().max().item()
     size = neuron.log_threshold.grad.abs().max().item()
@@ -282,9 +282,9 @@ for task in tasks:
 fig, axes = plt.subplots(2, 1, figsize=(6.4, 9.2), sharex=True)
 dots = []
 for ax, (task, stem) in zip(axes, tasks.items(), strict=True):
-    reference = {record.seed: record.metric("test_accuracy") for record in runs(f"{stem}-{base}", "laptop")}
+    reference = {record.seed: record.metric("test_accuracy") for record in records_of(f"{stem}-{base}", "laptop")}
     for place, (_, activation) in enumerate(reversed(labels.items())):
-        found = runs(f"{stem}-{activation}", "laptop")
+        found = records_of(f"{stem}-{activation}", "laptop")
         steps = [r.metric("test_accuracy") - reference[r.seed] for r in found if r.seed in reference]
         seeds = [r.seed for r in found if r.seed in reference]
         if steps:
@@ -340,7 +340,7 @@ def layer_means(values: list) -> float:
 
 rows = {}
 for (task, label), name in experiments.items():
-    for record in runs(name, "laptop")[:1]:
+    for record in records_of(name, "laptop")[:1]:
         found = {f"V_th {n}": layer_means(v) for n, v in enumerate(record.result["thresholds"].values(), 1)}
         found |= {f"v(0) {n}": v for n, v in enumerate(record.result.get("v0", {}).values(), 1)}
         rows[task, label] = found

@@ -36,7 +36,7 @@ from atif_lib.quantization import (
 )
 from atif_lib.quantization.staircases import count_staircase
 from atif_lib.results.manifest import load
-from atif_lib.results.records import runs
+from atif_lib.results.records import records_of
 from atif_lib.results.tables import summary
 
 sigma, T = 0.1, 4
@@ -228,7 +228,7 @@ summary(
 # finer steps are not needed for the gain: it is that of rounding to the nearest level; see [](12_limits.py).
 
 # %%
-ladder = runs("limits-ladder", "laptop")[0].result
+ladder = records_of("limits-ladder", "laptop")[0].result
 uniform, tied, half = (
     ladder[name][T - 1] for name in ("uniform_db", "non_uniform_rate_p1_db", "uniform_half_step_start_db")
 )

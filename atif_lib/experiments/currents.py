@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atif_lib.data import Examples
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, Network, neurons
+from atif_lib.networks.architectures import NETWORKS, Network, neurons_of
 from atif_lib.training.layer_errors import watch
 
 __all__ = ["current_facts", "current_moments", "other_values"]
@@ -94,7 +94,7 @@ def current_moments(network: Network, examples: Examples, batch_size: int = 250)
 
         return add
 
-    watch(network, examples, batch_size, {name: adder(name) for name in neurons(network)})
+    watch(network, examples, batch_size, {name: adder(name) for name in neurons_of(network)})
     return {name: _moments(*values) for name, values in sums.items()}
 
 

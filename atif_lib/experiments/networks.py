@@ -14,7 +14,7 @@ from atif_lib.data.storage import file_sha256
 from atif_lib.experiments.contract import Context
 from atif_lib.experiments.currents import current_moments
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, Network, cost, neurons, set_timesteps
+from atif_lib.networks.architectures import NETWORKS, Network, cost, neurons_of, set_timesteps
 from atif_lib.networks.initialisation import scale_from_data, start_from_data, start_from_network
 from atif_lib.neurons.atif import ATIFnu
 from atif_lib.neurons.soft_reset import SoftResetNode
@@ -114,7 +114,7 @@ class NetworkExperiment:
             "v0": {n: torch.as_tensor(m.v0).item() for n, m in _own_neurons(network).items()},
         }
         own = _own_neurons(network)
-        if own and len(own) == len(neurons(network)):
+        if own and len(own) == len(neurons_of(network)):
             draft.result |= behaviour(network, examples, self.recipe)
         draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
         if first_process() and context.folder is not None:
@@ -162,4 +162,4 @@ def _thresholds(network: Network) -> dict[str, list]:
 
 def _own_neurons(network: Network) -> dict[str, SoftResetNode]:
     """Neurons of this library: SpikingJelly's own have neither `thresholds` nor `v0`."""
-    return {name: m for name, m in neurons(network).items() if isinstance(m, SoftResetNode)}
+    return {name: m for name, m in neurons_of(network).items() if isinstance(m, SoftResetNode)}

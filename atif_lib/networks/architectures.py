@@ -32,7 +32,7 @@ __all__ = [
     "Synapses",
     "cost",
     "layer_name",
-    "neurons",
+    "neurons_of",
     "resnet8",
     "resnet18",
     "respond",
@@ -69,7 +69,7 @@ class Network(nn.Module):
         super().__init__()
         timesteps = _check_timesteps(timesteps)
         self.stem, self.blocks = stem, blocks
-        self.timesteps = timesteps if neurons(blocks) else 1
+        self.timesteps = timesteps if neurons_of(blocks) else 1
         self.readout = nn.Linear(channels, classes)
         levels = [m.levels for m in blocks.modules() if isinstance(m, QuantizedReLU)]
         self.steps = levels[0] if levels else self.timesteps  # of the count that a rate stands for
@@ -78,7 +78,7 @@ class Network(nn.Module):
             raise ValueError(
                 f"timesteps={timesteps}; allowed: that of the neurons, {', '.join(map(str, sorted(others)))}"
             )
-        for node in neurons(blocks).values():
+        for node in neurons_of(blocks).values():
             node.step_mode = "m"  # in "s", their default, the T timesteps would pass for one
 
     def spikes(self, x: Tensor) -> Tensor:
@@ -355,7 +355,7 @@ def cost(network: Network, shape: Sequence[int]) -> Cost:
     return Cost(sum(p.numel() for p in network.parameters() if p.requires_grad), counter.get_total_flops() // 2)
 
 
-def neurons(network: nn.Module) -> dict[str, base.MemoryModule]:
+def neurons_of(network: nn.Module) -> dict[str, base.MemoryModule]:
     """Spiking neurons of a network by name, ours and SpikingJelly's."""
     return {layer_name(name): m for name, m in network.named_modules() if isinstance(m, base.MemoryModule)}
 

@@ -7,7 +7,7 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from atif_lib.networks.architectures import Network, Residual, neurons, unfused
+from atif_lib.networks.architectures import Network, Residual, neurons_of, unfused
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.quantization.density import empirical
@@ -161,7 +161,7 @@ def estimate_norms(network: Network, batches: Iterable[Tensor]) -> None:
 
 
 def _activations(network: nn.Module) -> list[nn.Module]:
-    spiking: list[nn.Module] = [*neurons(network).values()]
+    spiking: list[nn.Module] = [*neurons_of(network).values()]
     return spiking or [m for m in network.modules() if isinstance(m, QuantizedReLU)]
 
 

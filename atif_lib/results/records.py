@@ -41,8 +41,8 @@ __all__ = [
     "load_all",
     "peak_memory_mib",
     "recording",
+    "records_of",
     "results_folder",
-    "runs",
     "save",
 ]
 
@@ -185,7 +185,7 @@ def load_all(folder: Path | str | None = None, validation: bool = False) -> list
     return sorted(map(load, found.values()), key=lambda r: (r.experiment, PROFILES.index(r.profile), r.seed))
 
 
-def runs(experiment: str, profile: str | None = None, folder: Path | str | None = None) -> list[Record]:
+def records_of(experiment: str, profile: str | None = None, folder: Path | str | None = None) -> list[Record]:
     """Return the records of one experiment, of one profile or (None) of all, by profile and seed."""
     if profile not in (None, *PROFILES):
         raise RecordError(f"profile={profile!r}; allowed: None, {', '.join(map(repr, PROFILES))}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
-from atif_lib.networks.architectures import Network, Residual, neurons
+from atif_lib.networks.architectures import Network, Residual, neurons_of
 from atif_lib.neurons.soft_reset import SoftResetNode
 
 __all__ = ["any_process", "compile_neurons", "processes", "save_memory", "sync_norms"]
@@ -30,7 +30,7 @@ def compile_neurons(network: nn.Module) -> None:
     low precision it does not round its current. Where torch cannot compile, the network is left as it is; so are
     neurons of other libraries, and those with the gradient of the rate.
     """
-    found = [m for m in neurons(network).values() if isinstance(m, SoftResetNode) and m.surrogate != "rate"]
+    found = [m for m in neurons_of(network).values() if isinstance(m, SoftResetNode) and m.surrogate != "rate"]
     if not found:
         return
     try:
@@ -61,7 +61,7 @@ def save_memory(network: Network) -> None:
     if not blocks:
         raise ValueError(f"network of {[type(m).__name__ for m in network.blocks]}; allowed: one with residual blocks")
     for name, block in blocks.items():
-        binary = bool(neurons(block)) and block.join != "add"  # else numbers travel, which no byte holds
+        binary = bool(neurons_of(block)) and block.join != "add"  # else numbers travel, which no byte holds
         kept = checkpoint_module(block, compressor=BooleanSpikeCompressor() if binary else None)
         kept.register_forward_pre_hook(_keep_convolutions, with_kwargs=True)
         network.blocks.register_module(name, kept)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atif_lib import data
-from atif_lib.networks.architectures import Network, neurons, unfused
+from atif_lib.networks.architectures import Network, neurons_of, unfused
 from atif_lib.training.evaluation import predictions
 
 __all__ = ["LayerErrors", "affine_sqnr_db", "layer_errors", "watch"]
@@ -87,7 +87,7 @@ def affine_sqnr_db(network: Network, examples: data.Examples, batch_size: int = 
 
 
 def _own_neurons(network: Network) -> dict[str, Any]:
-    found = neurons(network)
+    found = neurons_of(network)
     strange = sorted({type(m).__name__ for m in found.values() if not hasattr(m, "decode")})
     if strange or not found:
         raise ValueError(f"network with neurons {', '.join(strange) or 'none'}; allowed: those of atif_lib.neurons")
@@ -96,7 +96,7 @@ def _own_neurons(network: Network) -> dict[str, Any]:
 
 def watch(network: Network, examples: data.Examples, batch_size: int, watchers: dict[str, Callable]) -> None:
     """Run all test examples through the network with forward hooks on its neurons, given by their names."""
-    found = neurons(network)
+    found = neurons_of(network)
     with unfused(network):
         hooks = [found[name].register_forward_hook(watcher) for name, watcher in watchers.items()]
         try:

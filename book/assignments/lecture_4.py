@@ -19,7 +19,7 @@ from spikingjelly.activation_based import functional
 from torch import nn
 
 from atif_lib import data
-from atif_lib.networks import ACTIVATIONS, neurons, vgg
+from atif_lib.networks import ACTIVATIONS, neurons_of, vgg
 from atif_lib.neurons import IF
 from atif_lib.quantization import staircase
 
@@ -52,7 +52,7 @@ def record(images: torch.Tensor) -> tuple[torch.Tensor, dict[str, tuple[torch.Te
     kept = {}
     hooks = [
         m.register_forward_hook(lambda m, inputs, spikes, name=name: kept.__setitem__(name, (inputs[0], spikes)))
-        for name, m in neurons(network).items()
+        for name, m in neurons_of(network).items()
     ]
     functional.reset_net(network)
     logits = network(images)
@@ -276,7 +276,7 @@ assert near(max(parts([[0.5, 0.0, 0.5, 0.0]], threshold=0.5)), 0), "two spikes o
 ### END HIDDEN TESTS
 
 # %%
-thresholds = {name: m.thresholds[0].item() for name, m in neurons(network).items()}
+thresholds = {name: m.thresholds[0].item() for name, m in neurons_of(network).items()}
 errors = {name: error_parts(*layer, thresholds[name]) for name, layer in layers.items()}
 (100 * pd.DataFrame(errors, index=["overload, %", "granular, %", "unevenness, %"]).T).round(1)
 

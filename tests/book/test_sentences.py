@@ -69,7 +69,7 @@ def test_chapter_14(change):
 
 
 def gains(name):
-    found = [r.result["gain_db"] for r in records.runs(name, "laptop")]
+    found = [r.result["gain_db"] for r in records.records_of(name, "laptop")]
     assert len(found) == 5
     return found
 
@@ -83,7 +83,7 @@ def test_chapters_3_and_15_which_reading_of_the_surrogate_gains_10_db():
 
 def test_chapter_5_the_kink_and_the_maximum_that_is_passed():
     past = 0
-    for record in records.runs("toy-atif-nu", "laptop"):
+    for record in records.records_of("toy-atif-nu", "laptop"):
         above = [e["step"] for e in record.epochs if e["thresholds"][1] >= e["thresholds"][0]]
         assert max(above) == 2300
         levels = [e["sqnr_db"] for e in record.epochs]
@@ -92,7 +92,7 @@ def test_chapter_5_the_kink_and_the_maximum_that_is_passed():
 
 
 def test_chapter_13_orders_of_the_lloyd_max_staircase_and_shares():
-    (record,) = records.runs("limits-realisable", "laptop")
+    (record,) = records.records_of("limits-realisable", "laptop")
     assert [bool(order) for order in record.result["lloyd_max_orders"]] == [True] * 8 + [False] * 5
     for timesteps in (3, 4):
         share = record.result[f"shares_t{timesteps}"]
@@ -102,6 +102,6 @@ def test_chapter_13_orders_of_the_lloyd_max_staircase_and_shares():
 
 
 def test_chapters_5_and_12_what_an_affine_decode_leaves_of_the_half_step():
-    (record,) = records.runs("limits-ladder", "laptop")
+    (record,) = records.records_of("limits-ladder", "laptop")
     assert round(record.result["half_step_over_uniform_db"][3], 2) == 4.04
     assert round(record.result["half_step_over_uniform_affine_db"][3], 2) == 1.08

@@ -96,8 +96,8 @@ def test_numbers_come_from_the_records(lecture):
     def fill(text):
         return slides.fill(text, lecture.runs).replace("\N{NO-BREAK SPACE}", " ")
 
-    (fixed,) = records.runs("toy-fixed", "laptop", records.RESULTS)
-    learned = [run.result["sqnr_db"] for run in records.runs("toy-atif-u", "laptop", records.RESULTS)]
+    (fixed,) = records.records_of("toy-fixed", "laptop", records.RESULTS)
+    learned = [run.result["sqnr_db"] for run in records.records_of("toy-atif-u", "laptop", records.RESULTS)]
     mean = sum(learned) / len(learned)
     assert fill("{{toy-fixed:sqnr_db:.2f}} dB") == f"{fixed.result['sqnr_db']:.2f} dB"
     assert fill("{{ toy-atif-u:sqnr_db:.2f }}") == f"{mean:.2f}"

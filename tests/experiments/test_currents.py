@@ -8,7 +8,7 @@ from torch import nn
 
 from atif_lib import data
 from atif_lib.experiments.currents import current_moments, other_values
-from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, neurons
+from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, neurons_of
 from atif_lib.neurons import IF
 
 
@@ -18,14 +18,14 @@ def test_moments_are_those_of_scipy(monkeypatch):
     labels = torch.zeros(70, dtype=torch.int64)
     examples = data.Examples(x, labels, x, labels, ("a", "b"), "drawn", "drawn", "0" * 64)
     network = Network(nn.Identity(), nn.Sequential(IF(step_mode="m")), 1, 2, 4)
-    neurons(network)["blocks.0"].fused = True
+    neurons_of(network)["blocks.0"].fused = True
     found = current_moments(network, examples, batch_size=20)["blocks.0"]
     flat = x.flatten().double().numpy()
     assert found["sd"] == pytest.approx(flat.std(), rel=1e-5)
     assert found["mean_over_sd"] == pytest.approx(flat.mean() / flat.std(), rel=1e-5)
     assert found["skewness"] == pytest.approx(stats.skew(flat), rel=1e-5)
     assert found["excess_kurtosis"] == pytest.approx(stats.kurtosis(flat), rel=1e-4)
-    assert neurons(network)["blocks.0"].fused
+    assert neurons_of(network)["blocks.0"].fused
 
 
 @pytest.mark.parametrize(("name", "binary"), [("resnet8", True), ("resnet8-add", False), ("resnet8-iand", True)])

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from atif_lib.networks import architectures as networks
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, cost, neurons, resnet18, set_timesteps, vgg16, vgg_small
+from atif_lib.networks.architectures import NETWORKS, cost, neurons_of, resnet18, set_timesteps, vgg16, vgg_small
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 
@@ -182,7 +182,7 @@ def test_parameters_are_those_of_the_field():
             network = build(name, activation, 1 if activation == "relu" else 2)
             found = cost(network, (3, size, size)).parameters
             assert found == parameters + each * SPIKING_LAYERS[name], (name, activation)
-            assert len(networks.neurons(network)) == (0 if activation == "relu" else SPIKING_LAYERS[name])
+            assert len(networks.neurons_of(network)) == (0 if activation == "relu" else SPIKING_LAYERS[name])
 
 
 def test_multiply_accumulates_by_hand():
@@ -226,7 +226,7 @@ def test_thresholds_for_each_timestep_allow_no_other_number_of_them():
     set_timesteps(network, 4)
     with pytest.raises(ValueError, match="timesteps=5: ATIFnu has a threshold for each of its 4 timesteps"):
         set_timesteps(network, 5)
-    assert {m.timesteps for m in networks.neurons(network).values()} == {4} == {network.timesteps}
+    assert {m.timesteps for m in networks.neurons_of(network).values()} == {4} == {network.timesteps}
 
 
 @pytest.mark.parametrize("timesteps", [0, -1, 1.5])
@@ -251,7 +251,7 @@ def test_any_node_of_spikingjelly_is_an_activation(name):
     x = noise(4, 3, 16, 16).requires_grad_()
     network(x).sum().backward()
     assert x.grad.abs().sum() > 0
-    assert all(isinstance(m, neuron.LIFNode) for m in networks.neurons(network).values())
+    assert all(isinstance(m, neuron.LIFNode) for m in networks.neurons_of(network).values())
     assert set().union(*synapse_inputs(network, x).values()) == {0.0, 1.0}
     set_timesteps(network, 6)
     functional.reset_net(network)
@@ -260,7 +260,7 @@ def test_any_node_of_spikingjelly_is_an_activation(name):
 
 def test_an_activation_may_have_a_threshold_for_each_channel():
     network = vgg_small(lambda channels, timesteps: ATIFu(2, torch.ones(channels), step_mode="m"), 2)
-    assert [len(p.log_threshold) for p in networks.neurons(network).values()] == [16, 32, 64, 64]
+    assert [len(p.log_threshold) for p in networks.neurons_of(network).values()] == [16, 32, 64, 64]
     network(noise(2, 3, 16, 16)).sum().backward()
 
 
@@ -274,7 +274,7 @@ def test_features_of_sounds_go_through(name, activation):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_state_dict_round_trip(activation):
     one, other = (build("resnet8", activation, seed=seed) for seed in (0, 1))
-    for module in networks.neurons(one).values():  # thresholds that are not those of the start
+    for module in networks.neurons_of(one).values():  # thresholds that are not those of the start
         for p in module.parameters():
             nn.init.constant_(p, -1.0)  # and a v0 of 0.27
     one(noise(4, 3, 16, 16))
@@ -332,4 +332,4 @@ def test_a_neuron_whose_step_mode_was_forgotten_runs_all_timesteps():
     x = torch.randn(4, 3, 16, 16)
     assert torch.equal(told(x), forgotten(x))
     theirs = vgg_small(lambda channels, timesteps: neuron.IFNode())
-    assert {m.step_mode for m in neurons(theirs).values()} == {"m"}
+    assert {m.step_mode for m in neurons_of(theirs).values()} == {"m"}

@@ -9,7 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, neurons, resnet8, vgg_small
+from atif_lib.networks.architectures import NETWORKS, neurons_of, resnet8, vgg_small
 from atif_lib.networks.folding import fold
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 
@@ -41,7 +41,7 @@ def watch(network, x):
     """Logits, spikes of each layer of neurons, and the values that enter each weight behind the stem."""
     spikes, entering, hooks = {}, {}, []
     for name, m in network.blocks.named_modules():
-        if name in neurons(network.blocks):
+        if name in neurons_of(network.blocks):
             hooks.append(m.register_forward_hook(lambda m, i, o, name=name: spikes.update({name: o != 0})))
         elif isinstance(m, nn.Conv2d | nn.Linear) or type(m).__name__ == "Charges":
             hooks.append(
@@ -71,8 +71,8 @@ def test_folded_equals_unfolded_and_every_weight_sees_zeros_and_ones(network, ki
         assert 0 < z.double().mean() < 1, name
     assert any(values - {0.0, 1.0} for values in seen.values()), "there was nothing to fold"
     assert all(values <= {0.0, 1.0} for values in folded_seen.values())
-    assert not any(m.charge for m in neurons(other).values())
-    assert all(m.charge for m in neurons(one).values())
+    assert not any(m.charge for m in neurons_of(other).values())
+    assert all(m.charge for m in neurons_of(one).values())
     assert all(torch.equal(before[name], value) for name, value in one.state_dict().items())
     assert_close(over_time(other, x), over_time(one, x))
 

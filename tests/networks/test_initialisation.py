@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, Network, neurons, resnet, resnet8, vgg_small
+from atif_lib.networks.architectures import NETWORKS, Network, neurons_of, resnet, resnet8, vgg_small
 from atif_lib.networks.initialisation import estimate_norms, scale_from_data, start_from_data, start_from_network
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
@@ -66,12 +66,12 @@ def test_layers_in_order_each_behind_the_new_spikes_of_those_before(make):
     before = copy.deepcopy(network.state_dict())
     start_from_data(network, x)
     changed = {n for n, v in network.state_dict().items() if not torch.equal(v, before[n])}
-    assert changed == {f"{n}.log_threshold" for n in neurons(network)}
+    assert changed == {f"{n}.log_threshold" for n in neurons_of(network)}
     assert network.training
     again = copy.deepcopy(network)
     start_from_data(again, x)  # a fixed point: its own spikes are those that it was fitted to
     assert all(torch.equal(v, again.state_dict()[n]) for n, v in network.state_dict().items())
-    for node in neurons(again).values():  # the start before does not matter
+    for node in neurons_of(again).values():  # the start before does not matter
         nn.init.constant_(node.log_threshold, 1.0)
     start_from_data(again.eval(), x)
     assert not again.training
@@ -83,7 +83,7 @@ def test_every_layer_s_threshold_is_the_best_for_its_mean_current():
     torch.manual_seed(0)
     network, x, currents = vgg_small(ACTIVATIONS["atif-u-half"]), noise(16, 3, 32, 32), {}
     start_from_data(network, x)
-    for name, node in neurons(network).items():
+    for name, node in neurons_of(network).items():
         node.register_forward_hook(lambda m, i, o, name=name: currents.update({name: i[0].mean(0)}))
     network(x)
 
@@ -91,7 +91,7 @@ def test_every_layer_s_threshold_is_the_best_for_its_mean_current():
         node = ATIFu(threshold=threshold.item(), v0=0.5, step_mode="m")
         return (node.decode(node(current.expand(4, *current.shape))) - current.relu()).square().mean().item()
 
-    for name, node in neurons(network).items():
+    for name, node in neurons_of(network).items():
         best = noise_at(currents[name], node.thresholds[0])
         assert best < min(noise_at(currents[name], node.thresholds[0] * factor) for factor in (0.5, 0.8, 1.25, 2)), name
 
@@ -119,7 +119,7 @@ def test_the_neurons_are_at_rest_before_and_behind():
     network = vgg_small(ACTIVATIONS["atif-u"])
     network(noise(2, 3, 16, 16))  # leaves membranes
     start_from_data(network, noise(4, 3, 16, 16))
-    assert {m.t for m in neurons(network).values()} == {0}
+    assert {m.t for m in neurons_of(network).values()} == {0}
     functional.reset_net(network)
 
 
@@ -186,7 +186,7 @@ def test_a_fixed_threshold_stays_and_weights_go_over_as_they_are():
         expected = value / 4 if name == "readout.weight" else value  # the readout counts up to 4
         assert_close(fixed.get_parameter(name), expected)
     spiking = twin("resnet8", "if", fixed.state_dict(), x, 4)
-    assert {m.threshold.item() for m in neurons(spiking).values()} == {1.0}
+    assert {m.threshold.item() for m in neurons_of(spiking).values()} == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_network_without_norms_learns_and_fuses():
     x = noise(8, 3, 16, 16)
     scale_from_data(network, x)
     expected = network(x)
-    for node in neurons(network).values():
+    for node in neurons_of(network).values():
         node.fused = True
     functional.reset_net(network)
     assert_close(network(x), expected)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, Layers, Synapses, neurons, respond
+from atif_lib.networks.architectures import NETWORKS, Layers, Synapses, neurons_of, respond
 from atif_lib.neurons import fused
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.training.execution import compile_neurons
@@ -188,6 +188,6 @@ def test_too_many_timesteps_and_a_lone_place_are_refused(uncompiled):
         neuron(torch.ones(4, 1, 2))
     meeting = Meeting(IF(1, step_mode="m"), 1)
     compile_neurons(meeting)
-    assert neurons(meeting)["neuron"].fused
+    assert neurons_of(meeting)["neuron"].fused
     with pytest.raises(ValueError, match="more than 1 value a channel"):
         meeting(torch.ones(1, 1, 6, 1, 1))

@@ -21,7 +21,7 @@ from atif_lib.quantization.realisable import (
     shares,
 )
 from atif_lib.quantization.staircases import pieces
-from atif_lib.results.records import runs
+from atif_lib.results.records import records_of
 
 FREE = ("", "_free_start")
 EIGHT = range(8)
@@ -30,7 +30,7 @@ EIGHT = range(8)
 @pytest.fixture(scope="module")
 def record():
     """What the search of the book found."""
-    return runs("limits-realisable", "laptop")[0].result
+    return records_of("limits-realisable", "laptop")[0].result
 
 
 def test_shares_are_those_of_a_brute_force_count():

@@ -132,17 +132,17 @@ def test_runs_are_those_of_one_experiment_by_seed_and_not_of_its_namesakes(tmp_p
         records.save(make(seed=seed), tmp_path)
     records.save(make(profile="full"), tmp_path)
     records.save(make(experiment="toy-fixed-t20"), tmp_path)
-    assert [r.seed for r in records.runs("toy-fixed", "smoke", tmp_path)] == [0, 9, 10]
-    assert [r.run_id for r in records.runs("toy-fixed", folder=tmp_path)][-1] == "toy-fixed-full-s0"
-    assert records.runs("toy", folder=tmp_path) == []
+    assert [r.seed for r in records.records_of("toy-fixed", "smoke", tmp_path)] == [0, 9, 10]
+    assert [r.run_id for r in records.records_of("toy-fixed", folder=tmp_path)][-1] == "toy-fixed-full-s0"
+    assert records.records_of("toy", folder=tmp_path) == []
     assert len(records.load_all(tmp_path)) == 5
     with pytest.raises(RecordError, match="profile='huge'; allowed: None, 'smoke', 'laptop', 'full'"):
-        records.runs("toy-fixed", "huge", tmp_path)
+        records.records_of("toy-fixed", "huge", tmp_path)
 
 
 def test_the_variable_names_the_folder_and_a_wrong_name_is_not_a_folder_without_records(tmp_path, monkeypatch):
     monkeypatch.setenv("ATIF_RESULTS", str(tmp_path / "elsewhere"))
-    for read in (records.load_all, lambda: records.runs("toy-fixed")):
+    for read in (records.load_all, lambda: records.records_of("toy-fixed")):
         with pytest.raises(FileNotFoundError, match=r"ATIF_RESULTS=.*elsewhere: .* is no folder; allowed: one with"):
             read()
     assert records.save(make()).parent == tmp_path / "elsewhere"

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from atif_lib.experiments.bench import TrainingStep, peak_memory
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, neurons, resnet
+from atif_lib.networks.architectures import NETWORKS, neurons_of, resnet
 from atif_lib.neurons.atif import ATIFu
 from atif_lib.training.execution import compile_neurons, save_memory
 
@@ -43,7 +43,7 @@ def test_outputs_gradients_and_running_means_are_the_same_to_the_last_bit(networ
         assert torch.equal(one.grad, other.grad), (name, other_name)
     for one, other in zip(plain.buffers(), kept.buffers(), strict=True):
         assert torch.equal(one, other)
-    for one, other in zip(neurons(plain).values(), neurons(kept).values(), strict=True):
+    for one, other in zip(neurons_of(plain).values(), neurons_of(kept).values(), strict=True):
         assert torch.equal(one.v, other.v)
         assert one.t == other.t == 4
 

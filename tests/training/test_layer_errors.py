@@ -10,7 +10,7 @@ from torch import nn
 
 from atif_lib import data
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import Network, neurons, resnet8, vgg_small
+from atif_lib.networks.architectures import Network, neurons_of, resnet8, vgg_small
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.quantization.density import GAUSSIAN
 from atif_lib.quantization.families import ladder
@@ -89,17 +89,17 @@ def test_the_first_layer_s_current_is_constant_and_the_others_not(digits, make, 
     torch.manual_seed(0)
     network = with_norms(make(ACTIVE[activation], 3), digits.thinned(40))
     found = layer_errors(network, digits.thinned(40), batch_size=16)
-    assert list(found) == list(neurons(network))
+    assert list(found) == list(neurons_of(network))
     first, *others = found.values()
     assert first.unevenness == 0.0
     assert all(errors.unevenness > 1e-4 for errors in others)
     assert all(sum(errors[:4]) == pytest.approx(errors.total) for errors in found.values())
     assert all(errors.granular > 0 and errors.overload >= 0 for errors in found.values())
     assert found == layer_errors(network, digits.thinned(40), batch_size=16), "it left something behind"
-    for node in neurons(network).values():
+    for node in neurons_of(network).values():
         node.fused = True
     assert found == layer_errors(network, digits.thinned(40), batch_size=16), "fused neurons have the same currents"
-    assert all(node.fused for node in neurons(network).values())
+    assert all(node.fused for node in neurons_of(network).values())
     assert first == pytest.approx(layer_errors(network, digits.thinned(40), batch_size=40)["blocks.0"])
 
 
@@ -165,7 +165,7 @@ def test_every_channel_has_its_own_reader_and_the_decode_does_not_matter(digits)
     charged = vgg_small(lambda channels, timesteps: ATIFu(timesteps, 0.7, charge=True, step_mode="m"))
     charged.load_state_dict(network.state_dict())
     found = affine_sqnr_db(network, few)
-    assert list(found) == list(neurons(network))
+    assert list(found) == list(neurons_of(network))
     assert affine_sqnr_db(charged, few)["blocks.0"] == found["blocks.0"], "the first layer's currents are the same"
     errors = layer_errors(network, few)
     assert all(found[name] > -10 * math.log10(errors[name].total) for name in found), "a better reader than its decode"

@@ -19,7 +19,7 @@ from torch.testing import assert_close
 
 from atif_lib import data
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, neurons, vgg_small
+from atif_lib.networks.architectures import NETWORKS, neurons_of, vgg_small
 from atif_lib.neurons.atif import ATIFu
 from atif_lib.training import loop as training
 from atif_lib.training.batches import Batches, mixed_loss, updates_per_epoch
@@ -173,11 +173,11 @@ def test_it_learns(digits, activation, least):
     """Far above chance, 10 %, and far enough below what is reached here, 74 % and more."""
     torch.manual_seed(0)
     network = vgg_small(ACTIVATIONS[activation])
-    start = [p.clone() for m in neurons(network).values() for p in m.parameters()]
+    start = [p.clone() for m in neurons_of(network).values() for p in m.parameters()]
     first, _, last = train(network, digits.thinned(400), Recipe(epochs=3, augment=(), batch_size=20))
     assert last["test_accuracy"] > least
     assert last["train_loss"] < first["train_loss"] - 0.3
-    end = [p for m in neurons(network).values() for p in m.parameters()]
+    end = [p for m in neurons_of(network).values() for p in m.parameters()]
     assert all((p - q).abs().max() > 1e-3 for p, q in zip(start, end, strict=True)), "a threshold did not learn"
 
 
