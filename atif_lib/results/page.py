@@ -11,9 +11,22 @@ __all__ = ["TITLES", "counts", "interval", "our_value", "paper_value", "render",
 
 TITLES = {"figure": "Figures", "table": "Tables (cells)", "claim": "Claims"}
 _SYMBOLS = {"=": "", ">=": "≥ ", "<=": "≤ ", ">": "> ", "<": "< "}
+_SIGNS = {"reproduced": "✓", "partly": "◐", "open": "?", "not": "✗", "not run": "–"}
 _HELD = {True: "holds", False: "fails", None: "open"}
+_ONE_NEURON = 5  # chapters up to this one are about a single neuron, those behind about networks
+_OPENING = """\
+**In short.** What the paper's figures, tables and text say has {all} entries here. {neuron} are about one neuron:
+{neuron_tally}. {network} are about networks: {network_tally}. The cells of its tables, all about networks of full size, are
+{cells} of these: {cells_tally}.
+
+:::{{div}} verdict-filter
+The signs: {signs}.
+:::
+"""
 _INTRO = """\
 # What reproduces
+
+{opening}
 
 Each figure, table cell and checkable claim of {cite:t}`castagnetti2023trainable`, with the paper's value, ours and a
 verdict. A number that the paper gives in a figure and in its text has an entry for each. In a row of the paper's tables
@@ -46,7 +59,7 @@ epochs: they measure how fast networks begin to learn, not where they end.
 def render(manifest: Manifest, runs: Sequence[Record], chapters: Iterable[str] | None = None) -> str:
     """Render the book's page in MyST; `chapters` are those to link to, by default those in `_toc.yml`."""
     written = set(_written_chapters() if chapters is None else chapters)
-    parts = [_INTRO, _summary(manifest)]
+    parts = [_INTRO.replace("{opening}\n", _opening(manifest)), _summary(manifest)]
     for kind, title in TITLES.items():
         entries = manifest.of_kind(kind)
         parts += [f"## {title.removesuffix(' (cells)')}\n", *_by_place(entries, runs, written)]
@@ -56,6 +69,23 @@ def render(manifest: Manifest, runs: Sequence[Record], chapters: Iterable[str] |
         parts += ["## Beyond the paper\n", _group(manifest.beyond, runs, written, "What we found", "Compared with")]
     parts += [_cited(manifest), _run_table(manifest, runs)]
     return "\n".join(parts)
+
+
+def _opening(manifest: Manifest) -> str:
+    """Say in one paragraph how the paper fares: of one neuron, of networks, and in its tables."""
+    entries, cells = manifest.entries, manifest.of_kind("table")
+    neuron = [e for e in entries if int(e.chapter[:2]) <= _ONE_NEURON]
+    network = [e for e in entries if e not in neuron]
+    return _OPENING.format(
+        all=len(entries),
+        neuron=len(neuron),
+        neuron_tally=tally(neuron),
+        network=len(network),
+        network_tally=tally(network),
+        cells=len(cells),
+        cells_tally=tally(cells),
+        signs=", ".join(f"{sign} {verdict}" for verdict, sign in _SIGNS.items()),
+    )
 
 
 def _by_place(entries: Sequence[Entry], runs: Sequence[Record], written: set[str]) -> Iterator[str]:
@@ -101,10 +131,15 @@ def _group(
     what: str = "What the paper says",
     value: str = "Paper",
 ) -> str:
-    rows = [row for e in entries for row in _rows(e, runs, written)]
-    table = [f"| {what} | {value} | Ours |", "|---|---|---|", *rows]
+    """Write a table of what was measured, one of what was not, folded, and what does not fit either, folded too."""
+    parts: list[str] = []
+    for measured in (True, False):
+        own = [e for e in entries if (e.verdict != "not run") is measured]
+        rows = [row for e in own for row in _rows(e, runs, written)]
+        table = [f"| {what} | {value} | Ours |", "|---|---|---|", *rows, ""] if rows else []
+        parts += table if measured or not table else [f":::{{dropdown}} Not run yet: {len(own)}", *table, ":::", ""]
     details = [line for e in entries for line in _details(e, runs, written)]
-    return "\n".join([*table, "", ":::{dropdown} Tolerances, commands and runs", *details, ":::", ""])
+    return "\n".join([*parts, ":::{dropdown} Tolerances, commands and runs", *details, ":::", ""])
 
 
 def _rows(entry: Entry, runs: Sequence[Record], written: set[str]) -> list[str]:
@@ -115,7 +150,7 @@ def _rows(entry: Entry, runs: Sequence[Record], written: set[str]) -> list[str]:
     text = f"{entry.where}: {entry.text}" if entry.kind == "figure" else entry.text
     link = f" {{doc}}`(chapter {int(entry.chapter[:2])}) <{entry.chapter}>`" if entry.chapter in written else ""
     note = f" *{entry.note}*" if entry.note and entry.verdict in NEED_NOTE else ""
-    first = f"**{entry.verdict}** · {_cell(text + note)}{link}"
+    first = f"{_SIGNS[entry.verdict]} **{entry.verdict}** · {_cell(text + note)}{link}"
     if len(entry.checks) == 1:
         return [f"| {first} | {_values(entry.checks[0], runs)} |"]
     parts = [f"| – {_cell(c.text)}{_held(c, runs)} | {_values(c, runs)} |" for c in entry.checks]

@@ -11,7 +11,7 @@ from scipy import stats
 from atif_lib.results import manifest as manifests
 from atif_lib.results import records, report, tables
 from atif_lib.results.intervals import dunnett
-from atif_lib.results.manifest import Check, ManifestError, Source
+from atif_lib.results.manifest import VERDICTS, Check, ManifestError, Source
 
 
 def record(experiment="net", seed=0, profile="full", **result):
@@ -304,7 +304,7 @@ def test_an_open_verdict_needs_a_note_and_shows_it(path):
     assert [e.verdict for e in manifests.load(path).entries] == ["open", "open"]
     assert report.check(manifests.load(path), RUNS) == ["one: the verdict 'open' needs a note that says why"]
     page = report.report_markdown(manifests.load(path), RUNS, [])
-    assert "| **open** · Two facts. *why* |" in page
+    assert "| ? **open** · Two facts. *why* |" in page
     assert "| – first *(open)* | > 0 dB | 10 dB (n = 1, full) |" in page
 
 
@@ -436,7 +436,7 @@ def test_a_manifest_that_is_no_text_or_no_mapping_is_named(path):
 def test_the_page_shows_what_was_measured_and_by_which_runs(path):
     report.update_verdicts(path, RUNS)
     page = report.report_markdown(manifests.load(path), RUNS, ["04_uniform_threshold"])
-    assert "| **reproduced** · A gain \\| of 10 dB at $V_{th}$. {doc}" in page
+    assert "| ✓ **reproduced** · A gain \\| of 10 dB at $V_{th}$. {doc}" in page
     assert "| 10 dB | 10 dB (one record, full) |" in page
     assert "<04_uniform_threshold>`" in page
     assert "09_ablation (to come)" in page
@@ -445,7 +445,19 @@ def test_the_page_shows_what_was_measured_and_by_which_runs(path):
     assert "* runs `net-full-s0`" in page
     assert "| `other-full-s0` | `000000000` | 2023-03-03 |" in page
     assert "| The paper's claims | 1 | 1 | 0 | 0 | 0 |" in page
-    assert page.count(":::{dropdown}") * 2 == len(re.findall(r"^:::", page, re.MULTILINE))
+    assert page.count(":::{") * 2 == len(re.findall(r"^:::", page, re.MULTILINE))
+
+
+def test_the_page_opens_with_how_the_paper_fares_and_folds_what_is_not_run(path):
+    page = report.report_markdown(manifests.load(path), [], [])
+    opening = page.index("**In short.**")
+    assert opening < page.index("**How a verdict is reached.**")
+    assert page.count(":::{dropdown} Not run yet: 1\n| What the paper says") == 2
+    assert all(f"{sign} {verdict}" in page for sign, verdict in zip("✓◐?✗–", VERDICTS, strict=True))
+    everything = manifests.load()
+    opening = report.report_markdown(everything, None, []).split("**In short.**")[1].split("\n\n")[0]
+    counted = [int(n) for n in re.findall(r"(\d+) (?:reproduced|partly|open|not run|not)\b", opening)]
+    assert sum(counted) == len(everything.entries) + len(everything.of_kind("table"))
 
 
 def test_seeds_stand_in_value_and_command(path):
