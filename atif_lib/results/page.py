@@ -16,8 +16,8 @@ _HELD = {True: "holds", False: "fails", None: "open"}
 _ONE_NEURON = 5  # chapters up to this one are about a single neuron, those behind about networks
 _OPENING = """\
 **In short.** What the paper's figures, tables and text say has {all} entries here. {neuron} are about one neuron:
-{neuron_tally}. {network} are about networks: {network_tally}. The cells of its tables, all about networks of full size, are
-{cells} of these: {cells_tally}.
+{neuron_tally}. {network} are about networks: {network_tally}. The cells of its tables, all about networks of full
+size, are {cells} of these: {cells_tally}.
 
 :::{{div}} verdict-filter
 The signs: {signs}.
