@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup, Tag
 
 from atif_lib import console
+from ci.notebooks import FILES
 from ci.project import Project
 
 LOADING = {  # the attributes from which a browser loads something by itself
@@ -72,6 +73,14 @@ def check_images(soup: BeautifulSoup) -> Iterator[str]:
         named = svg.get("aria-label") or svg.get("aria-labelledby") or (title and title.get_text(strip=True))
         if not named and svg.get("aria-hidden") != "true":
             yield "an inline <svg> has no <title>, aria-label or aria-hidden"
+
+
+def check_figures(soup: BeautifulSoup) -> Iterator[str]:
+    """Yield every figure of a chapter that does not link all of its files."""
+    for figure in soup.select("div.cell figure[id]"):
+        linked = {str(link["href"]).rpartition(".")[2] for link in figure.select("a[href][download]")}
+        if missing := [kind.upper() for kind in FILES if kind not in linked]:
+            yield f"the figure {figure['id']} does not link its {', '.join(missing)}"
 
 
 def check_offline(soup: BeautifulSoup) -> Iterator[str]:
@@ -156,6 +165,7 @@ def check_page(page: Path, html: Path, folders: tuple[str, ...] = ()) -> Iterato
         return
     yield from check_language_and_title(soup)
     yield from check_images(soup)
+    yield from check_figures(soup)
     yield from check_slides(soup)
     yield from check_offline(soup)
     yield from check_text(soup, folders)

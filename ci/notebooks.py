@@ -10,6 +10,7 @@ from nbformat import NotebookNode
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 FIGURE = "atif_figure"  # the key under which atif_lib.results.figures.show leaves a figure's alt text, caption and name
+FILES = {"svg": "drawing", "png": "image", "csv": "data"}  # what figures.show saves
 KEPT_CELL_METADATA = {"tags", "mystnb"}
 PROGRESS = re.compile(r"\d+%\|.*\||\d+(it|batch|epoch)s? \[\d\d:\d\d")
 LIBRARY = {"code_prompt_show": "Show the library's code", "code_prompt_hide": "Hide the library's code"}
@@ -126,10 +127,15 @@ def split_figures(cell: NotebookNode) -> list[NotebookNode]:
 
 
 def figure_metadata(figure: Mapping[str, str]) -> NotebookNode:
-    """Return MyST-NB's cell metadata for a figure that ``figures.show`` displayed, with a link to its data."""
+    """Return MyST-NB's cell metadata for a figure that ``figures.show`` displayed, with links to its files."""
     name = figure["name"]
-    # HTML, since Sphinx would look for the file among the sources; ci/build_book.py puts it into the site.
-    caption = f'{figure["caption"]} <a class="figure-data" href="../figures/{name}.csv" download>Data (CSV)</a>'
+    # HTML, since Sphinx would look for the files among the sources; ci/build_book.py puts them into the site.
+    links = " ".join(
+        f'<a href="../figures/{name}.{kind}" download>{kind.upper()}'
+        f'<span class="visually-hidden"> {what} of the figure {name}</span></a>'
+        for kind, what in FILES.items()
+    )
+    caption = f'{figure["caption"]} <span class="figure-files">{links}</span>'
     node = nbformat.from_dict({"image": {"alt": figure["alt"]}, "figure": {"caption": caption, "name": f"fig-{name}"}})
     assert isinstance(node, NotebookNode)
     return node

@@ -366,7 +366,10 @@ def test_each_figure_gets_a_cell_with_what_myst_nb_reads():
     assert cells[0].metadata.mystnb.image.alt == "alt a"
     caption = cells[0].metadata.mystnb.figure.caption
     assert caption.startswith("$x$ of {cite:t}`a` ")
-    assert 'href="../figures/a.csv"' in caption
+    links = re.findall(r'<a href="\.\./figures/a\.(\w+)" download>(.+?)</a>', caption)
+    assert [kind for kind, _ in links] == ["svg", "png", "csv"]
+    names = [re.sub("<.*?>", "", text) for _, text in links]  # what a screen reader says begins with what is seen
+    assert names == ["SVG drawing of the figure a", "PNG image of the figure a", "CSV data of the figure a"]
     assert [cell.metadata.tags for cell in cells] == [["hide-input"], ["remove-input"], ["remove-input"]]
     assert all(cell.source for cell in cells)  # MyST-NB skips a cell without source, outputs and all
     assert "atif_figure" not in json.dumps(cells)
@@ -506,6 +509,7 @@ def test_a_faultless_page_has_no_faults(site, body):
         ("<p>\n:::{note}\n</p>", "not rendered"),
         ("<pre>/home/someone/book/x.py</pre>", "path of the building machine"),
         ("<pre>/srv/build/book/x.py</pre>", "path of the building machine"),
+        ('<div class="cell"><figure id="fig-a"></figure></div>', "does not link its SVG, PNG, CSV"),
     ],
 )
 def test_each_fault_is_found(site, body, fault):
