@@ -144,12 +144,12 @@ heights, v = [], 0.0
 for _ in range(first["T"]):
     heights.append(v + first["i"])
     v = heights[-1] - (heights[-1] >= first["threshold"])
-left.plot(range(1, 5), heights, "o-", color=figures.BLUE)
-left.axhline(first["threshold"], color=figures.VERMILION, linestyle="--")
+left.plot(range(1, 5), heights, "o-", color=figures.neuron_style("IF")["color"])
+left.axhline(first["threshold"], color=figures.BLACK, linestyle=":")
 left.set(xlabel="timestep $t$", ylabel="membrane $H(t)$", xticks=range(1, 5))
 counts = spike_counts(grid, torch.ones(first["T"], dtype=torch.float64))
 right.plot(grid, grid.relu(), color=figures.GREY, linestyle=":")
-right.plot(grid, counts / first["T"], color=figures.BLUE)
+right.plot(grid, counts / first["T"], **figures.neuron_style("IF"))
 right.set(xlabel="current $i + b$", ylabel="estimate")
 figures.show_moving(
     fig,
@@ -160,6 +160,7 @@ figures.show_moving(
         "range": [-0.5, 1.5],
         "sigma": 0.5,
     },
+    neuron="IF",
     alt="Membrane of a neuron over four timesteps with the current 0.7 and the threshold 1, and its staircase of five "
     "levels beside the ReLU.",
 )  # fmt: skip

@@ -102,6 +102,32 @@ print(f"largest error for i <= 1: {error[granular].max().item():.4f}  (a step is
 print(f"error at i = 3: {3 - staircase(torch.tensor([3.0]), 1.0, 8).item() / 8}")
 
 # %% [markdown]
+# Move the neuron yourself. Below, the error has two colours: granular while the neuron could still fire more, overload where
+# it fires at every timestep. Which slider makes the first part lower? Which moves the place where the second one begins?
+# And what does a start of half a threshold do to the error?
+
+# %% tags=["remove-input"]
+settled = torch.linspace(-0.25, 2, 901, dtype=torch.float64)
+error_of_four = settled.relu() - staircase(settled, 1.0, 4) / 4
+fig, ax = plt.subplots()
+ax.plot(settled[settled < 1], error_of_four[settled < 1], color=figures.SKY)
+ax.plot(settled[settled >= 1], error_of_four[settled >= 1], color=figures.ORANGE, linestyle="--")
+ax.set(xlabel="current $i$", ylabel="error")
+figures.show_moving(
+    fig,
+    {
+        "panels": ["staircase", "error"],
+        "values": {"i": 0.7, "threshold": 1.0, "T": 4},
+        "ranges": {"i": [-0.25, 2, 0.01], "threshold": [0.1, 2, 0.01], "T": [1, 16, 1], "start": [0, 1, 0.05]},
+        "range": [-0.25, 2],
+        "sigma": 0.5,
+    },
+    neuron="IF",
+    alt="Error of a neuron with four timesteps and the threshold 1: a sawtooth below one quarter up to a current of 1, then "
+    "a straight line that rises without end.",
+)
+
+# %% [markdown]
 # Below the threshold the error is **granular**: it comes from the width of the steps and is always less than one of
 # them. Above, it is **overload**: the staircase has ended and the input goes on. The first is bounded, the second is
 # not. `split_error` separates them for any sample of inputs:

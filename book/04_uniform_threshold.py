@@ -99,6 +99,7 @@ figures.show_moving(
         "sigma": sigma,
         "marks": [{"at": sigma, "label": "σ"}, {"at": round(learned_threshold, 4), "label": "learned"}],
     },
+    neuron="ATIF-u",
     alt="SQNR against the threshold for four timesteps: it rises steeply, is highest near 1.7 standard deviations, and "
     "falls towards a threshold of 1, where learning starts.",
 )

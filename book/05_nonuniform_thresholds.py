@@ -112,7 +112,8 @@ equal = [1.0, 1.0, 1.0, 1.0]
 grid = torch.linspace(-0.25, 1.5, 701, dtype=torch.float64)
 fig, ax = plt.subplots()
 ax.plot(grid, grid.relu(), color=figures.GREY, linestyle=":")
-ax.plot(grid, spike_counts(grid, torch.tensor(equal, dtype=torch.float64)) / T, color=figures.BLUE, linestyle="-")
+counts = spike_counts(grid, torch.tensor(equal, dtype=torch.float64))
+ax.plot(grid, counts / T, **figures.neuron_style("ATIF-nu"))
 ax.set(xlabel="current $i$", ylabel="estimate")
 figures.show_moving(
     fig,
@@ -124,6 +125,7 @@ figures.show_moving(
         "range": [-0.25, 1.5],
         "sigma": 0.5,
     },
+    neuron="ATIF-nu",
     alt="Staircase of a neuron with four timesteps and a threshold of 1 at each of them, beside the ReLU.",
 )
 

@@ -37,6 +37,8 @@ NEURON_STYLE: dict[str, dict[str, Any]] = {
 }
 """One colour and one dash for a neuron, in every figure of the book; the last is the limit of them all."""
 
+_DASHES = {"-": "none", "--": "9 4", "-.": "9 3 2 3"}  # the same for SVG, of the neurons that move
+
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -164,7 +166,7 @@ def display_svg(svg: str, **facts: str) -> None:
         display(Markdown(f"**{_numbers.get(facts['name'], 'Figure')}.** {facts['caption']}"))
 
 
-def show_moving(fig: Figure, settings: Mapping[str, Any], *, alt: str) -> None:
+def show_moving(fig: Figure, settings: Mapping[str, Any], *, neuron: str, alt: str) -> None:
     """Display a figure that the book's page replaces by a neuron with sliders (``book/_static/neuron.js``).
 
     Without that script, in print and in a notebook, the figure stays.
@@ -172,6 +174,7 @@ def show_moving(fig: Figure, settings: Mapping[str, Any], *, alt: str) -> None:
     Args:
         fig: the first drawing.
         settings: ranges of the sliders and values at the start; the script says what it knows.
+        neuron: a key of `NEURON_STYLE`, whose colour and dash the lines have.
         alt: what the first drawing shows, for who cannot see it.
     """
     buffer = StringIO()
@@ -180,7 +183,9 @@ def show_moving(fig: Figure, settings: Mapping[str, Any], *, alt: str) -> None:
     plt.close(fig)
     svg = buffer.getvalue()
     drawing = svg[svg.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
-    html = f'<div class="moving-neuron" data-settings="{escape(json.dumps(dict(settings)))}">{drawing}</div>'
+    style = f"--neuron: {NEURON_STYLE[neuron]['color']}; --dash: {_DASHES[NEURON_STYLE[neuron]['linestyle']]}"
+    data = escape(json.dumps(dict(settings)))
+    html = f'<div class="moving-neuron" style="{style}" data-settings="{data}">{drawing}</div>'
     ipython = sys.modules.get("IPython")
     if ipython is not None and ipython.get_ipython() is not None:
         from IPython.display import display

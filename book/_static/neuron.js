@@ -52,6 +52,7 @@
   // ---------------------------------------------------------------- drawing
 
   const SVG = "http://www.w3.org/2000/svg";
+  const LABELS = { membrane: "Membrane over time", staircase: "Staircase", error: "Error", curve: "SQNR" };
   const NAMES = { i: "current i", threshold: "threshold V_th", b: "bias b", T: "timesteps T", start: "start v(0) / V_th" };
 
   function element(name, attributes, parent) {
@@ -141,6 +142,24 @@
     element("circle", { cx: place, cy: y(estimate), r: 6, class: "here" }, svg);
   }
 
+  function drawError(svg, current, thresholds, start, range) {
+    const n = 600, T = thresholds.length, points = [];
+    const error = (value) => Math.max(0, value) - decode(run(value, thresholds, start).count, thresholds);
+    for (let k = 0; k <= n; k++) {
+      const value = range[0] + ((range[1] - range[0]) * k) / n;
+      points.push([value, error(value), run(value, thresholds, start).count === T]);
+    }
+    const values = points.map((p) => p[1]), low = Math.min(0, ...values), high = Math.max(...values), room = 0.08 * (high - low);
+    const box = { x: range, y: [low - room, high + room] };
+    const { x, y } = axes(svg, box, ticks(range[0], range[1], 5), ticks(box.y[0], box.y[1], 5), "current i + b", "error: current less estimate");
+    for (const full of [false, true]) {
+      const part = points.filter((p) => p[2] === full).map((p) => [x(p[0]), y(p[1])]);
+      if (part.length) line(svg, part, full ? "overload" : "granular");
+    }
+    const place = x(Math.min(Math.max(current, range[0]), range[1]));
+    element("circle", { cx: place, cy: y(error(current)), r: 6, class: "here" }, svg);
+  }
+
   function drawCurve(svg, values, settings, db) {
     const [low, high] = settings.ranges.threshold, sigma = settings.sigma;
     const points = [];
@@ -214,22 +233,25 @@
       const thresholds = values.thresholds || Array(values.T).fill(values.threshold);
       const current = values.i + values.b;
       const result = run(current, thresholds, values.start);
-      const estimate = decode(result.count, thresholds), error = estimate - Math.max(0, current);
+      const estimate = decode(result.count, thresholds), error = Math.max(0, current) - estimate;
+      const size = format(Math.abs(error));
+      const missed = size === "0" ? "which is right" : `${size} too ${error > 0 ? "little" : "much"}`;
       const db = sqnr(thresholds, values.start, settings.sigma, 2000);
       const when = result.spikes.flatMap((z, t) => (z ? [t + 1] : []));
       const spikes = result.count === 1 ? "1 spike" : `${result.count} spikes`;
       const at = when.length ? ` (at t = ${when.join(", ")})` : "";
       const words =
         `${spikes} in ${thresholds.length} timesteps${at}. The current ${format(current)} is read as ` +
-        `${format(estimate)}, an error of ${format(error)}. For a Gaussian current with standard deviation ` +
+        `${format(estimate)}, ${missed}. For a Gaussian current with standard deviation ` +
         `${format(settings.sigma)} the SQNR is ${db.toFixed(1).replace("-", "\u2212")} dB.`;
       said.textContent = words;
       for (const svg of svgs) {
         const panel = svg.dataset.panel;
         if (panel === "membrane") drawMembrane(svg, current, thresholds, values.start, result);
         else if (panel === "staircase") drawStaircase(svg, current, thresholds, values.start, settings.range);
+        else if (panel === "error") drawError(svg, current, thresholds, values.start, settings.range);
         else drawCurve(svg, values, settings, db);
-        svg.setAttribute("aria-label", { membrane: "Membrane over time", staircase: "Staircase" }[panel] || "SQNR");
+        svg.setAttribute("aria-label", LABELS[panel]);
       }
     }
 

