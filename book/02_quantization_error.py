@@ -139,7 +139,8 @@ figures.show_source(split_error)
 # ## One knob, two errors
 #
 # With $T$ fixed there is one knob, $V_{th}$. Turn it down: the steps become finer and the granular error smaller, but more
-# inputs overload. Turn it up: nothing overloads, but the steps are coarse. What is best depends on the inputs. As in the
+# inputs overload. Turn it up: nothing overloads, but the steps are coarse. (The authors weigh this error against the number of
+# spikes, in networks that take noise out of images, in {cite:t}`castagnetti2023spiden`.) What is best depends on the inputs. As in the
 # paper, let them be Gaussian, $i \sim N(0, \sigma^2)$ with $\sigma = 0.1$, and let $T = 4$.
 #
 # **Predict:** the paper starts at $V_{th} = 1$, ten standard deviations. How many spikes, of the four that it could send,

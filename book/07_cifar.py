@@ -176,7 +176,7 @@ figures.show(
 # An update of a spiking network takes about $T$ times as long as one of its ReLU twin ([](10_speed.py)). But a network needs
 # most of what it learns, such as edges, textures and parts of objects, whether it spikes or not. So it can learn that
 # first, without timesteps, and spike only at the end. {cite:t}`rathi2021diet` convert a ReLU network and continue with
-# surrogate gradients; we put a quantized network between the two:
+# surrogate gradients; {cite:t}`hu2023fastsnn` train a quantized network and convert that. We do both, one after the other:
 #
 # 1. **ReLU.** The twin without spikes learns for most of the epochs.
 # 2. **Quantized.** Each ReLU becomes a staircase of $T + 1$ levels. Its threshold starts at the best quantizer

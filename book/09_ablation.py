@@ -101,7 +101,8 @@ pd.DataFrame(rows).T
 # zero. They do not include the paper's 4.16 points: at this size, and in three epochs, the step is smaller than that. Nor
 # can three seeds tell ATIF-nu from ATIF-u. In **θ** more is decided: the learned threshold makes both networks quieter, as
 # in Table 3; ATIF-nu fires more than ATIF-u in the small ResNet, as in Table 3, and in the small VGG that is open. The
-# half-step start, worth 4 dB to a lone neuron, makes both networks send more spikes, and is not shown to make either more
+# half-step start is worth 4 dB to a lone neuron, but only 1.08 dB where the next layer scales and shifts what it reads, as here
+# ([](12_limits.py)). It makes both networks send more spikes, and is not shown to make either more
 # accurate; [](14_better_neurons.py) comes back to it as one of eight changes, and therefore with another interval.
 #
 # Each interval is a question of its own. If all twelve differences were zero, at least one interval would still exclude zero

@@ -86,7 +86,8 @@ pd.DataFrame(rows).T
 # spike too many; if one to two thresholds are left, one spike is missing. (Where the staircase is clipped, to 0 or to $T$,
 # charge may be left or owed with any order.) Missing spikes would still come if the neuron ran for more timesteps. A surplus
 # never goes away by itself; this is why others let neurons send *negative* spikes
-# {cite:p}`li2022qffs`, or look at what is left in the membrane {cite:p}`hao2023residual`.
+# {cite:p}`li2022qffs,hu2023fastsnn`, or look at what is left in the membrane {cite:p}`hao2023residual`. In converted networks
+# {cite:t}`hao2023offset` find one spike too many or too few to be the main error, and shift the initial membrane against it.
 #
 # ## Three errors in a layer
 #

@@ -436,7 +436,10 @@ pd.DataFrame({"best in the safe region, dB": inside, "best of all thresholds, dB
 # ## The best of all
 #
 # A threshold, and a weight, for each timestep: {cite:t}`stoeckl2021optimized` gave both to a neuron, with a reset of its own for
-# each timestep too, fitted them to an activation function, and came near it with few spikes. How near can ours come?
+# each timestep too, fitted them to an activation function, and came near it with few spikes. {cite:t}`jiang2025dsatgo` set the
+# threshold of each timestep by the membranes that they find there. Others have several thresholds at *one* timestep
+# {cite:p}`wang2023mtsnn`; if they are equidistant, that is, for a constant current, a neuron with one threshold that runs for
+# as many timesteps {cite:p}`hao2024lmht`. How near can ours come?
 #
 # Let the thresholds themselves be free, compute staircase and noise exactly, and search: differential evolution from
 # random populations, then the exact gradient. At $T = 4$ that takes seconds:
