@@ -27,7 +27,7 @@ from torch import Tensor
 from atif_lib import checks
 from atif_lib.quantization.density import Density, Optimum, cells, sqnr
 
-__all__ = ["FAMILIES", "Family", "best_uniform", "ladder"]
+__all__ = ["FAMILIES", "Family", "affine_levels", "best_uniform", "ladder"]
 
 Family = Callable[[Density, Tensor, Tensor], tuple[Tensor, Tensor]]
 """From a density, k = 1 ... T and steps of shape [*, 1] to transitions [*, T] and levels [*, T] or [*, T + 1]."""
@@ -48,15 +48,29 @@ def _gain(density: Density, k: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
 
 def _affine(v0: float) -> Family:
     def family(density: Density, k: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-        transitions, count = (k - v0) * step, torch.cat([k.new_zeros(1), k])
-        mass, first, _ = cells(density, transitions)
-        mean, target = (count * mass).sum(-1, keepdim=True), first.sum(-1, keepdim=True)
-        slope = ((count * first).sum(-1, keepdim=True) - mean * target) / (
-            (count**2 * mass).sum(-1, keepdim=True) - mean**2
-        )
-        return transitions, target + slope * (count - mean)
+        transitions = (k - v0) * step
+        return transitions, affine_levels(density, transitions)
 
     return family
+
+
+def affine_levels(density: Density, transitions: Tensor) -> Tensor:
+    """Return the best evenly spaced levels of a staircase: what a gain and an offset, both free, make of the count.
+
+    Args:
+        density: of the current.
+        transitions: increasing, positive, shape [*, T].
+
+    Returns:
+        Levels, shape [*, T + 1], from that of no spike on: the regression of the signal ReLU(i) on the spike count.
+    """
+    count = torch.arange(transitions.shape[-1] + 1, dtype=transitions.dtype)
+    mass, first, _ = cells(density, transitions)
+    mean, target = (count * mass).sum(-1, keepdim=True), first.sum(-1, keepdim=True)
+    slope = ((count * first).sum(-1, keepdim=True) - mean * target) / (
+        (count**2 * mass).sum(-1, keepdim=True) - mean**2
+    )
+    return target + slope * (count - mean)
 
 
 FAMILIES: dict[str, Family] = {
