@@ -19,9 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from atif_lib import checks
 from atif_lib.networks.activations import Activation
 from atif_lib.networks.convolution import Convolution
-from atif_lib.neurons.atif import ATIFnu
 from atif_lib.neurons.fused import Term, fusable
 from atif_lib.neurons.quantized_relu import QuantizedReLU
+from atif_lib.neurons.soft_reset import SoftResetNode
 
 __all__ = [
     "NETWORKS",
@@ -310,12 +310,17 @@ NETWORKS: dict[str, Callable[..., Network]] = {
 
 def set_timesteps(network: Network, timesteps: int) -> None:
     """Run a trained network for another number of timesteps; a ValueError for neurons whose thresholds depend on it."""
-    timesteps = _check_timesteps(timesteps)
-    neurons: list[Any] = [m for m in network.modules() if hasattr(m, "timesteps") and m is not network]
-    if any(isinstance(m, ATIFnu) for m in neurons) and timesteps != network.timesteps:
-        raise ValueError(f"timesteps={timesteps}: ATIFnu has a threshold for each of its {network.timesteps} timesteps")
-    for module in (network, *neurons):
+    timesteps, before = _check_timesteps(timesteps), network.timesteps
+    counting: list[Any] = [m for m in network.modules() if hasattr(m, "timesteps")]
+    for module in counting:
         module.timesteps = timesteps
+    for node in counting:
+        if isinstance(node, SoftResetNode) and len(node.thresholds) != timesteps:
+            for module in counting:
+                module.timesteps = before
+            raise ValueError(
+                f"timesteps={timesteps}: {type(node).__name__} has a threshold for each of its {before} timesteps"
+            )
 
 
 @contextmanager

@@ -76,8 +76,9 @@ def test_a_record_keeps_what_its_network_does(finished):
     assert all(moments["sd"] > 0 for moments in found["currents"].values())
 
 
-def test_what_a_silent_network_does_can_be_written(digits):
-    network = NETWORKS["small"](ACTIVATIONS["atif-nu"], 4, in_channels=digits.test_inputs.shape[1])
+@pytest.mark.parametrize("neuron", ["atif-nu", "atif-nu-safe"])
+def test_what_a_silent_network_does_can_be_written(digits, neuron):
+    network = NETWORKS["small"](ACTIVATIONS[neuron], 4, in_channels=digits.test_inputs.shape[1])
     torch.nn.init.zeros_(network.stem[0].weight)
     found = behaviour(network, digits.thinned(64), Recipe())
     assert len(found["accuracy_over_time"]) == 4

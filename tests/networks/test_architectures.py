@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from atif_lib.networks import architectures as networks
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS, cost, neurons_of, resnet18, set_timesteps, vgg16, vgg_small
-from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
+from atif_lib.neurons.atif import IF, ATIFnu, ATIFu, SafeATIFnu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 
 SPIKING = [name for name, make in ACTIVATIONS.items() if isinstance(make(1, 4), base.MemoryModule)]
@@ -221,10 +221,22 @@ def test_logits_over_time_are_those_of_as_many_timesteps(activation):
         assert_close(network(x), over_time[timesteps - 1])
 
 
-def test_thresholds_for_each_timestep_allow_no_other_number_of_them():
-    network = build("small", "atif-nu")
+class Own(ATIFu):
+    """A neuron as a reader may write it, with T thresholds of its own."""
+
+    def begin_with(self, threshold):
+        self.each = torch.nn.Parameter(torch.full((self.timesteps,), float(threshold)))
+
+    @property
+    def thresholds(self):
+        return self.each
+
+
+@pytest.mark.parametrize("kind", [ATIFnu, SafeATIFnu, Own])
+def test_thresholds_for_each_timestep_allow_no_other_number_of_them(kind):
+    network = vgg_small(lambda channels, timesteps: kind(timesteps))
     set_timesteps(network, 4)
-    with pytest.raises(ValueError, match="timesteps=5: ATIFnu has a threshold for each of its 4 timesteps"):
+    with pytest.raises(ValueError, match=f"timesteps=5: {kind.__name__} has a threshold for each of its 4 timesteps"):
         set_timesteps(network, 5)
     assert {m.timesteps for m in networks.neurons_of(network).values()} == {4} == {network.timesteps}
 
