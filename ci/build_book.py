@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,12 @@ import yaml
 
 from atif_lib import console
 from ci import processes
+from ci.mathjax import mathjax_file
 from ci.pages import not_found_page, write_generated
 from ci.project import Project, Repository, repository
 
-MATHJAX = "tex-svg-full.js"  # the short one would fetch \boldsymbol, \color and others from files that are not there
 FOLDERS = ("_static", "_templates")
 NOT_PAGES = {"404.md"}  # rendered on its own, see ci/pages.py
-
-
-def mathjax_file() -> Path:
-    """Find MathJax, all of it in one file, in the installed package (whose folder's name no import can spell)."""
-    for file in metadata.files("sphinx-mathjax-offline") or []:
-        if file.name == MATHJAX:
-            return Path(str(file.locate()))
-    raise FileNotFoundError(f"sphinx-mathjax-offline holds no {MATHJAX}")
 
 
 def staged_config(config: dict[str, Any], repo: Repository) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The pages that are made rather than written: the status table, the report and the 404 page."""
+"""The pages that are made rather than written: the status table, the report, the summary and the 404 page."""
 
 import json
 import os
@@ -9,7 +9,11 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from atif_lib.results import records
+from ci import slides
 from ci.project import Project, Repository
+
+SUMMARY = "summary.md"
 
 STATUS_HEAD = """# When each chapter ran
 
@@ -45,6 +49,17 @@ def report_page(root: Path) -> str:
     return result.stdout if result.stdout.startswith("# ") else f"# What reproduces\n\n{result.stdout}"
 
 
+def summary_page(source: str) -> str:
+    """Return the summary with its numbers, which come from the run records as those of the slides do.
+
+    Raises:
+        SlideError: a number that was typed by hand, or a placeholder that names no record.
+    """
+    if typed := slides.TYPED.search(slides.PLACEHOLDER.sub("", source)):
+        raise slides.SlideError(f"book/summary.md: {typed[0]!r} is typed; allowed: a placeholder that the records fill")
+    return slides.fill(source, records.load_all())
+
+
 def not_found_page(project: Project, repository: Repository) -> str:
     """Render book/404.md as one file that needs no other, since a server sends it for an address at any depth."""
     body = MarkdownIt().render((project.root / "book" / "404.md").read_text(encoding="utf-8"))
@@ -63,3 +78,5 @@ def write_generated(project: Project) -> None:
     status = json.loads(project.status.read_text(encoding="utf-8")) if project.status.exists() else {}
     (project.stage / "book" / "status.md").write_text(status_page(status), encoding="utf-8")
     (project.stage / "book" / "report.md").write_text(report_page(project.root), encoding="utf-8")
+    source = (project.root / "book" / SUMMARY).read_text(encoding="utf-8")
+    (project.stage / "book" / SUMMARY).write_text(summary_page(source), encoding="utf-8")

@@ -25,9 +25,9 @@ from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from atif_lib import console
-from atif_lib.results import manifest, records, tables
-from ci.build_book import MATHJAX
+from atif_lib.results import manifest, page, records, tables
 from ci.labels import CHAPTER
+from ci.mathjax import MATHJAX
 from ci.project import Project
 
 PACKAGE = "sphinx-revealjs"  # it brings reveal.js as it is published; nothing else of it is used
@@ -105,7 +105,8 @@ def fill(text: str, runs: Sequence[records.Record]) -> str:
     `{{toy-atif-u:gain_db:.2f}}` is the mean of a metric over an experiment's seeds, `{{toy-atif-u:gain_db:±.2f}}` that
     and the standard deviation, and `{{a:metric - b:metric:.2f}}` a difference of means. `{{paper:gain-10-db:g}}` is the
     paper's value of an entry of the manifest, and `{{interval:a:b:metric}}` a difference seed by seed with its 95 %
-    interval and the verdict.
+    interval and the verdict. `{{verdicts:entries}}` counts the verdicts on what the paper says, `{{verdicts:table}}` on
+    one kind of it, `{{verdicts:small}}` and `{{verdicts:beyond}}` on what stands apart.
 
     Raises:
         SlideError: a placeholder that names no record, metric or entry.
@@ -128,6 +129,8 @@ def _number(name: str, runs: Sequence[records.Record]) -> str:
         if found["difference"] == "not run":
             raise SlideError(f"{one} or {other} has no records")
         return f"{found['difference']}, {found['verdict']}"
+    if kind == "verdicts":
+        return page.tally(_group(*rest))
     if kind == "paper":
         entry_id, spec = rest
         paper = {entry.id: entry for entry in manifest.load().entries}[entry_id].checks[0].paper
@@ -140,6 +143,15 @@ def _number(name: str, runs: Sequence[records.Record]) -> str:
     if len(values) > 1 or len(values[0]) < 2:
         raise SlideError(f"spec={spec!r}; allowed where there is one experiment of several seeds")
     return f"{number:{spec[1:]}} ± {stdev(values[0]):{spec[1:]}}"
+
+
+def _group(name: str) -> Sequence[manifest.Entry]:
+    found = manifest.load()
+    groups = {"entries": found.entries, "small": found.small, "beyond": found.beyond}
+    entries = groups[name] if name in groups else found.of_kind(name)
+    if not entries:
+        raise SlideError(f"the manifest has no entries of the kind {name!r}")
+    return entries
 
 
 def _values(pointer: str, runs: Sequence[records.Record]) -> list[float]:

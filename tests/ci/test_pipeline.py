@@ -29,7 +29,17 @@ sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ ar
 import atif_lib  # noqa: E402
 from atif_lib.networks.architectures import vgg_small  # noqa: E402
 from atif_lib.neurons import ATIFu  # noqa: E402
-from ci import build_book, check_book, execute_chapters, notebooks, pages, processes, project  # noqa: E402
+from ci import (  # noqa: E402
+    build_book,
+    check_book,
+    execute_chapters,
+    mathjax,
+    notebooks,
+    pages,
+    processes,
+    project,
+    slides,
+)
 
 CHAPTER = """# %% [markdown]
 # # {title}
@@ -434,6 +444,16 @@ def test_the_status_page_shows_each_run():
     assert "python 3.12.1, torch 2" in page
 
 
+def test_the_summary_takes_its_numbers_from_the_records():
+    source = (ROOT / "book" / pages.SUMMARY).read_text(encoding="utf-8")
+    page = pages.summary_page(source)
+    assert "{{" not in page
+    assert re.search(r"One neuron learns its threshold: \d+\.\d+\s±\s0\.\d+\sdB", page)
+    assert re.search(r"claims: \d+ reproduced, .*; of these, .*: .*\d+ not run", page, re.DOTALL)
+    with pytest.raises(slides.SlideError, match=r"summary\.md: '3\.01 dB' is typed"):
+        pages.summary_page("It gains 3.01 dB.")
+
+
 def test_every_numbered_chapter_stands_at_its_number():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     numbered = [part for part in toc["parts"] if part.get("numbered")]
@@ -634,9 +654,9 @@ def test_the_ci_script_runs_tests_book_and_notebooks():
 
 
 def test_mathjax_comes_whole_from_its_package():
-    assert build_book.mathjax_file().stat().st_size > 1_000_000
+    assert mathjax.mathjax_file().stat().st_size > 1_000_000
     configured = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["mathjax_path"]
-    assert configured == f"mathjax/{build_book.MATHJAX}"
+    assert configured == f"mathjax/{mathjax.MATHJAX}"
 
 
 def test_the_not_found_page_stands_alone(tmp_path):
