@@ -90,9 +90,9 @@ lock:  ## renew requirements.lock (needs uv)
 	uv pip compile --universal --python-version 3.11 --all-extras --no-annotate \
 		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
-clean:  ## remove what was built
-	rm -rf _build
+clean:  ## remove what was built, but for trainings and their weights in _build/runs
+	[ ! -d _build ] || find _build -mindepth 1 -maxdepth 1 ! -name runs -exec rm -rf {} +
 
-distclean: clean  ## remove what was built and the environment
+distclean: clean  ## remove the environment too
 	@$(OURS)
 	rm -rf $(VENV)

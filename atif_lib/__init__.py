@@ -14,7 +14,7 @@ Eq.  What it says                            Where it is
 9    gradient of the threshold               atif_lib.neurons.ATIFu
 10   derivative of the step: a sigmoid's     atif_lib.neurons.IF
 11   argument of the step, by the threshold  atif_lib.experiments.one_neuron.Eq11
-12   Eqs 9 to 11 together                    atif_lib.neurons.ATIFu
+12   Eqs 9 to 11 together, by hand           atif_lib.neurons.fused.fire
 13   loss of one neuron                      atif_lib.neurons.fitting.fit_neuron
 14   one spike: its threshold                atif_lib.quantization.thresholds_from_transitions
 15   four spikes: the first threshold        atif_lib.quantization.thresholds_from_transitions

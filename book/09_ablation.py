@@ -250,6 +250,82 @@ for label in [name for name in ("ReLU", "ATIF-u") if name in networks_of_seed_0]
 # %% [markdown]
 # Most errors stay within the animals or within the vehicles, with spikes as without: the network confuses what looks alike.
 #
+# (one-full-size-network)=
+# ## A network of full size
+#
+# The paper's VGG-16, trained in stages ([](07_cifar.py#three-stages-and-no-gpu)), one seed. Its weights are too large to
+# come with the book, so its record keeps what it does: for each layer the threshold, the standard deviation σ of the mean
+# current, θ, the SQNR for a reader that knows gain and offset, and the three errors of [](11_deeper_layers.py) in percent of
+# the signal.
+#
+# **Predict:** Chapter 2 asks for a threshold of 1.73 σ. Does the training of a deep network find it? And does θ rise or
+# fall with depth?
+
+# %% tags=["hide-output"]
+large = {
+    label: found[0]
+    for label, a in {"ATIF-u": "atif-u", "ATIF-nu": "atif-nu"}.items()
+    if (found := records_of(f"cifar10-vgg16-{a}-staged", "full"))
+}
+layers = {}
+for label, record in large.items():
+    found = record.result
+    for place, name in enumerate(found["theta_layers"], 1):
+        threshold, sd = sum(found["thresholds"][name]) / len(found["thresholds"][name]), found["currents"][name]["sd"]
+        layers[label, place] = {
+            "V_th": threshold,
+            "V_th / σ": threshold / sd,
+            "θ": found["theta_layers"][name],
+            "SQNR, dB": found["sqnr_db_layers"][name],
+        } | {f"{part}, %": 100 * found["errors"][name][part] for part in ("overload", "granular", "unevenness")}
+layers = pd.DataFrame(layers).T.rename_axis(["neuron", "layer"])
+layers.round(2) if large else Markdown("*Not run yet.*")
+
+# %% tags=["hide-input"]
+if large:
+    fig, axes = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True)
+    for label in large:
+        for ax, column in zip(axes, ("V_th / σ", "θ"), strict=True):
+            ax.plot(layers.loc[label].index, layers.loc[label][column], marker="o", label=label, **figures.neuron_style(label))
+    axes[0].axhline(1.73, color=figures.GREY, linestyle=":")
+    axes[0].set(ylabel="$V_{th} / \\sigma$")
+    axes[1].set(xlabel="layer", ylabel="θ", xticks=layers.loc[label].index)
+    axes[0].legend()
+    figures.show(
+        fig,
+        "vgg16-layers",
+        alt="ALT",
+        caption="The thirteen layers of VGG-16 after training in stages. Above: the threshold in standard deviations of the mean "
+        "current (for ATIF-nu the mean of its four); the dotted line is the best one for a lone neuron with Gaussian currents. "
+        "Below: θ.",
+        data=layers.reset_index(),
+    )
+
+# %% [markdown]
+# TEXT-LAYERS
+#
+# And how fast does it answer? Test accuracy if the readout is taken after so many timesteps:
+
+# %% tags=["hide-output"]
+after = {label: pd.Series(r.result["accuracy_over_time"], name=label) for label, r in large.items()}
+after = pd.DataFrame(after).T
+after.columns = [f"T = {t}" for t in range(1, 1 + after.shape[1])]
+after.map("{:.1f}".format).replace("nan", "") if large else Markdown("*Not run yet.*")
+
+# %%
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+for label, record in large.items():
+    counts = torch.tensor(record.result["confusion"])
+    vehicles = torch.tensor([name in ("airplane", "automobile", "ship", "truck") for name in CLASSES])
+    errors = counts.clone().fill_diagonal_(0)
+    within = errors[vehicles[:, None] == vehicles].sum() / errors.sum()
+    true, said = divmod(errors.argmax().item(), len(CLASSES))
+    print(f"{label}: {100 * within:.0f} % of {errors.sum()} errors stay within animals or within vehicles;", end=" ")
+    print(f"{CLASSES[true]} is taken for {CLASSES[said]} {errors.max()} times")
+
+# %% [markdown]
+# TEXT-TIME
+#
 # ## Two networks that are one
 #
 # In the small VGG, why might the step from the fixed to the learned threshold, the largest of Table 3, be small? Look at

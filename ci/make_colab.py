@@ -1,8 +1,8 @@
 """Make each chapter's notebook for Colab and for download, and link it from its page: `python -m ci.make_colab`.
 
 Colab opens notebooks only and shows MyST as raw text, so the text is turned into plain Markdown here. The notebooks are
-not executed: a reader runs them, and so does ci/run_notebooks.py. (Version 0.6 of sphinx-tojupyter, which makes notebooks
-from a Sphinx build, has no numbered references, no folded answers and of the admonitions notes only.)
+not executed: a reader runs them, and so does ci/run_notebooks.py. (Version 0.6 of sphinx-tojupyter, which makes
+notebooks from a Sphinx build, has no numbered references, no folded answers and of the admonitions notes only.)
 """
 
 import argparse

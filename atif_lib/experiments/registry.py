@@ -140,19 +140,19 @@ def _worth(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
     """Yield what a learned threshold is worth: with norms, at a lower rate, in more epochs, and without norms."""
     base, fixed = direct[name_of("cifar10", "small", "atif-u")], direct[name_of("cifar10", "small", "if")]
     for row, change in WORTH.items():
-        yield name_of("cifar10", "small", row), _like(base, row, **change)
+        yield name_of("cifar10", "small", row), dataclasses.replace(base, summary=f"CIFAR-10, small, {row}", **change)
     for other in (fixed, base):
         slow, long = {"lr": 0.3 * other.recipe.lr}, {"epochs": 10 * other.recipe.epochs}
-        yield name_of("cifar10", "small", other.activation, "slow"), _like(other, "rate × 0.3", slow)
+        yield name_of("cifar10", "small", other.activation, "slow"), _like(other, "lr × 0.3", slow)
         yield name_of("cifar10", "small", other.activation, "x10"), _like(other, "ten times the epochs", long)
-    residual = direct[name_of("cifar10", "resnet8", "atif-u")]
-    yield name_of("cifar10", "resnet8", "if-data"), _like(residual, "if-data", **WORTH["if-data"])
+    residual = direct[name_of("cifar10", "resnet8", "if")]
+    yield name_of("cifar10", "resnet8", "if-data"), _like(residual, "threshold from data", data_start=True)
     plain = _like(base, "no norms", {"clip": 1.0}, network="small-plain", scale_start=True)
     for row, change in PLAIN.items():
-        made = _like(plain, row, **change)
+        made = dataclasses.replace(plain, summary=f"CIFAR-10, small without norms, {row}", **change)
         yield name_of("cifar10", "small-plain", row), made
         slow = {"lr": 0.3 * made.recipe.lr}
-        yield name_of("cifar10", "small-plain", row, "slow"), _like(made, "rate × 0.3", slow)
+        yield name_of("cifar10", "small-plain", row, "slow"), _like(made, "lr × 0.3", slow)
         if row != "if-data":
             yield name_of("cifar10", "small-plain", row, "raw"), _like(made, "unscaled", scale_start=False)
 

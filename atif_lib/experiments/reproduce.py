@@ -26,6 +26,7 @@ from atif_lib.paths import make_absolute, results_folder
 from atif_lib.results import records
 from atif_lib.results.manifest import Manifest, Source, load
 from atif_lib.results.records import Record
+from atif_lib.training.checkpoints import STOP_SIGNALS
 
 __all__ = ["PROTOCOLS", "Job", "Plan", "describe", "plan", "run", "seconds_here", "snakefile"]
 
@@ -280,14 +281,14 @@ def run(found: Plan, seconds: dict[str, float], jobs: int = 1) -> list[str]:
 
 
 class _Children:
-    """The processes that train; Ctrl-C and SIGTERM are handed on to them, once."""
+    """The processes that train; what asks to stop is handed on to them, once, as Ctrl-C."""
 
     def __init__(self, threads: int) -> None:
         self.processes: set[subprocess.Popen] = set()
         self.threads, self.stopped = threads, False
 
     def __enter__(self) -> "_Children":
-        self.before = {number: signal.signal(number, self.stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.before = {number: signal.signal(number, self.stop) for number in STOP_SIGNALS}
         return self
 
     def __exit__(self, *error: Any) -> None:

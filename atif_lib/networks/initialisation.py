@@ -27,8 +27,9 @@ def start_from_data(network: Network, inputs: Tensor) -> None:
 
     Layer by layer in the order of the network, so that each sees the spikes of those before it as they are then. The
     quantizer is the uniform one of a constant current. :class:`~atif_lib.neurons.ATIFnu` starts at the same optimum,
-    its p evenly spaced: that start its thresholds do realise, for other p this is the exception. One threshold sees
-    the currents of the whole layer, one a channel those of its channel; where none is positive it stays as it is.
+    its p evenly spaced: with these its thresholds do make the steps at p, with others they rarely do. A threshold for
+    the layer sees the currents of the whole layer, one for a channel those of its channel. Where no current is positive
+    it stays as it is.
 
     Batch norms use this batch's mean and variance, as in training; their running averages are left as they were.
 

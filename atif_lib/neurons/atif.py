@@ -39,14 +39,15 @@ class IF(SoftResetNode):
         threshold: :math:`V_{th}` in the unit of the input current, positive; a tensor of shape [C] gives each
             channel (dimension 1 of [N, C, *]) its own.
         v0: membrane potential before the first timestep, as a fraction of the first threshold, in [0, 1].
-        learn_v0: learn that fraction, as the sigmoid of a parameter: it starts at ``v0``, then not 0 or 1.
+        learn_v0: learn that fraction, as the sigmoid of a parameter that starts at ``v0``, which must then be neither
+            0 nor 1.
         charge: put out :math:`V_{th}(t)\, z(t)`, the charge that a spike takes from the membrane, in place of z(t);
             :func:`atif_lib.networks.folding.fold` moves it into the next layer's weights, so that spikes stay binary.
         surrogate: argument of the surrogate derivative :math:`\alpha \sigma'(\alpha q)` of the step (Eq. 10):
             ``'absolute'`` is the paper's :math:`q = H - V_{th}`, ``'relative'`` is :math:`q = H / V_{th} - 1`.
-            ``'rate'`` takes instead, for every spike, the gradient of the rate under the mean current, its floor
-            passed as if it were not there; nothing flows back through time (Meng et al. 2022 do the like).
-        slope: :math:`\alpha` of the surrogate; the paper's is 1. ``'rate'`` has none.
+            ``'rate'`` is the straight-through gradient of the rate by the mean current instead; no gradient flows
+            through time (as in Meng et al. 2022).
+        slope: :math:`\alpha` of the surrogate, per unit of its argument; the paper's is 1. ``'rate'`` has none.
         detach_reset: keep the reset out of the gradient.
         step_mode: SpikingJelly's ``'s'`` (one timestep a call) or ``'m'`` (all of them).
         store_v_seq: keep the membranes behind all timesteps, [T, N, *], in ``v_seq``, as SpikingJelly's nodes do.
@@ -87,12 +88,14 @@ class ATIFu(SoftResetNode):
     .. math:: V_{th} = e^{w}, \qquad \frac{\partial L}{\partial V_{th}} = \sum_t \frac{\partial L}{\partial z(t)}
         \frac{\partial z(t)}{\partial V_{th}}
 
-    with the surrogate derivative of :class:`IF` for the step. Learning the logarithm keeps the threshold positive.
+    with the surrogate derivative of :class:`IF` for the step. Learning the logarithm keeps the threshold positive. The
+    paper's own surrogate is ``surrogate='absolute', slope=1``; Chapter 3 says why the default is another. Eq. 11 to the
+    letter is :class:`atif_lib.experiments.one_neuron.Eq11`. Input and output have the shapes of those of :class:`IF`.
 
     Args:
         timesteps: T, at least 1.
-        threshold: initial :math:`V_{th}`, from 1e-6 to 1e6, where it then stays; a tensor of shape [C] makes one for
-            each channel.
+        threshold: initial :math:`V_{th}` in the unit of the input current. It always stays from 1e-6 to 1e6. A tensor
+            of shape [C] makes one for each channel.
         v0, learn_v0, charge, surrogate, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
 
     Raises:

@@ -33,6 +33,7 @@ class SoftResetNode(neuron.BaseNode):
         step_mode: Literal["s", "m"] = "s",
         store_v_seq: bool = False,
     ) -> None:
+        """Make the neuron; the class says what the arguments mean."""
         timesteps = checks.integer("timesteps", timesteps)
         v0, slope = checks.number("v0", v0), checks.number("slope", slope)
         if not 0 <= v0 <= 1:

@@ -26,8 +26,8 @@ Form = Literal["telescoping", "printed"]
 def thresholds_from_steps(steps: Tensor, form: Form = "telescoping") -> Tensor:
     r"""Return the thresholds for given distances between the intended transitions.
 
-    With steps :math:`e_k = p_k - p_{k+1}` (and :math:`e_T = p_T`) the telescoping form, which solves the last line of
-    each system of the paper, is
+    With steps :math:`e_k = p_k - p_{k+1}` (and :math:`e_T = p_T`) the telescoping form solves the last line of Eqs 16
+    and 18 for the threshold:
 
     .. math:: V_{p_1} = p_1 = \sum_k e_k, \qquad V_{p_k} = T e_k \quad (k > 1)
 

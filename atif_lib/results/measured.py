@@ -29,8 +29,8 @@ class Measured:
 class Source:
     """Where a value of ours comes from: a metric of an experiment's records, less `minus` (a number or another).
 
-    `one_record`: no seed changes the result, so one record says all. `family`: every experiment that is compared with
-    the one of `minus`, this one too, where several are.
+    `one_record`: no seed changes the result, so one record says all. `family`: all experiments that are compared
+    with the one of `minus`, including this one.
     """
 
     experiment: str

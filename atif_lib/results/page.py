@@ -7,7 +7,7 @@ from atif_lib.paths import CHECKOUT
 from atif_lib.results.manifest import NEED_NOTE, VERDICTS, Check, Entry, Manifest, Measured, Source
 from atif_lib.results.records import Record
 
-__all__ = ["TITLES", "counts", "interval", "our_value", "paper_value", "render", "tally"]
+__all__ = ["TITLES", "counts", "held", "interval", "our_value", "paper_value", "render", "tally"]
 
 TITLES = {"figure": "Figures", "table": "Tables (cells)", "claim": "Claims"}
 _SYMBOLS = {"=": "", ">=": "≥ ", "<=": "≤ ", ">": "> ", "<": "< "}
@@ -153,7 +153,7 @@ def _rows(entry: Entry, runs: Sequence[Record], written: set[str]) -> list[str]:
     first = f"{_SIGNS[entry.verdict]} **{entry.verdict}** · {_cell(text + note)}{link}"
     if len(entry.checks) == 1:
         return [f"| {first} | {_values(entry.checks[0], runs)} |"]
-    parts = [f"| – {_cell(c.text)}{_held(c, runs)} | {_values(c, runs)} |" for c in entry.checks]
+    parts = [f"| – {_cell(c.text)}{_emphasised(held(c, runs))} | {_values(c, runs)} |" for c in entry.checks]
     return [f"| {first} | | |", *parts]
 
 
@@ -266,9 +266,14 @@ def _decimal(value: float, digits: int) -> str:
     return f"{value:.1g}" if value and not float(text) else text
 
 
-def _held(part: Check, runs: Sequence[Record]) -> str:
+def held(part: Check, runs: Sequence[Record]) -> str:
+    """Write whether a check holds, after a blank; nothing where it was not measured."""
     ours = part.measure(runs)
-    return "" if ours is None else f" *({_HELD[part.holds(ours)]})*"
+    return "" if ours is None else f" ({_HELD[part.holds(ours)]})"
+
+
+def _emphasised(text: str) -> str:
+    return f" *{text.strip()}*" if text else ""
 
 
 def _math(text: str) -> str:

@@ -14,7 +14,7 @@ from atif_lib.paths import write_whole
 from atif_lib.results import page as report_page
 from atif_lib.results import records
 from atif_lib.results.manifest import MANIFEST, NEED_NOTE, PARTS, Entry, Manifest, load
-from atif_lib.results.page import counts, our_value, paper_value, tally
+from atif_lib.results.page import counts, held, our_value, paper_value, tally
 from atif_lib.results.records import Record, RecordError
 
 __all__ = [
@@ -62,14 +62,15 @@ def report_markdown(
 
 
 def report_text(manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> str:
-    """Render the report for a terminal: a line an entry and a line for each of its checks."""
+    """Render the report for a terminal: a line for each entry, one for each of its checks, and why it is as it is."""
     manifest, runs = _defaults(manifest, runs)
     lines = []
     for entry in manifest.all():
         lines.append(f"{entry.verdict:<10}  {entry.id}: {entry.text} [{entry.where}]")
         for part in entry.checks:
             text = f"{part.text} " if len(entry.checks) > 1 else ""
-            lines.append(f"{'':12}{text}paper {paper_value(part)}, ours {our_value(part, runs)}")
+            lines.append(f"{'':12}{text}paper {paper_value(part)}, ours {our_value(part, runs)}{held(part, runs)}")
+        lines += [f"{'':12}{entry.note}"] if entry.note and entry.verdict in NEED_NOTE else []
     return "\n".join([*lines, "", *counts(manifest)])
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from atif_lib.paths import write_whole
 
-__all__ = ["Checkpoint", "Progress", "StopRequest", "save_weights", "stop_requests"]
+__all__ = ["STOP_SIGNALS", "Checkpoint", "Progress", "StopRequest", "save_weights", "stop_requests"]
 
 
 @dataclass
@@ -135,8 +135,12 @@ def save_weights(network: nn.Module, path: Path, dtype: torch.dtype | None = Non
     write_whole(path, lambda file: file.write(save(weights)))
 
 
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, what a queue sends before it ends a job, and what a terminal sends when it is closed (Windows sends none)."""
+
+
 class StopRequest:
-    """True once Ctrl-C was pressed or SIGTERM came."""
+    """True once Ctrl-C was pressed, SIGTERM came, or the terminal was closed (SIGHUP)."""
 
     def __init__(self) -> None:
         self.came = False
@@ -147,7 +151,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turn the first Ctrl-C or SIGTERM into a flag, so that a step is never left half done; the second one stops."""
+    """Turn the first of `STOP_SIGNALS` into a flag, so that a step is never left half done; a second one stops."""
     stop, before = StopRequest(), {}
 
     def note(number: int, frame: Any) -> None:
@@ -160,7 +164,7 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
     try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
     except ValueError:  # not in the main thread, where signals do not arrive
         before = {}
     try:

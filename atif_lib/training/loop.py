@@ -77,9 +77,9 @@ def train(
             examples.
         RuntimeError: processes that torchrun did not start, or that do not train the same.
         FloatingPointError: the loss is not finite; the message names step and layer.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the checkpoint is written.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the checkpoint is written.
 
-    Source: Section 4.1 for the optimizer; what it leaves out is in :mod:`atif_lib.experiments.registry`.
+    Source: Section 4.1 for the optimizer; what it leaves out is in :mod:`atif_lib.experiments.recipes`.
     """
     training = prepare(network, examples, recipe, seed, folder, resume=resume, started=started, origin=origin)
     yield from training.progress.history

@@ -181,3 +181,12 @@ def test_almost_3_db_is_not_met_by_much_more(listed):
     for check in (*checks["almost-3-db"], *checks["fig-5"]):
         judged = {v: check.holds(Measured(v, None, 1, (), (v, v))) for v in (2.6, 2.9, 3.01, 3.38, 3.54)}
         assert list(judged.values()) == [False, True, True, False, False]
+
+
+def test_a_difference_is_of_networks_that_were_trained_alike():
+    """In stages both, or neither: else it would be one of protocols."""
+    sources = [check.source for entry in manifests.load().all() for check in entry.checks if check.source]
+    differences = [s for s in sources if isinstance(s.minus, Source)]
+    assert len(differences) > 20
+    for source in differences:
+        assert source.experiment.endswith("-staged") == source.minus.experiment.endswith("-staged"), source

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from atif_lib.training.checkpoints import Checkpoint, Progress, save_weights, stop_requests
+from atif_lib.training.checkpoints import STOP_SIGNALS, Checkpoint, Progress, save_weights, stop_requests
 
 
 def checkpoint(folder, seed=0, width=64, **config):
@@ -179,7 +179,7 @@ def test_another_configuration_is_named(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_the_first_signal_asks_and_the_second_stops(number, capsys):
     before = signal.getsignal(number)
     with stop_requests() as stop:

@@ -23,6 +23,7 @@ from atif_lib.networks.architectures import NETWORKS, neurons_of, vgg_small
 from atif_lib.neurons.atif import ATIFu
 from atif_lib.training import loop as training
 from atif_lib.training.batches import Batches, mixed_loss, updates_per_epoch
+from atif_lib.training.checkpoints import STOP_SIGNALS
 from atif_lib.training.loop import parameter_groups, schedule, train
 from atif_lib.training.recipe import Recipe
 
@@ -87,7 +88,7 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_where_it_would_have(tmp_path, u
     assert found[0]["seconds"] < found[1]["seconds"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 @pytest.mark.parametrize("update", [2, 4, 6])  # 4 is the last of the first epoch
 def test_stopped_by_hand_it_keeps_a_checkpoint(tmp_path, uninterrupted, monkeypatch, number, update):
     expected, history = uninterrupted
