@@ -23,7 +23,7 @@ CODE := atif_lib ci tests $(wildcard book/*.py book/assignments/*.py)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # whatever -j says: a step reads what the one before it wrote
-.PHONY: help setup data book records execute site assignments check notebooks test test-fast coverage lint lock clean distclean
+.PHONY: help setup data book records execute site assignments check browser pdf notebooks test test-fast coverage lint lock clean distclean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -67,6 +67,12 @@ assignments: $(STAMP)  ## make the assignments: for students in the site, with s
 
 check: $(STAMP)  ## check the built site: links, alt texts, notes of slides, nothing from the network
 	$(RUN) -m ci.check_book
+
+browser: $(STAMP)
+	@$(RUN) -m ci.browser
+
+pdf: browser data records execute site  ## print the book as one PDF (needs Chromium, Chrome or Edge)
+	$(RUN) -m ci.pdf
 
 notebooks: $(STAMP)  ## run the notebooks as a reader on Colab does, without the checkout
 	$(RUN) -m ci.run_notebooks --jobs $(JOBS)
