@@ -294,7 +294,7 @@ functional.reset_net(network)
 # ```python
 # from spikingjelly.activation_based import neuron
 #
-# network = vgg_small(lambda channels: neuron.LIFNode(tau=2.0, v_reset=None, step_mode="m"), T)
+# network = vgg_small(lambda channels, timesteps: neuron.LIFNode(tau=2.0, v_reset=None, step_mode="m"), T)
 # list(train(network, subset, experiment.recipe))[-1]["train_loss"]
 # ```
 # Compare the loss with the live table above. As published this is one pass over 512 images, and the accuracy is still that
@@ -309,7 +309,7 @@ functional.reset_net(network)
 #
 # ```{solution} ex-network-half
 # :class: dropdown
-# `vgg_small(lambda channels: ATIFu(v0=0.5, step_mode="m"), T)`. Every neuron needs less current for its first spike, so
+# `vgg_small(lambda channels, timesteps: ATIFu(v0=0.5, step_mode="m"), T)`. Every neuron needs less current for its first spike, so
 # expect a higher θ unless the thresholds rise. Of the 4 dB, the next layer's weights and bias give three to the empty
 # start as well ([](12_limits.py)), and the bias of the batch norm can shift its steps: expect little more accuracy.
 # [](09_ablation.py) has trained this network with three seeds: θ is higher, and for the accuracy the question is open.
