@@ -59,6 +59,7 @@ Chapter = Literal[
     "13_realisable_staircases",
     "14_better_neurons",
     "15_errata",
+    "16_own_neuron",
 ]
 Profile = Literal["laptop", "full"]  # smoke runs are no results
 _ROUNDING = 1e-9  # what binary fractions make of a decimal difference
