@@ -12,7 +12,8 @@ import yaml
 
 from atif_lib import console
 from ci import processes
-from ci.mathjax import mathjax_file
+from ci.icons import embed_icons
+from ci.mathjax import write_mathjax
 from ci.pages import not_found_page, write_generated
 from ci.project import Project, Repository, repository
 
@@ -69,7 +70,7 @@ def stage_pages(project: Project, draft: bool = False) -> None:
     for folder in FOLDERS:
         shutil.copytree(book / folder, target / folder)
     (target / "_static" / "mathjax").mkdir()
-    shutil.copy2(mathjax_file(), target / "_static" / "mathjax")
+    write_mathjax(target / "_static" / "mathjax")
     write_generated(project)
     config = yaml.safe_load((project.root / "_config.yml").read_text(encoding="utf-8"))
     toc = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
@@ -95,11 +96,12 @@ def build(project: Project, draft: bool = False) -> int:
 
 
 def add_files(project: Project) -> None:
-    """Put into the site what Sphinx does not: the 404 page, and the figures with their data."""
+    """Put into the site what Sphinx does not: the 404 page, the figures with their data, icons of little weight."""
     page = not_found_page(project, repository(project.root))
     (project.html / "404.html").write_text(page, encoding="utf-8")
     if project.figures.is_dir():
         shutil.copytree(project.figures, project.html / "figures")
+    embed_icons(project.html)
 
 
 @console.command

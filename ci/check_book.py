@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup, Tag
 
 from atif_lib import console
+from ci.mathjax import MISSING
 from ci.notebooks import FILES
 from ci.project import Project
 
@@ -37,6 +38,8 @@ RAW_MYST = re.compile(r"\{[a-z]+(?::[a-z]+)?\}`[^`]*`|^:{3,}\{?[a-z]|`{3}\{[a-z-
 NOT_LOCAL = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
 HOME = re.compile(r"(?<![\w.~/:])/(?:home|Users|root)/[\w.-]+")
 REDIRECT = re.compile(r"url=(.+)", re.IGNORECASE)
+
+HEAVY = 2_500_000  # bytes; half of what the theme and MathJax weigh as they come
 
 Fault = tuple[str, str]  # a file of the site and what is wrong in it
 
@@ -81,6 +84,22 @@ def check_figures(soup: BeautifulSoup) -> Iterator[str]:
         linked = {str(link["href"]).rpartition(".")[2] for link in figure.select("a[href][download]")}
         if missing := [kind.upper() for kind in FILES if kind not in linked]:
             yield f"the figure {figure['id']} does not link its {', '.join(missing)}"
+
+
+def check_formulas(soup: BeautifulSoup) -> Iterator[str]:
+    """Yield what a formula needs and the site's MathJax does not have."""
+    for formula in soup.select(".math, .reveal section"):
+        for found in MISSING.finditer(formula.get_text()):
+            yield f"{found[0]} in a formula; ci/mathjax.py leaves it out of MathJax"
+
+
+def check_weight(soup: BeautifulSoup, page: Path) -> Iterator[str]:
+    """Yield a fault if what a page loads is heavier than a slow line bears."""
+    loading = soup.select("script[src], img[src], link[rel=stylesheet]")
+    names = {str(tag.get("src") or tag.get("href")) for tag in loading}
+    files = [page.parent / unquote(urlsplit(name).path) for name in names if not NOT_LOCAL.match(name)]
+    if (weight := sum(file.stat().st_size for file in files if file.is_file())) > HEAVY:
+        yield f"the page loads {weight / 1e6:.1f} MB, must be {HEAVY / 1e6:.1f} or less"
 
 
 def check_offline(soup: BeautifulSoup) -> Iterator[str]:
@@ -166,6 +185,8 @@ def check_page(page: Path, html: Path, folders: tuple[str, ...] = ()) -> Iterato
     yield from check_language_and_title(soup)
     yield from check_images(soup)
     yield from check_figures(soup)
+    yield from check_formulas(soup)
+    yield from check_weight(soup, page)
     yield from check_slides(soup)
     yield from check_offline(soup)
     yield from check_text(soup, folders)

@@ -304,7 +304,7 @@ const start = () => Reveal.initialize({{
 window.MathJax = {{
   svg: {{scale: 0.92}},
   tex: {{inlineMath: [["\\(", "\\)"]], displayMath: [["\\[", "\\]"]]}},
-  options: {{ignoreHtmlClass: "notes", enableMenu: false}},
+  options: {{ignoreHtmlClass: "notes"}},
   startup: {{pageReady: () => MathJax.startup.defaultPageReady().then(start, start)}},
 }};
 </script>

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 import tomllib
+from base64 import b64decode
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
@@ -19,6 +21,7 @@ import psutil
 import pytest
 import torch
 import yaml
+from fontTools.ttLib import TTFont
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -33,6 +36,7 @@ from ci import (  # noqa: E402
     build_book,
     check_book,
     execute_chapters,
+    icons,
     mathjax,
     notebooks,
     pages,
@@ -529,12 +533,18 @@ def test_a_faultless_page_has_no_faults(site, body):
         ("<p>\n:::{note}\n</p>", "not rendered"),
         ("<pre>/home/someone/book/x.py</pre>", "path of the building machine"),
         ("<pre>/srv/build/book/x.py</pre>", "path of the building machine"),
+        (r'<span class="math">\(\mathfrak{p}\)</span>', r"\mathfrak in a formula"),
         ('<div class="cell"><figure id="fig-a"></figure></div>', "does not link its SVG, PNG, CSV"),
     ],
 )
 def test_each_fault_is_found(site, body, fault):
     (found,) = site(body)
     assert fault in found
+
+
+def test_a_page_that_loads_too_much_is_found(site, tmp_path):
+    (tmp_path / "large.js").write_bytes(b" " * (check_book.HEAVY + 1))
+    assert site('<script src="large.js"></script>') == ["the page loads 2.5 MB, must be 2.5 or less"]
 
 
 def test_faults_of_the_head_and_of_the_language_are_found(site):
@@ -653,10 +663,42 @@ def test_the_ci_script_runs_tests_book_and_notebooks():
     assert sorted(commands, key=text.index) == commands
 
 
-def test_mathjax_comes_whole_from_its_package():
-    assert mathjax.mathjax_file().stat().st_size > 1_000_000
+def test_mathjax_has_the_parts_in_use_and_no_menu(tmp_path):
+    mathjax.write_mathjax(tmp_path)
+    text = (tmp_path / mathjax.MATHJAX).read_text(encoding="utf-8")
+    assert text.startswith("(settings => {")
+    for name in ("input/tex", "[tex]/ams", "output/svg", "a11y/assistive-mml"):
+        assert name in text
+    assert "MenuHandler" not in text
+    assert 1_000_000 < len(text) < 1_400_000
     configured = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["mathjax_path"]
     assert configured == f"mathjax/{mathjax.MATHJAX}"
+
+
+def test_the_drawings_of_unused_alphabets_are_left_out():
+    font = (
+        '!{1:function(T){T.normal=void 0,A({65:"a",119808:"bold",120068:"Fraktur"})},'
+        '2:function(T){T.fraktur=void 0,A({65:"b"})}}'
+    )
+    assert mathjax.without_unused(font) == font.replace('"Fraktur"', '""').replace('"b"', '""')
+
+
+def test_only_the_icons_in_use_are_in_the_site(tmp_path):
+    theme = (
+        Path(pytest.importorskip("pydata_sphinx_theme").__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
+    )
+    shutil.copytree(theme, tmp_path / "_static", ignore=shutil.ignore_patterns("*.js", "*.map"))
+    for script in icons.SCRIPTS:
+        (tmp_path / "_static" / "scripts" / script).write_text('add("fa-xmark")')
+    (tmp_path / "index.html").write_text('<i class="fa-solid fa-bars"></i>')
+    icons.embed_icons(tmp_path)
+    style = (tmp_path / "_static" / "styles" / "pydata-sphinx-theme.css").read_text(encoding="utf-8")
+    assert "webfonts" not in style
+    assert list(tmp_path.rglob("*.woff2")) == list(tmp_path.rglob("*.ttf")) == []
+    fonts = [TTFont(BytesIO(b64decode(data))) for data in re.findall(r"data:font/woff;base64,([\w+/=]+)", style)]
+    drawn = set().union(*(font.getBestCmap() for font in fonts))
+    assert {0xF0C9, 0xF00D, 0xF0EB} <= drawn  # the page's, the script's, and the lightbulb of the style sheet
+    assert len(drawn) < 40
 
 
 def test_the_not_found_page_stands_alone(tmp_path):
