@@ -12,6 +12,7 @@ import yaml
 
 from atif_lib import console
 from ci import processes
+from ci.accessible import mend_pages
 from ci.icons import embed_icons
 from ci.mathjax import write_mathjax
 from ci.pages import not_found_page, write_generated
@@ -102,6 +103,7 @@ def add_files(project: Project) -> None:
     if project.figures.is_dir():
         shutil.copytree(project.figures, project.html / "figures")
     embed_icons(project.html)
+    mend_pages(project.html)
 
 
 @console.command
