@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 from tqdm import tqdm
 
 from atif_lib import console
@@ -70,7 +70,7 @@ def check_pages(chromium: Browser, html: Path, every: bool) -> Iterator[tuple[st
     visits = [(file, screen) for file in files for screen in SCREENS] if every else []
     visits = visits or [(file, SCREENS[number % len(SCREENS)]) for number, file in enumerate(files)]
     for file, (theme, width) in tqdm(visits, unit="page"):
-        size = {"width": width, "height": HEIGHT}
+        size: ViewportSize = {"width": width, "height": HEIGHT}
         context = chromium.new_context(color_scheme="dark" if theme == "dark" else "light", viewport=size)
         context.set_default_timeout(300_000)  # of a machine that has other things to do
         page = context.new_page()
