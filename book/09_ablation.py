@@ -237,15 +237,21 @@ if "ATIF-u" in networks_of_seed_0:
         data=pd.DataFrame(counts.numpy(), columns=list(images.classes)).assign(true=list(images.classes)),
     )
 
+
 # %%
-for label in [name for name in ("ReLU", "ATIF-u") if name in networks_of_seed_0]:
-    vehicles = torch.tensor([name in ("airplane", "automobile", "ship", "truck") for name in images.classes])
-    counts = confusion(networks_of_seed_0[label], images)
+def say_errors(label: str, counts: torch.Tensor) -> None:
+    """Print how many errors stay within animals or within vehicles, and the most frequent one."""
+    classes = data.DATASETS["cifar10"].classes
+    vehicles = torch.tensor([name in ("airplane", "automobile", "ship", "truck") for name in classes])
     errors = counts.clone().fill_diagonal_(0)
     within = errors[vehicles[:, None] == vehicles].sum() / errors.sum()
-    true, said = divmod(errors.argmax().item(), len(images.classes))
-    print(f"{label}: {100 * within:.0f} % of the errors stay within animals or within vehicles;", end=" ")
-    print(f"most often {images.classes[true]} is taken for {images.classes[said]}, {errors.max()} times")
+    true, said = divmod(errors.argmax().item(), len(classes))
+    print(f"{label}: {100 * within:.0f} % of {errors.sum()} errors stay within animals or within vehicles;", end=" ")
+    print(f"most often {classes[true]} is taken for {classes[said]}, {errors.max()} times")
+
+
+for label in [name for name in ("ReLU", "ATIF-u") if name in networks_of_seed_0]:
+    say_errors(label, confusion(networks_of_seed_0[label], images))
 
 # %% [markdown]
 # Most errors stay within the animals or within the vehicles, with spikes as without: the network confuses what looks alike.
@@ -313,13 +319,7 @@ after.columns = [f"T = {t}" for t in range(1, 1 + after.shape[1])]
 after.map("{:.1f}".format)
 
 # %%
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-errors = torch.tensor(large["confusion"]).fill_diagonal_(0)
-vehicles = torch.tensor([name in ("airplane", "automobile", "ship", "truck") for name in CLASSES])
-within = errors[vehicles[:, None] == vehicles].sum() / errors.sum()
-true, said = divmod(errors.argmax().item(), len(CLASSES))
-print(f"{100 * within:.0f} % of {errors.sum()} errors stay within animals or within vehicles;", end=" ")
-print(f"{CLASSES[true]} is taken for {CLASSES[said]} {errors.max()} times")
+say_errors("VGG-16, ATIF-u", torch.tensor(large["confusion"]))
 
 # %% [markdown]
 # After one timestep, and after two, the deep network says nothing: it is at chance. From an empty membrane a spike needs a

@@ -2,7 +2,7 @@
 
 axe-core reads each page in both themes and at the widths of a telephone, a tablet and a desk, with all that is folded
 open. Beside it: no formula is a stop for the tab key or an error, no page is wider than its screen, and the summary
-prints on one sheet. `ci.check_book` does the same with one theme and width a page, in turn.
+prints on one sheet. With `--in-turn` each page is looked at in one theme and at one width.
 """
 
 import argparse

@@ -65,11 +65,17 @@ class Examples(NamedTuple):
 
     def thinned(self, count: int) -> "Examples":
         """Return so many training and test examples, evenly spaced, so that sorted ones keep all their classes."""
+        return self._spaced(count, self._fields[:4])
 
+    def tested_on(self, count: int) -> "Examples":
+        """Return so many test examples, evenly spaced, and all for training, which the normalisation is made of."""
+        return self._spaced(count, self._fields[2:4])
+
+    def _spaced(self, count: int, names: tuple[str, ...]) -> "Examples":
         def some(values: Tensor) -> Tensor:
             return values[torch.arange(min(count, len(values))) * len(values) // min(count, len(values))]
 
-        return self._replace(**{name: some(getattr(self, name)) for name in self._fields[:4]})
+        return self._replace(**{name: some(getattr(self, name)) for name in names})
 
 
 class Dataset(NamedTuple):

@@ -35,9 +35,7 @@ def current_facts() -> dict[str, Any]:
             found[f"{network}_{activation}_other_values"] = other_values(made, torch.randn(4, 3, 32, 32))
     for activation in TRAINED:
         network, examples = trained(f"cifar10-small-{activation}-laptop-s0")
-        few = examples.thinned(1000)
-        tested = examples._replace(test_inputs=few.test_inputs, test_labels=few.test_labels)
-        layers = current_moments(network, tested).values()
+        layers = current_moments(network, examples.tested_on(1000)).values()
         for name in ("sd", "mean_over_sd", "skewness", "excess_kurtosis"):
             found[f"small_{activation}_{name}"] = [moments[name] for moments in layers]
     return found

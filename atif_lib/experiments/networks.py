@@ -132,8 +132,7 @@ def behaviour(network: Network, examples: data.Examples, recipe: Recipe) -> dict
         ``currents``, see :func:`~atif_lib.experiments.currents.current_moments`, ``errors`` and ``sqnr_db_layers``, see
         :mod:`atif_lib.training.layer_errors`. None stands for what a layer without current does not have.
     """
-    few = examples.thinned(_FEW)
-    tested = examples._replace(test_inputs=few.test_inputs, test_labels=few.test_labels)
+    tested = examples.tested_on(_FEW)
     layers = {
         "currents": current_moments(network, tested),
         "errors": {name: errors._asdict() for name, errors in layer_errors(network, tested).items()},

@@ -24,10 +24,6 @@ The signs: {signs}.
 :::
 """
 _INTRO = """\
-# What reproduces
-
-{opening}
-
 Each figure, table cell and checkable claim of {cite:t}`castagnetti2023trainable`, with the paper's value, ours and a
 verdict. A number that the paper gives in a figure and in its text has an entry for each. In a row of the paper's tables
 stand networks of the paper's architecture alone. Ours are trained in three stages, from a ReLU network to spikes; the
@@ -59,7 +55,7 @@ epochs: they measure how fast networks begin to learn, not where they end.
 def render(manifest: Manifest, runs: Sequence[Record], chapters: Iterable[str] | None = None) -> str:
     """Render the book's page in MyST; `chapters` are those to link to, by default those in `_toc.yml`."""
     written = set(_written_chapters() if chapters is None else chapters)
-    parts = [_INTRO.replace("{opening}\n", _opening(manifest)), _summary(manifest)]
+    parts = ["# What reproduces\n", _opening(manifest), _INTRO, _summary(manifest)]
     for kind, title in TITLES.items():
         entries = manifest.of_kind(kind)
         parts += [f"## {title.removesuffix(' (cells)')}\n", *_by_place(entries, runs, written)]
@@ -153,7 +149,7 @@ def _rows(entry: Entry, runs: Sequence[Record], written: set[str]) -> list[str]:
     first = f"{_SIGNS[entry.verdict]} **{entry.verdict}** · {_cell(text + note)}{link}"
     if len(entry.checks) == 1:
         return [f"| {first} | {_values(entry.checks[0], runs)} |"]
-    parts = [f"| – {_cell(c.text)}{_emphasised(held(c, runs))} | {_values(c, runs)} |" for c in entry.checks]
+    parts = [f"| – {_cell(c.text)}{held(c, runs, '*')} | {_values(c, runs)} |" for c in entry.checks]
     return [f"| {first} | | |", *parts]
 
 
@@ -266,14 +262,10 @@ def _decimal(value: float, digits: int) -> str:
     return f"{value:.1g}" if value and not float(text) else text
 
 
-def held(part: Check, runs: Sequence[Record]) -> str:
-    """Write whether a check holds, after a blank; nothing where it was not measured."""
+def held(part: Check, runs: Sequence[Record], mark: str = "") -> str:
+    """Write whether a check holds, after a blank and between two marks; nothing where it was not measured."""
     ours = part.measure(runs)
-    return "" if ours is None else f" ({_HELD[part.holds(ours)]})"
-
-
-def _emphasised(text: str) -> str:
-    return f" *{text.strip()}*" if text else ""
+    return "" if ours is None else f" {mark}({_HELD[part.holds(ours)]}){mark}"
 
 
 def _math(text: str) -> str:

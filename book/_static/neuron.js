@@ -144,10 +144,10 @@
 
   function drawError(svg, current, thresholds, start, range) {
     const n = 600, T = thresholds.length, points = [];
-    const error = (value) => Math.max(0, value) - decode(run(value, thresholds, start).count, thresholds);
+    const error = (value, count) => Math.max(0, value) - decode(count, thresholds);
     for (let k = 0; k <= n; k++) {
-      const value = range[0] + ((range[1] - range[0]) * k) / n;
-      points.push([value, error(value), run(value, thresholds, start).count === T]);
+      const value = range[0] + ((range[1] - range[0]) * k) / n, count = run(value, thresholds, start).count;
+      points.push([value, error(value, count), count === T]);
     }
     const values = points.map((p) => p[1]), low = Math.min(0, ...values), high = Math.max(...values), room = 0.08 * (high - low);
     const box = { x: range, y: [low - room, high + room] };
@@ -157,7 +157,7 @@
       if (part.length) line(svg, part, full ? "overload" : "granular");
     }
     const place = x(Math.min(Math.max(current, range[0]), range[1]));
-    element("circle", { cx: place, cy: y(error(current)), r: 6, class: "here" }, svg);
+    element("circle", { cx: place, cy: y(error(current, run(current, thresholds, start).count)), r: 6, class: "here" }, svg);
   }
 
   function drawCurve(svg, values, settings, db) {

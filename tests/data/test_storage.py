@@ -139,3 +139,10 @@ def test_a_full_disk_is_not_a_source_that_fails(computed, name):
         storage.fetch("made", entry, progress=False)
     assert "scikit-learn" not in str(caught.value)
     assert not [path for path in storage.data_root().iterdir() if path.suffix != ".lock"]
+
+
+def test_few_test_examples_leave_those_for_training(digits):
+    few = digits.tested_on(10)
+    assert few.train_inputs is digits.train_inputs
+    assert torch.equal(few.test_inputs, digits.thinned(10).test_inputs)
+    assert torch.equal(few.test_labels, digits.thinned(10).test_labels)
