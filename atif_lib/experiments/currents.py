@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
@@ -86,7 +87,7 @@ def current_moments(network: Network, examples: Examples, batch_size: int = 250)
 
     def adder(name: str) -> Callable:
         def add(neuron: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
-            x = inputs[0].float().mean(0).flatten().cpu().double()
+            x = inputs[0].float().mean(0).cpu().numpy().astype(np.float64).ravel()  # there are devices without float64
             powers = [float(len(x)), *((x**k).sum().item() for k in (1, 2, 3, 4))]
             sums[name] = [a + b for a, b in zip(sums.get(name, [0.0] * 5), powers, strict=True)]
 
