@@ -7,7 +7,7 @@
 # paper), how near it comes to the optimum, and what holds of the claims "more than 10 dB", "five times more timesteps"
 # and "approaches the standard deviation".
 #
-# **Time:** 15 minutes to read. To run: seconds as published, about a minute with `profile = "laptop"`.
+# **Time:** 15 minutes to read. To run: seconds with `profile = "smoke"`, about a minute with `"laptop"`.
 #
 # **You need** [](03_surrogate_gradients.py).
 # :::

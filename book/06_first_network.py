@@ -7,8 +7,8 @@
 # happens at its input, its normalisation and its readout, how to count its spikes (Eq. 20), and how a small network
 # with each kind of neuron does on real images, next to the same network with ReLUs.
 #
-# **Time:** 25 minutes to read. To run: under a minute as published, which trains on a few hundred images; about
-# a quarter of an hour with `profile = "laptop"`.
+# **Time:** 25 minutes to read. To run: under a minute with `profile = "smoke"`, which trains on a few hundred images;
+# about a quarter of an hour with `"laptop"`.
 #
 # **You need** [](05_nonuniform_thresholds.py) and to have seen a convolutional network.
 # :::
@@ -168,9 +168,9 @@ for part in (train, update, parameter_groups):
     figures.show_source(part)
 
 # %% [markdown]
-# Here it runs live, on as many images as this page's profile allows: with `smoke`, 512. That is too few to learn much: the
-# loss falls just below that of a network that guesses, and no accuracy is shown. **It shows that the code runs; the
-# results are further down.**
+# Here it runs live. `laptop` takes all images and makes the complete run of one seed. `smoke` takes 512, which are too few to
+# learn much: the loss falls just below that of a network that guesses, and no accuracy is shown. **That shows only that the
+# code runs; the results over several seeds are further down.**
 
 # %%
 shown = ("train_loss", "theta") if profile == "smoke" else ("train_loss", "test_accuracy", "theta")
@@ -297,8 +297,8 @@ functional.reset_net(network)
 # network = vgg_small(lambda channels, timesteps: neuron.LIFNode(tau=2.0, v_reset=None, step_mode="m"), T)
 # list(train(network, subset, experiment.recipe))[-1]["train_loss"]
 # ```
-# Compare the loss with the live table above. As published this is one pass over 512 images, and the accuracy is still that
-# of guessing; with `profile = "laptop"` it takes longer, and `["test_accuracy"]` says something.
+# Compare the loss with the live table above. With `profile = "smoke"` this is one pass over 512 images, and the accuracy is
+# still that of guessing; with `"laptop"` it takes longer, and `["test_accuracy"]` says something.
 # ````
 #
 # ```{exercise} Start half full

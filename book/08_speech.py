@@ -212,7 +212,8 @@ recipes[recipes["PAPER_SPEECH"] != recipes["FAST_SPEECH"]]
 # (A learning rate of $10^{-3}$ that falls so soon is small for SGD. Whether a network gets to the 94.46 % that the paper
 # reports in this way is not known yet: `gsc-resnet18-relu-paper` has not run.)
 #
-# Live, on as many clips as this page's profile allows. **It shows that the code runs; the results are further down.**
+# Live: `laptop` takes all clips and makes the complete run of one seed; `smoke` takes 512, which shows only that the code
+# runs. **The results over several seeds are further down.**
 
 # %%
 rows = {}

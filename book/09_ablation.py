@@ -184,7 +184,7 @@ figures.show(
 # ## One trained network
 #
 # The weights of the small networks come with the book. Each row below is a network of seed 0, loaded and tested again, live.
-# With `profile = "laptop"` it is tested on all 10,000 test images; this page uses the first 1,000.
+# With `profile = "laptop"` it is tested on all 10,000 test images, with `"smoke"` on the first 1,000.
 
 # %%
 networks_of_seed_0 = {}
@@ -428,9 +428,9 @@ if over_time:
     )
 
 # %% [markdown]
-# An accuracy on 1,000 images has a standard error of about a point and a half, so only large differences count here. With a
-# single timestep ATIF-u loses most and the half-step start least: half of the charge for its first spike is there from the
-# start. Eight timesteps bring no gain on these images: the network was trained for five levels.
+# On 1,000 images an accuracy has a standard error of about a point and a half, and on all 10,000 of half a point, so only
+# larger differences count here. With a single timestep ATIF-u loses most and the half-step start least: half of the charge
+# for its first spike is there from the start. Eight timesteps bring no gain on these images: the network was trained for five levels.
 #
 # Is it really the same to stop early and to run for a smaller $T$? A test:
 

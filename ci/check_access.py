@@ -30,7 +30,10 @@ FORMULAS = ["mjx-container"]  # each is a drawing, hidden, with words for a scre
 CODE = ["pre"]  # a third of the time, and of two styles in all: looked at where every screen is
 LARGE = "api"  # so many elements that to compare their colours takes minutes: it is done where every screen is
 OPTIONS: dict[str, Any] = {"resultTypes": ["violations"], "rules": {EXPERIMENTAL: {"enabled": True}}, "preload": False}
-OPEN = "document.querySelectorAll('details').forEach(part => { part.open = true; })"
+OPEN = """async () => {
+  document.querySelectorAll("details").forEach(part => { part.open = true; });
+  await Promise.allSettled(document.getAnimations().map(fade => fade.finished));  // pale while it fades in
+}"""
 SEEN = """() => ({
   stops: document.querySelectorAll("mjx-container[tabindex], mjx-container [tabindex]").length,
   errors: document.querySelectorAll("mjx-container [data-mml-node=merror]").length,

@@ -1,7 +1,7 @@
 """Check the built site: `python -m ci.check_book`. It lists every fault and fails if there is one.
 
-A page must be readable with no network, by a screen reader too, and lead nowhere that does not exist. What only a
-browser sees, `python -m ci.check_access` looks at.
+A page must be readable with no network, by a screen reader too, and lead nowhere that does not exist. Where there is a
+browser, it looks at each page too, see `ci.check_access`.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup, Tag
 
 from atif_lib import console
+from ci import browser, check_access
 from ci.mathjax import MISSING
 from ci.notebooks import FILES
 from ci.project import Project
@@ -221,6 +222,10 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=Path.cwd())
     project = Project(parser.parse_args().root.absolute())
     faults = check_site(project.html, (str(project.root), sys.prefix))
+    if browser.find() is None:
+        print(f"What only a browser sees was left out of the check. {browser.MISSING}", file=sys.stderr)
+    elif not faults:
+        faults = check_access.check_site(project.html, every=False)
     for file, fault in faults:
         print(f"{file}: {fault}", file=sys.stderr)
     pages = len(list(project.html.rglob("*.html")))
