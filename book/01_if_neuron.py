@@ -49,7 +49,8 @@ profile = "smoke"
 #
 # $$ z^l(t) = \Theta\big(H^l(t) - V_{th}\big) \tag{4} $$ (eq-4)
 #
-# where $\Theta$ is the Heaviside step, $\Theta(0) = 1$. A spike costs one threshold of charge. The rest stays:
+# where $\Theta$ is the Heaviside step, $\Theta(0) = 1$. ($l$ numbers the layers: $z^{l-1}$ are the spikes of the layer before.
+# Current summed over timesteps is called charge.) A spike costs one threshold of charge. The rest stays:
 #
 # $$ V^l(t) = H^l(t)\,\big(1 - z^l(t)\big) + \big(H^l(t) - V_{th}\big)\, z^l(t) \tag{5} $$ (eq-5)
 #
@@ -132,9 +133,9 @@ trace.set_index("t").T.round(1)
 # ## Move it
 #
 # On this page the neuron below has sliders. Move one at a time, and guess first what will change. Where are the steps of
-# the staircase when $V_{th}$ falls? What does a bias do? And how much better does the estimate, in the right-hand panel,
-# become with more timesteps? ($v(0)$ is what the membrane holds before the first timestep; the sections below explain the
-# estimate.)
+# the staircase (the number of spikes against the current) when $V_{th}$ falls? What does a bias do? And how much better does
+# the estimate, in the right-hand panel, become with more timesteps? ($v(0)$ is what the membrane holds before the first
+# timestep; the sections below explain the estimate.)
 
 # %% tags=["remove-input"]
 first = {"i": 0.7, "threshold": 1.0, "b": 0.0, "T": 4, "start": 0.0}
@@ -173,8 +174,8 @@ figures.show_moving(
 #
 # $$ y^l_s = \frac{1}{T} \sum_{t=1}^{T} z^l(t) \tag{6} $$ (eq-6)
 #
-# Here that is $2/8 = 0.25$, an estimate of the current $0.3$. The rate lies between 0 and 1, and the current is in
-# units of the threshold, so to *estimate the current* the rate has to be scaled by $V_{th}$:
+# Here that is $2/8 = 0.25$, an estimate of the current $0.3$. The rate lies between 0 and 1 whatever the
+# threshold is, and a rate of 1 stands for the current $V_{th}$. So to *estimate the current* the rate is multiplied by $V_{th}$:
 #
 # $$ \hat x = \frac{V_{th}}{T} \sum_{t=1}^{T} z(t) $$
 #
@@ -194,11 +195,13 @@ figures.show_source(IF.decode)
 #
 # Let the current be constant, with $0 \le i \le V_{th}$, and let the membrane start empty. Then the neuron never holds
 # a whole threshold after a reset: $0 \le V(T) < V_{th}$. Divide by $V_{th}$. The number of spikes is a whole number,
-# and it lies less than one below $T i / V_{th}$: it is that number *rounded down*. A current above $V_{th}$ makes a
+# and $n \le T i / V_{th} < n + 1$ for this number $n$: it is $T i / V_{th}$ *rounded down*. A current above $V_{th}$ makes a
 # spike at every step and no more than that; a negative current makes none. Together:
 #
 # $$ \sum_{t=1}^{T} z(t) = \min\left\{ T,\ \max\left\{ 0,\ \left\lfloor \frac{\sum_{t=1}^{T} z^{l-1}(t)\,W^l + b\,T}
 # {V_{th}} \right\rfloor \right\} \right\} \tag{7} $$ (eq-7)
+#
+# Above the fraction bar stands the charge, which for a constant current is $T i$.
 #
 # :::{admonition} Floor and clip
 # :class: note

@@ -42,7 +42,8 @@ profile = "smoke"
 #
 # $$ \mathrm{SQNR}(x) = 10 \log_{10} \frac{E[x^2]}{E[(x - \hat x)^2]} \tag{8} $$ (eq-8)
 #
-# This is the signal-to-quantization-noise ratio, SQNR. Every 10 dB is a factor of ten in power, 3 dB a factor of two, and at
+# where $E$ is the mean over all values, and the mean of a square is called power. This is the
+# signal-to-quantization-noise ratio, SQNR. Every 10 dB is a factor of ten in power, 3 dB a factor of two, and at
 # 0 dB the noise is as strong as the signal.
 
 # %%
@@ -180,7 +181,7 @@ pd.DataFrame(
 # ## The optimum, exactly
 #
 # Sampling is not needed. The noise of a staircase under a Gaussian is a sum of integrals
-# $\int (x - \ell_k)^2 \varphi(x)\,dx$ between neighbouring transitions. Multiplied out, each needs three moments of its
+# $\int (x - \ell_k)^2 \varphi(x)\,dx$ between neighbouring transitions, with the level $\ell_k$ and the density $\varphi$. Multiplied out, each needs three moments of its
 # interval, $\int x^j \varphi(x)\,dx$ for $j = 0, 1, 2$. They have a closed form, which the library calls `cells`:
 
 # %%
@@ -193,7 +194,7 @@ figures.show_source(sqnr)
 # %%
 best = {}
 for T in (1, 2, 4, 8, 20):
-    best[T] = maximise_sqnr(lambda w, steps=T: uniform_staircase(w[0].exp(), steps), start=[0.5])
+    best[T] = maximise_sqnr(lambda w, steps=T: uniform_staircase(w[0].exp(), steps), guess=[0.5])
 
 optimum = pd.DataFrame({"best V_th / σ": {T: o.levels[-1].item() for T, o in best.items()}})
 optimum["SQNR, dB"] = {T: o.sqnr_db for T, o in best.items()}

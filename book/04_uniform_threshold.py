@@ -114,7 +114,7 @@ figures.show_moving(
 learned = {f"seed {r.seed}": pd.DataFrame(r.epochs) for r in records_of("toy-atif-u", "laptop")}
 (fixed,) = records_of("toy-fixed", "laptop")
 (fixed_20,) = records_of("toy-fixed-t20", "laptop")
-optimum = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), timesteps), start=[0.5])
+optimum = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), timesteps), guess=[0.5])
 
 # %% tags=["hide-input"]
 table = pd.concat(learned, names=["run"]).reset_index("run").assign(V_th=lambda t: t.thresholds.str[0])

@@ -220,7 +220,7 @@ labels = {
     "gradient of the rate": "atif-u-rate",
     "all": "atif-u-all",
 }
-assert set(CHANGES) <= set(labels.values())
+assert set(CHANGES["neuron"]) <= set(labels.values())
 tasks = {"images": "cifar10-small", "words": "gsc13-small"}
 experiments = {(task, label): f"{stem}-{a}" for task, stem in tasks.items() for label, a in labels.items()}
 assert set(experiments.values()) <= set(EXPERIMENTS)

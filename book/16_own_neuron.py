@@ -36,7 +36,7 @@ from atif_lib.quantization.density import GAUSSIAN, sqnr
 from atif_lib.quantization.families import affine_levels, ladder
 from atif_lib.quantization.staircases import count_staircase
 from atif_lib.results import figures
-from atif_lib.results.manifest import Check, Source
+from atif_lib.results.manifest import Check, Quantity
 from atif_lib.results.records import load_all, recording, records_of
 from atif_lib.results.tables import difference, provenance, summary
 from atif_lib.training import Recipe
@@ -298,10 +298,10 @@ print("only in ours:    ", ", ".join(key for key in ours if key not in shared))
 
 
 # %%
-def against_base(metric: str) -> Source:
+def against_base(metric: str) -> Quantity:
     """Take a metric of our network less that of the base, seed by seed."""
-    base = Source("digits-small-atif-u", metric, "laptop")
-    return Source("digits-small-geometric", metric, "laptop", minus=base)
+    base = Quantity("digits-small-atif-u", metric, "laptop")
+    return Quantity("digits-small-geometric", metric, "laptop", minus=base)
 
 
 claims = [
@@ -443,7 +443,7 @@ print(f"the lone neuron's best ratio is {best.r:.3f}; the largest that a layer l
 #
 # 1. **The class** goes into a file of its own in `atif_lib/neurons/`, with its equation in the docstring.
 # 2. **The name** is the line of `ACTIVATIONS` that you have written, in `atif_lib/networks/activations.py`.
-# 3. **The experiments** are one line in `CHANGES`, in `atif_lib/experiments/registry.py`:
+# 3. **The experiments** are one line in `CHANGES["neuron"]`, in `atif_lib/experiments/registry.py`:
 #    `"geometric": {"activation": "geometric"}`. Then `python -m atif_lib train cifar10-small-geometric --seeds 0 1 2`
 #    trains the small network on real images and keeps the records.
 # 4. **The test** is what you have checked above, in `tests/neurons/`:

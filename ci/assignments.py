@@ -11,7 +11,6 @@ The students' notebooks belong to the site. The teachers' do not: they go into a
 course of nbgrader. (That hides the solutions from the site alone: the sources are in the repository.)
 """
 
-import argparse
 import re
 import shutil
 import sys
@@ -26,7 +25,7 @@ from nbformat.v4 import new_code_cell
 from atif_lib import console
 from ci.make_colab import bootstrap, folded, is_code
 from ci.notebooks import KERNEL
-from ci.project import Project, Repository, repository
+from ci.project import Project, Repository, command_line, repository
 
 SOLUTION = ("### BEGIN SOLUTION", "### END SOLUTION")
 HIDDEN_TESTS = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
@@ -142,9 +141,7 @@ def write(notebook: NotebookNode, path: Path) -> Path:
 @console.command
 def main() -> int:
     """Parse the command line and write the notebooks."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path.cwd())
-    project = Project(parser.parse_args().root.absolute())
+    project = command_line(__doc__).parse_args().project
     repo = repository(project.root)
     students, teachers = project.html / "assignments" / "student", project.build / "assignments"
     for folder in (students, teachers / "source"):  # of an older book there may be more

@@ -1,6 +1,5 @@
 """Stage the pages and build the site with Jupyter Book, warnings being errors: `python -m ci.build_book`."""
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from ci.accessible import mend_pages
 from ci.icons import embed_icons
 from ci.mathjax import write_mathjax
 from ci.pages import not_found_page, write_generated
-from ci.project import Project, Repository, repository
+from ci.project import Project, Repository, command_line, repository
 
 FOLDERS = ("_static", "_templates")
 NOT_PAGES = {"404.md"}  # rendered on its own, see ci/pages.py
@@ -110,11 +109,10 @@ def add_files(project: Project) -> None:
 @processes.interruptible
 def main() -> int:
     """Parse the command line, stage and build."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = command_line(__doc__)
     parser.add_argument("--draft", action="store_true", help="leave out unwritten pages and only show warnings")
-    parser.add_argument("--root", type=Path, default=Path.cwd())
     arguments = parser.parse_args()
-    project = Project(arguments.root.absolute())
+    project = arguments.project
     try:
         stage_pages(project, arguments.draft)
     except FileNotFoundError as error:

@@ -5,7 +5,6 @@ open. Beside it: no formula is a stop for the tab key or an error, no page is wi
 prints on one sheet. With `--in-turn` each page is looked at in one theme and at one width.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from atif_lib import console
 from ci import browser
-from ci.project import Project
+from ci.project import command_line
 
 SCREENS = tuple(product(("light", "dark"), (1440, 390, 820)))
 HEIGHT = 900
@@ -98,12 +97,11 @@ def check_site(html: Path, every: bool) -> list[tuple[str, str]]:
 @console.command
 def main() -> int:
     """Parse the command line, look at every page on every screen and report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path.cwd())
+    parser = command_line(__doc__)
     parser.add_argument("--in-turn", action="store_true", help="one theme and width a page, instead of all six")
     arguments = parser.parse_args()
     try:
-        faults = check_site(Project(arguments.root.absolute()).html, every=not arguments.in_turn)
+        faults = check_site(arguments.project.html, every=not arguments.in_turn)
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1

@@ -4,7 +4,6 @@ A page must be readable with no network, by a screen reader too, and lead nowher
 browser, it looks at each page too, see `ci.check_access`.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from atif_lib import console
 from ci import browser, check_access
 from ci.mathjax import MISSING
 from ci.notebooks import FILES
-from ci.project import Project
+from ci.project import command_line
 
 LOADING = {  # the attributes from which a browser loads something by itself
     "script": ("src",),
@@ -218,9 +217,7 @@ def check_site(html: Path, folders: tuple[str, ...] = ()) -> list[Fault]:
 @console.command
 def main() -> int:
     """Parse the command line, check and report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path.cwd())
-    project = Project(parser.parse_args().root.absolute())
+    project = command_line(__doc__).parse_args().project
     faults = check_site(project.html, (str(project.root), sys.prefix))
     if browser.find() is None:
         print(f"What only a browser sees was left out of the check. {browser.MISSING}", file=sys.stderr)

@@ -4,7 +4,6 @@ A chapter runs again only when something that it depends on has changed. One tha
 of it, neither a half-run nor an older one, is left for the site.
 """
 
-import argparse
 import hashlib
 import json
 import multiprocessing
@@ -27,7 +26,7 @@ from tqdm import tqdm
 from atif_lib import console, paths
 from ci import processes
 from ci.notebooks import clean, figure_names, read_chapter, title
-from ci.project import Project
+from ci.project import Project, command_line
 
 PROFILES = ("smoke", "laptop", "full")
 PACKAGES = ("torch", "spikingjelly", "jupyter-book")
@@ -224,12 +223,11 @@ def run_all(project: Project, sources: list[Path], profile: str, jobs: int) -> G
 @processes.interruptible
 def main() -> int:
     """Parse the command line, execute and report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = command_line(__doc__)
     parser.add_argument("--profile", choices=PROFILES, default="smoke")
     parser.add_argument("--jobs", type=int, default=2, help="chapters to run at once (default 2)")
-    parser.add_argument("--root", type=Path, default=Path.cwd())
     arguments = parser.parse_args()
-    project = Project(arguments.root.absolute())
+    project = arguments.project
     paths.make_absolute()  # a chapter runs in the folder of its source
     project.figures.mkdir(parents=True, exist_ok=True)
     try:

@@ -5,7 +5,6 @@ not executed: a reader runs them, and so does ci/run_notebooks.py. (Version 0.6 
 notebooks from a Sphinx build, has no numbered references, no folded answers and of the admonitions notes only.)
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from atif_lib import console
 from ci.labels import read_labels
 from ci.notebooks import KERNEL, read_chapter, tags
 from ci.plain_markdown import Labels, plain, plain_code, split_after
-from ci.project import Project, Repository, repository
+from ci.project import Project, Repository, command_line, repository
 
 BOOTSTRAP = '''\
 # @title Install the book's library on Colab, and keep the torch that is there
@@ -180,9 +179,7 @@ def link_pages(project: Project, repo: Repository) -> None:
 @console.command
 def main() -> int:
     """Parse the command line and write the notebooks."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path.cwd())
-    project = Project(parser.parse_args().root.absolute())
+    project = command_line(__doc__).parse_args().project
     repo = repository(project.root)
     written = write_notebooks(project, repo, project.html / "notebooks")
     link_pages(project, repo)

@@ -4,7 +4,6 @@ The pages follow each other in the order of the table of contents, with the numb
 have on the site; links between pages lead from place to place in the PDF.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from bs4 import BeautifulSoup, Tag
 
 from atif_lib import console
 from ci import browser
-from ci.project import Project
+from ci.project import Project, command_line
 
 LEFT_OUT = {"api"}  # for looking things up beside the code: a third of the whole, and `help(atif_lib)` says the same
 FOLDED_CODE = "details.above-input"  # code that a page folds away; the answers to a "Predict" are shown
@@ -153,9 +152,7 @@ def print_book(project: Project) -> Path:
 @console.command
 def main() -> int:
     """Parse the command line and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path.cwd())
-    project = Project(parser.parse_args().root.absolute())
+    project = command_line(__doc__).parse_args().project
     try:
         target = print_book(project)
     except FileNotFoundError as error:

@@ -1,5 +1,6 @@
 """What the pipeline's scripts share: where things are, and where the book is published."""
 
+import argparse
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,15 @@ class Project:
     def notebook(self, chapter: Path) -> Path:
         """Where the executed notebook of `chapter` goes."""
         return self.stage / "book" / f"{chapter.stem}.ipynb"
+
+
+def command_line(docstring: str | None) -> argparse.ArgumentParser:
+    """Make a parser for a script with this docstring: `--root` gives the `project`, by default the folder one is in."""
+    parser = argparse.ArgumentParser(description=(docstring or "").partition("\n")[0])
+    parser.add_argument(
+        "--root", dest="project", type=lambda folder: Project(Path(folder).absolute()), default="", metavar="ROOT"
+    )
+    return parser
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ the packages of its environment and, so that it is not fetched again, CIFAR-10. 
 without it and without a network.
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -29,7 +28,7 @@ from ci.assignments import write_teachers
 from ci.check_book import RAW_MYST
 from ci.make_colab import write_notebooks
 from ci.notebooks import FIGURE
-from ci.project import Project, Repository
+from ci.project import Project, Repository, command_line
 
 PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "atif_lib", "data")
 NOT_PACKAGED = shutil.ignore_patterns("__pycache__", "cache", "*-smoke-s*.json")
@@ -165,12 +164,11 @@ def lend_images(source: Path, target: Path) -> None:
 @processes.interruptible
 def main() -> int:
     """Parse the command line, execute and report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = command_line(__doc__)
     parser.add_argument("--jobs", type=int, default=2, help="notebooks to run at once (default 2)")
-    parser.add_argument("--root", type=Path, default=Path.cwd())
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="atif-notebooks-") as folder:
-        found = run(Project(arguments.root.absolute()), Path(folder).resolve(), arguments.jobs)
+        found = run(arguments.project, Path(folder).resolve(), arguments.jobs)
     for name, wrong in found.items():
         for fault in wrong:
             print(f"\n{name}: {fault}", file=sys.stderr)

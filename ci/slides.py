@@ -7,7 +7,6 @@ brings its alt text along. Numbers come from the run records, see `fill`.
 The slides need no network: reveal.js is copied from its package, MathJax and the figures are those of the site.
 """
 
-import argparse
 import re
 import shutil
 import sys
@@ -28,7 +27,7 @@ from atif_lib import console
 from atif_lib.results import manifest, page, records, tables
 from ci.labels import CHAPTER
 from ci.mathjax import MATHJAX
-from ci.project import Project
+from ci.project import Project, command_line
 
 PACKAGE = "sphinx-revealjs"  # it brings reveal.js as it is published; nothing else of it is used
 REVEAL = ("dist/reset.css", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js", "LICENSE")
@@ -357,9 +356,7 @@ def write_slides(project: Project) -> list[str]:
 @console.command
 def main() -> int:
     """Parse the command line and make the slides."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path.cwd())
-    project = Project(parser.parse_args().root.absolute())
+    project = command_line(__doc__).parse_args().project
     faults = write_slides(project)
     for fault in faults:
         print(fault, file=sys.stderr)

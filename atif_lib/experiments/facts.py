@@ -192,7 +192,7 @@ def realisable_facts(largest: int = 8) -> dict[str, Any]:
         name = decode + ("_free_start" if free else "")
         facts[f"{name}_db"] = [b.sqnr_db for b in best]
         facts[f"{name}_thresholds"] = [b.thresholds.tolist() for b in best]
-        facts[f"{name}_start"] = [b.start for b in best]
+        facts[f"{name}_start"] = [b.initial for b in best]
         facts[f"{name}_hits"] = [b.hits for b in best]
     gap = zip(facts["lloyd_max_db"], facts["levels_db"], strict=True)
     facts["largest_gap_db"] = max(limit - reached for limit, reached in gap)

@@ -61,7 +61,7 @@ class NeuronExperiment:
         """Return the experiment at the size of a profile."""
         return dataclasses.replace(self, steps=200) if profile == "smoke" else self
 
-    def source(self) -> Distribution:
+    def current(self) -> Distribution:
         """Density of the input current."""
         return DENSITIES[self.density](self.sigma)
 
@@ -72,14 +72,14 @@ class NeuronExperiment:
     def run(self, context: Context) -> None:
         """Fit, and fill in the record."""
         draft, seed = context.draft, context.seed
-        neuron, source = self.build(), self.source()
-        start = expected_sqnr_db(IF(neuron.timesteps, step_mode="m"), source)
-        draft.epochs = list(fit_neuron(neuron, source, target=self.target, steps=self.steps, seed=seed))
+        neuron, current = self.build(), self.current()
+        fixed = expected_sqnr_db(IF(neuron.timesteps, step_mode="m"), current)
+        draft.epochs = list(fit_neuron(neuron, current, target=self.target, steps=self.steps, seed=seed))
         last = draft.epochs[-1]
         threshold = last["thresholds"][0]
         draft.result = {
             "sqnr_db": last["sqnr_db"],
-            "gain_db": last["sqnr_db"] - start,
+            "gain_db": last["sqnr_db"] - fixed,
             "threshold": threshold,
             "threshold_over_sigma": threshold / self.sigma,
             "thresholds": last["thresholds"],

@@ -32,29 +32,32 @@ SMALL_NETWORKS = tuple(product(("cifar10", "gsc13"), ("small", "resnet8")))
 ROWS = ("relu", "if", "atif-u", "atif-nu", "atif-u-half", "quantized", "quantized-half", "quantized-fixed")
 """Activations of every network."""
 
-CHANGES: dict[str, dict[str, Any]] = {
-    "atif-u-absolute": {"activation": "atif-u-absolute"},
-    "atif-u-rate": {"activation": "atif-u-rate"},
-    "atif-u-v0": {"activation": "atif-u-v0"},
-    "atif-u-channels": {"activation": "atif-u-channels"},
-    "atif-u-charge": {"activation": "atif-u-charge"},
-    "atif-u-all": {"activation": "atif-u-all", "data_start": True},
-    "atif-u-data": {"data_start": True},
+CHANGES: dict[str, dict[str, dict[str, Any]]] = {
+    "neuron": {  # the neuron, or its start, on the small networks
+        "atif-u-absolute": {"activation": "atif-u-absolute"},
+        "atif-u-rate": {"activation": "atif-u-rate"},
+        "atif-u-v0": {"activation": "atif-u-v0"},
+        "atif-u-channels": {"activation": "atif-u-channels"},
+        "atif-u-charge": {"activation": "atif-u-charge"},
+        "atif-u-all": {"activation": "atif-u-all", "data_start": True},
+        "atif-u-data": {"data_start": True},
+    },
+    "levels": {  # how far the number of levels goes, on the small networks too
+        "quantized-8": {"activation": "quantized-8"},
+        "quantized-16": {"activation": "quantized-16"},
+    },
+    "worth": {  # of a learned threshold: other surrogates, and a fixed threshold at its best
+        "atif-u-absolute-4": {"activation": "atif-u-absolute-4"},
+        "atif-u-relative-1": {"activation": "atif-u-relative-1"},
+        "if-data": {"activation": "if", "data_start": True},
+    },
+    "no norms": {  # the same where weights start with currents of unit variance or, unscaled, as torch draws them
+        "if": {"activation": "if"},
+        "if-data": {"activation": "if", "data_start": True},
+        "atif-u": {},
+    },
 }
-"""What each change of the neuron, or of its start, makes of atif-u, on the small networks."""
-
-LEVELS = {"quantized-8": {"activation": "quantized-8"}, "quantized-16": {"activation": "quantized-16"}}
-"""How far the number of levels goes, on the small networks too."""
-
-WORTH = {
-    "atif-u-absolute-4": {"activation": "atif-u-absolute-4"},
-    "atif-u-relative-1": {"activation": "atif-u-relative-1"},
-    "if-data": {"activation": "if", "data_start": True},
-}
-"""What a learned threshold is worth: surrogates beside atif-u and atif-u-absolute, and a fixed one at its best."""
-
-PLAIN = {"if": {"activation": "if"}, "if-data": WORTH["if-data"], "atif-u": {}}
-"""The same without norms, where weights start with currents of unit variance or, unscaled, as torch draws them."""
+"""Rows that differ from atif-u, by the question that they answer: the fields of the experiment that are others."""
 
 TIMESTEPS = {
     1: ("atif-u", "atif-u-half"),
@@ -123,7 +126,7 @@ def _variants(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
         shorter = {"epochs": base.recipe.epochs // 3, "lr": base.recipe.lr / 5}
         warm = _like(base, f"from {start}", shorter, start=name_of(dataset, network, start))
         yield name_of(dataset, network, activation, "warm"), warm
-    for dataset, (name, change) in product(("cifar10", "gsc13"), (CHANGES | LEVELS).items()):
+    for dataset, (name, change) in product(("cifar10", "gsc13"), (CHANGES["neuron"] | CHANGES["levels"]).items()):
         base = direct[name_of(dataset, "small", "atif-u")]
         summary = f"{TITLES[dataset]}, small, {name}"
         yield name_of(dataset, "small", name), dataclasses.replace(base, summary=summary, **change)
@@ -139,7 +142,7 @@ def _variants(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
 def _worth(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
     """Yield what a learned threshold is worth: with norms, at a lower rate, in more epochs, and without norms."""
     base, fixed = direct[name_of("cifar10", "small", "atif-u")], direct[name_of("cifar10", "small", "if")]
-    for row, change in WORTH.items():
+    for row, change in CHANGES["worth"].items():
         yield name_of("cifar10", "small", row), dataclasses.replace(base, summary=f"CIFAR-10, small, {row}", **change)
     for other in (fixed, base):
         slow, long = {"lr": 0.3 * other.recipe.lr}, {"epochs": 10 * other.recipe.epochs}
@@ -148,7 +151,7 @@ def _worth(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
     residual = direct[name_of("cifar10", "resnet8", "if")]
     yield name_of("cifar10", "resnet8", "if-data"), _like(residual, "threshold from data", data_start=True)
     plain = _like(base, "no norms", {"clip": 1.0}, network="small-plain", scale_start=True)
-    for row, change in PLAIN.items():
+    for row, change in CHANGES["no norms"].items():
         made = dataclasses.replace(plain, summary=f"CIFAR-10, small without norms, {row}", **change)
         yield name_of("cifar10", "small-plain", row), made
         slow = {"lr": 0.3 * made.recipe.lr}

@@ -24,7 +24,7 @@ from atif_lib.experiments.registry import find
 from atif_lib.experiments.runs import cost_here, run_folder, staleness
 from atif_lib.paths import make_absolute, results_folder
 from atif_lib.results import records
-from atif_lib.results.manifest import Manifest, Source, load
+from atif_lib.results.manifest import Manifest, Quantity, load
 from atif_lib.results.records import Record
 from atif_lib.training.checkpoints import STOP_SIGNALS
 
@@ -32,6 +32,8 @@ __all__ = ["PROTOCOLS", "Job", "Plan", "describe", "plan", "run", "seconds_here"
 
 PROTOCOLS = {"staged": "-staged", "fast": "", "paper": "-paper"}
 """The ending of an experiment's name for each protocol."""
+
+LOG = "log.txt"  # in a run's folder: what it says
 
 
 class Job(NamedTuple):
@@ -110,10 +112,10 @@ def _experiments(tables: Iterable[int], protocol: str, manifest: Manifest) -> li
         if not cells:
             raise ValueError(f"table={number!r}; allowed: 1, 2 or 3")
         for part in (check for cell in cells for check in cell.checks):
-            source = part.source
-            while isinstance(source, Source):
-                names[source.experiment.removesuffix("-staged") + PROTOCOLS[protocol]] = None
-                source = source.minus
+            quantity = part.quantity
+            while isinstance(quantity, Quantity):
+                names[quantity.experiment.removesuffix("-staged") + PROTOCOLS[protocol]] = None
+                quantity = quantity.minus
     return list(names)
 
 
@@ -271,13 +273,19 @@ def run(found: Plan, seconds: dict[str, float], jobs: int = 1) -> list[str]:
                 name = running.pop(future)
                 if future.result() and not children.stopped:
                     failed.append(name)
-                    bar.say(f"{name} failed: see {todo[name].folder / 'log.txt'}")
+                    bar.say(f"{name} failed: {_last_line(todo[name])} See {todo[name].folder / LOG}")
                 ended.append(name)
                 order.done(name)
             bar.show(list(running.values()), len(ended))
     if children.stopped:
         raise KeyboardInterrupt
     return failed
+
+
+def _last_line(job: Job) -> str:
+    """Return the last that a run said, which is its error: that of a second process on the run names the first."""
+    lines = (job.folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip().removesuffix(".") + "." for line in reversed(lines) if line.strip()), "it said nothing.")
 
 
 class _Children:
@@ -305,7 +313,7 @@ class _Children:
     def run(self, job: Job) -> int:
         """Train in a process of its own, away from the terminal's Ctrl-C; its output goes to a log in its folder."""
         job.folder.mkdir(parents=True, exist_ok=True)
-        with (job.folder / "log.txt").open("ab") as log:
+        with (job.folder / LOG).open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *_arguments(job)],
                 stdout=log,

@@ -97,7 +97,7 @@ def conditions(chain: Chain) -> Conditions:
     return Conditions(cuts[np.diff(z.sum(1)) > 0], stacked[np.abs(stacked).max(1) > _ROUNDING])
 
 
-def realised_by(chain: Chain, transitions: NDArray[np.float64], start: float = 0.0) -> NDArray[np.bool_]:
+def realised_by(chain: Chain, transitions: NDArray[np.float64], initial: float = 0.0) -> NDArray[np.bool_]:
     """Say which staircases, transitions [n, T], a chain makes; not for chains whose steps depend on each other.
 
     Where the T steps are independent forms they determine the thresholds, and the conditions are looked up. Of the
@@ -106,11 +106,11 @@ def realised_by(chain: Chain, transitions: NDArray[np.float64], start: float = 0
     steps, rows = conditions(chain)
     if abs(np.linalg.det(steps[:, :-1])) < _ROUNDING:
         return np.zeros(len(transitions), dtype=bool)
-    thresholds = np.linalg.solve(steps[:, :-1], (transitions - steps[:, -1] * start).T)
-    return np.all(rows[:, :-1] @ thresholds + rows[:, -1:] * start >= -_ROUNDING, axis=0)
+    thresholds = np.linalg.solve(steps[:, :-1], (transitions - steps[:, -1] * initial).T)
+    return np.all(rows[:, :-1] @ thresholds + rows[:, -1:] * initial >= -_ROUNDING, axis=0)
 
 
-def realise(transitions: Tensor, start: float = 0.0) -> tuple[Chain, Tensor] | None:
+def realise(transitions: Tensor, initial: float = 0.0) -> tuple[Chain, Tensor] | None:
     """Find thresholds whose spike count steps up exactly at the given inputs, or learn that there are none.
 
     Each chain of patterns is a linear programme in the T thresholds; each answer is checked by
@@ -118,7 +118,7 @@ def realise(transitions: Tensor, start: float = 0.0) -> tuple[Chain, Tensor] | N
 
     Args:
         transitions: increasing positive inputs, shape [T], T at most 4.
-        start: V(0), in the unit of the transitions.
+        initial: V(0), in the unit of the transitions.
 
     Returns:
         The chain and the thresholds, shape [T], of one of the shortest chains; None where no thresholds do it.
@@ -132,25 +132,25 @@ def realise(transitions: Tensor, start: float = 0.0) -> tuple[Chain, Tensor] | N
         programme = optimize.linprog(
             np.zeros(len(wanted)),
             A_ub=-rows[:, :-1],
-            b_ub=rows[:, -1] * start,
+            b_ub=rows[:, -1] * initial,
             A_eq=steps[:, :-1],
-            b_eq=wanted - steps[:, -1] * start,
+            b_eq=wanted - steps[:, -1] * initial,
         )
         if programme.status == 0:
             thresholds = torch.tensor(programme.x)
-            if realises(thresholds, torch.tensor(wanted), start):
+            if realises(thresholds, torch.tensor(wanted), initial):
                 return chain, thresholds
     return None
 
 
-def realise_in_order(transitions: Tensor, start: float = 0.0) -> tuple[tuple[int, ...], Tensor] | None:
+def realise_in_order(transitions: Tensor, initial: float = 0.0) -> tuple[tuple[int, ...], Tensor] | None:
     """Find an order in which the timesteps can join one after another, exactly at the given inputs.
 
     Orders are tried timestep by timestep, and left as soon as a condition of :func:`conditions` fails.
 
     Args:
         transitions: increasing positive inputs, shape [T]; seconds up to T = 13.
-        start: V(0), in the unit of the transitions.
+        initial: V(0), in the unit of the transitions.
 
     Returns:
         The order and the thresholds, shape [T]; None where no order does it.
@@ -165,15 +165,15 @@ def realise_in_order(transitions: Tensor, start: float = 0.0) -> tuple[tuple[int
         if k == len(wanted):
             return order, v
         for t in sorted(set(range(1, len(wanted) + 1)) - v.keys(), reverse=True):
-            threshold = t * wanted[k] + start - sum(v[j] for j in order if j < t)
+            threshold = t * wanted[k] + initial - sum(v[j] for j in order if j < t)
             paid = np.cumsum([0.0] + [v[j] if j < t else 0.0 for j in order])
             silent = all(
-                t * input_ + start <= threshold + spent + _ROUNDING
+                t * input_ + initial <= threshold + spent + _ROUNDING
                 for input_, spent in zip(wanted, paid[: k + 1], strict=False)
             )
             grown = dict(sorted((v | {t: threshold}).items()))
             spent = np.cumsum(list(grown.values()))
-            fires = all(u * wanted[k] + start >= s - _ROUNDING for u, s in zip(grown, spent, strict=True))
+            fires = all(u * wanted[k] + initial >= s - _ROUNDING for u, s in zip(grown, spent, strict=True))
             if silent and fires and (found := joined((*order, t), grown)):
                 return found
         return None

@@ -144,7 +144,7 @@ class Optimum(NamedTuple):
 
 
 def maximise_sqnr(
-    staircase_of: Callable[[Tensor], tuple[Tensor, Tensor]], start: Sequence[float], sigma: float = 1.0
+    staircase_of: Callable[[Tensor], tuple[Tensor, Tensor]], guess: Sequence[float], sigma: float = 1.0
 ) -> Optimum:
     """Find the staircase of a family that has the highest SQNR on the positive part of a Gaussian.
 
@@ -152,7 +152,7 @@ def maximise_sqnr(
 
     Args:
         staircase_of: maps free parameters, shape [P], to transitions and levels; differentiable.
-        start: the parameters to start from; a local optimum is found (BFGS on the exact integral).
+        guess: the parameters to start from; a local optimum is found (BFGS on the exact integral).
         sigma: standard deviation of the input current.
 
     Returns:
@@ -164,6 +164,6 @@ def maximise_sqnr(
         value = -gaussian_sqnr_db(*staircase_of(w), sigma)
         return value.item(), torch.autograd.grad(value, w)[0].tolist()
 
-    found = optimize.minimize(loss, start, jac=True, method="BFGS")
+    found = optimize.minimize(loss, guess, jac=True, method="BFGS")
     transitions, levels = staircase_of(torch.tensor(found.x, dtype=torch.float64))
     return Optimum(transitions, levels, -found.fun)

@@ -78,17 +78,17 @@ def lloyd_max_free(density: Density, timesteps: int) -> Optimum:
     return Optimum(transitions, levels(transitions), sqnr(density, transitions, levels(transitions)).item())
 
 
-def _root(residual: Callable[[Tensor], Tensor], start: Tensor, scale: float) -> Tensor:
+def _root(residual: Callable[[Tensor], Tensor], guess: Tensor, scale: float) -> Tensor:
     """Solve residual(x) = 0 for increasing positive x, shape [n]; what is solved for are the logarithms of the gaps."""
 
     def increasing(gaps: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy(np.exp(gaps)).cumsum(0)
 
-    gaps = start.diff(prepend=start.new_zeros(1)).log()
+    gaps = guess.diff(prepend=guess.new_zeros(1)).log()
     found = optimize.root(lambda gaps: residual(increasing(gaps)).numpy(), gaps.numpy(), tol=1e-13)
     solution = increasing(found.x)
     if residual(solution).abs().max() > 1e-8 * scale:
-        raise RuntimeError(f"no quantizer found for T = {len(start)}: {found.message}")
+        raise RuntimeError(f"no quantizer found for T = {len(guess)}: {found.message}")
     return solution
 
 

@@ -42,7 +42,7 @@ class Best(NamedTuple):
     """
 
     thresholds: Tensor
-    start: float
+    initial: float
     sqnr_db: float
     hits: int = 0
 
@@ -88,19 +88,19 @@ DECODES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 weight for each timestep, a free level for each pattern. No spike is decoded as 0 in all of them."""
 
 
-def gaussian_noise(thresholds: Tensor, start: Tensor, decode: str) -> Tensor:
+def gaussian_noise(thresholds: Tensor, initial: Tensor, decode: str) -> Tensor:
     r"""Exact mean square error of neurons on :math:`x = \mathrm{ReLU}(i)`, i standard normal, at the decode's best.
 
     Args:
         thresholds: shape [*, T].
-        start: V(0), shape [*], in the unit of the thresholds.
+        initial: V(0), shape [*], in the unit of the thresholds.
         decode: one of ``DECODES``.
 
     Returns:
         The error, shape [*]; of a power of one half. Differentiable almost everywhere.
     """
     checks.choice("decode", decode, DECODES)
-    edges = pattern_edges(thresholds, start).clamp(-12, 12)
+    edges = pattern_edges(thresholds, initial).clamp(-12, 12)
     mass = torch.special.ndtr(edges).diff()  # a spike for a negative input is an error too
     moment = -(torch.exp(-edges.clamp(min=0).square() / 2) / math.sqrt(2 * math.pi)).diff()
     return 0.5 - DECODES[decode](mass, moment, thresholds, patterns(thresholds.shape[-1]))
@@ -109,9 +109,9 @@ def gaussian_noise(thresholds: Tensor, start: Tensor, decode: str) -> Tensor:
 def best_realisable(
     timesteps: int,
     decode: str,
-    free_start: bool = False,
+    free_initial: bool = False,
     *,
-    starts: Sequence[Best] = (),
+    guesses: Sequence[Best] = (),
     restarts: int = 2,
     population: int = 30,
     seed: int = 0,
@@ -123,10 +123,10 @@ def best_realisable(
     Args:
         timesteps: T.
         decode: one of ``DECODES``.
-        free_start: whether V(0), between 0 and the first threshold, is searched too; else it is 0.
-        starts: neurons to begin with, such as the best of a poorer family; one with fewer timesteps gets further ones
+        free_initial: whether V(0), between 0 and the first threshold, is searched too; else it is 0.
+        guesses: neurons to begin with, such as the best of a poorer family; one with fewer timesteps gets further ones
             that never fire. What is found is at least as good as each of them under this decode.
-        restarts: searches from random populations; one more, whose population holds the ``starts``, if any.
+        restarts: searches from random populations; one more, whose population holds the ``guesses``, if any.
         population: candidates of a search for each number that is free.
         seed: of the first search; the next ones have the next seeds.
 
@@ -134,7 +134,7 @@ def best_realisable(
         The best found, a lower bound of what is possible; ``hits`` says how many of the random searches ended
         there.
     """
-    timesteps, free = checks.integer("timesteps", timesteps), int(free_start)
+    timesteps, free = checks.integer("timesteps", timesteps), int(free_initial)
     bounds = [(-3.0, 2.5)] * timesteps + [(0.0, 1.0)] * free  # logarithms of the thresholds, V(0) / V_th(1)
 
     def neurons(w: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,8 +152,8 @@ def best_realisable(
         value = loss(w).sum()
         return value.item(), torch.autograd.grad(value, w)[0][0].nan_to_num(0.0).numpy()
 
-    grown = [_with_silent_timesteps(b, timesteps) for b in starts]
-    rows = [[*b.thresholds.log(), *[b.start / b.thresholds[0]] * free] for b in grown]
+    grown = [_with_silent_timesteps(b, timesteps) for b in guesses]
+    rows = [[*b.thresholds.log(), *[b.initial / b.thresholds[0]] * free] for b in grown]
     inside = [np.clip(np.array(row, dtype=float), *np.array(bounds).T) for row in rows]
     ends = list(inside)
     for n in range(restarts + bool(inside)):
@@ -171,9 +171,9 @@ def best_realisable(
     polished = [optimize.minimize(with_gradient, end, jac=True, method="L-BFGS-B", bounds=wider) for end in ends]
     least = min(polished, key=lambda p: p.fun)
     hits = sum(p.fun < least.fun + 1e-3 for p in polished[len(inside) : len(inside) + restarts])
-    thresholds, start = neurons(torch.tensor(least.x[None]))
-    best = Best(thresholds[0], float(start[0]), -float(least.fun), hits)
-    given = max((_measured(b, decode, free_start) for b in grown), key=lambda b: b.sqnr_db, default=best)
+    thresholds, initial = neurons(torch.tensor(least.x[None]))
+    best = Best(thresholds[0], float(initial[0]), -float(least.fun), hits)
+    given = max((_measured(b, decode, free_initial) for b in grown), key=lambda b: b.sqnr_db, default=best)
     return given if given.sqnr_db > best.sqnr_db + _FLOOR else best
 
 
@@ -183,11 +183,11 @@ def _with_silent_timesteps(neuron: Best, timesteps: int) -> Best:
     return neuron._replace(thresholds=torch.cat([neuron.thresholds, neuron.thresholds.new_full((missing,), 1e4)]))
 
 
-def _measured(neuron: Best, decode: str, free_start: bool) -> Best:
+def _measured(neuron: Best, decode: str, free_initial: bool) -> Best:
     """Measure a given neuron by another decode."""
-    start = neuron.start if free_start else 0.0
-    noise = gaussian_noise(neuron.thresholds.unsqueeze(0), torch.tensor([start], dtype=torch.float64), decode)
-    return Best(neuron.thresholds, start, 10 * math.log10(0.5 / noise.item()))
+    initial = neuron.initial if free_initial else 0.0
+    noise = gaussian_noise(neuron.thresholds.unsqueeze(0), torch.tensor([initial], dtype=torch.float64), decode)
+    return Best(neuron.thresholds, initial, 10 * math.log10(0.5 / noise.item()))
 
 
 def shares(timesteps: int, draws: int, seed: int = 0) -> dict[str, float]:
@@ -242,11 +242,11 @@ def best_of_families(largest: int, restarts: int = 36, population: int = 30) -> 
     found: dict[tuple[str, bool], list[Best]] = {(d, free): [] for free in (False, True) for d in CONTAINS}
     for timesteps in range(1, largest + 1):
         for (decode, free), best in found.items():
-            starts = [found[poorer, free][-1] for poorer in CONTAINS[decode]]
-            starts += [found[decode, False][-1]] if free else []
-            starts += best[-1:] if decode != "rate_p1" else []
+            guesses = [found[poorer, free][-1] for poorer in CONTAINS[decode]]
+            guesses += [found[decode, False][-1]] if free else []
+            guesses += best[-1:] if decode != "rate_p1" else []
             searches = {"restarts": restarts, "population": population}
             if decode in ("rate_p1", "gain", "levels"):  # fewer local minima
                 searches["restarts"] = max(1, restarts // 4)
-            best.append(best_realisable(timesteps, decode, free, starts=starts, **searches))
+            best.append(best_realisable(timesteps, decode, free, guesses=guesses, **searches))
     return found

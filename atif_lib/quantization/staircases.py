@@ -39,14 +39,14 @@ class Piece(NamedTuple):
     spikes: tuple[int, ...]
 
 
-def pieces(thresholds: Sequence[Number], start: Number = 0) -> list[Piece]:
+def pieces(thresholds: Sequence[Number], initial: Number = 0) -> list[Piece]:
     r"""Cut the real line where the spike pattern of a neuron changes, in rational arithmetic.
 
     A piece with paid charge q is cut at :math:`i = (q + V_{th}(t) - V(0)) / t`, timestep by timestep.
 
     Args:
         thresholds: :math:`V_{th}(t)` for t = 1 ... T; floats are taken at their exact binary value.
-        start: initial membrane potential V(0), in the unit of the thresholds.
+        initial: the membrane potential at first, V(0), in the unit of the thresholds.
 
     Returns:
         The pieces in increasing order of the input; at most :math:`2^T`, none empty.
@@ -58,7 +58,7 @@ def pieces(thresholds: Sequence[Number], start: Number = 0) -> list[Piece]:
     """
     if not thresholds:
         raise ValueError("thresholds=[]; allowed: one or more")
-    exact, v = _rational("thresholds", thresholds), _rational("start", [start])[0]
+    exact, v = _rational("thresholds", thresholds), _rational("initial", [initial])[0]
     found = [(Piece(None, None, ()), -v)]
     for t, threshold in enumerate(exact, 1):
         found = [half for piece, paid in found for half in _cut(piece, paid, threshold, (paid + threshold) / t)]
@@ -90,12 +90,12 @@ def patterns(timesteps: int) -> Tensor:
     return (j >> torch.arange(timesteps - 1, -1, -1) & 1).double()
 
 
-def pattern_edges(thresholds: Tensor, start: Tensor | float = 0.0) -> Tensor:
+def pattern_edges(thresholds: Tensor, initial: Tensor | float = 0.0) -> Tensor:
     r"""Do what :func:`pieces` does for many neurons at once, in floating point and differentiably.
 
     Args:
         thresholds: shape [*, T].
-        start: V(0), in the unit of the thresholds, shape [*] or one number.
+        initial: V(0), in the unit of the thresholds, shape [*] or one number.
 
     Returns:
         Edges, shape [*, 2^T + 1], from -inf to inf: pattern j (row j of :func:`patterns`) holds from edge j up to edge
@@ -106,7 +106,7 @@ def pattern_edges(thresholds: Tensor, start: Tensor | float = 0.0) -> Tensor:
     shape = thresholds.shape[:-1]
     infinite = thresholds.new_full((*shape, 1), torch.inf)
     edges = torch.cat([-infinite, infinite], -1)
-    paid = -torch.as_tensor(start, dtype=thresholds.dtype).expand(shape).unsqueeze(-1)
+    paid = -torch.as_tensor(initial, dtype=thresholds.dtype).expand(shape).unsqueeze(-1)
     for t in range(1, thresholds.shape[-1] + 1):
         threshold = thresholds[..., t - 1 : t]
         low, high = edges[..., :-1], edges[..., 1:]
@@ -124,18 +124,18 @@ class Staircase(NamedTuple):
     patterns: Tensor
 
 
-def count_staircase(thresholds: Tensor, start: Tensor | float = 0.0, tolerance: float = 1e-9) -> Staircase:
+def count_staircase(thresholds: Tensor, initial: Tensor | float = 0.0, tolerance: float = 1e-9) -> Staircase:
     """Find the staircase of the spike count of many neurons at once.
 
     Args:
         thresholds: shape [*, T].
-        start: V(0), in the unit of the thresholds, shape [*] or one number.
+        initial: V(0), in the unit of the thresholds, shape [*] or one number.
         tolerance: pieces not wider than this are rounding, and left out.
 
     Returns:
         The transitions, whether the count never falls as the input grows, and the number of patterns that occur.
     """
-    edges, timesteps = pattern_edges(thresholds, start), thresholds.shape[-1]
+    edges, timesteps = pattern_edges(thresholds, initial), thresholds.shape[-1]
     there = edges.diff() > tolerance
     counts = patterns(timesteps).sum(-1)
     running = torch.where(there, counts, -1).cummax(-1).values
@@ -144,7 +144,7 @@ def count_staircase(thresholds: Tensor, start: Tensor | float = 0.0, tolerance: 
     return Staircase(low.amin(-2), (~there | (counts >= running)).all(-1), there.sum(-1))
 
 
-def order_thresholds(transitions: Tensor, order: Sequence[int], start: Tensor | float = 0.0) -> Tensor:
+def order_thresholds(transitions: Tensor, order: Sequence[int], initial: Tensor | float = 0.0) -> Tensor:
     r"""Solve for the thresholds of a neuron whose timesteps join in a given order, :math:`o_1, o_2, \dots, o_T`.
 
     At the k-th transition :math:`\tau_k` timestep :math:`o_k` begins to fire, beside those before it in the order:
@@ -157,7 +157,7 @@ def order_thresholds(transitions: Tensor, order: Sequence[int], start: Tensor | 
     Args:
         transitions: increasing inputs :math:`\tau_1 \dots \tau_T`, shape [*, T].
         order: a permutation of 1 ... T.
-        start: V(0), in the unit of the transitions.
+        initial: V(0), in the unit of the transitions.
 
     Returns:
         Thresholds in the order of the timesteps, shape [*, T]; not necessarily positive.
@@ -169,13 +169,13 @@ def order_thresholds(transitions: Tensor, order: Sequence[int], start: Tensor | 
         raise ValueError(f"order={tuple(order)}; allowed: a permutation of 1 ... {transitions.shape[-1]}")
     found: dict[int, Tensor] = {}
     for t, transition in zip(order, transitions.unbind(-1), strict=True):
-        found[t] = t * transition + start - sum(v for j, v in found.items() if j < t)
+        found[t] = t * transition + initial - sum(v for j, v in found.items() if j < t)
     return torch.stack([found[t] for t in sorted(found)], -1)
 
 
-def realises(thresholds: Tensor, transitions: Tensor, start: Tensor | float = 0.0, tolerance: float = 1e-9) -> Tensor:
+def realises(thresholds: Tensor, transitions: Tensor, initial: Tensor | float = 0.0, tolerance: float = 1e-9) -> Tensor:
     """Say of each neuron, thresholds [*, T], whether its count is monotone and steps up at ``transitions`` [*, T]."""
-    found = count_staircase(thresholds, start, tolerance)
+    found = count_staircase(thresholds, initial, tolerance)
     return found.monotone & ((found.transitions - transitions).abs() <= tolerance).all(-1)
 
 

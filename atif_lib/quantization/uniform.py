@@ -48,8 +48,8 @@ def spike_counts(current: Tensor, thresholds: Tensor, v0: float = 0.0) -> Tensor
     if thresholds.dim() != 1 or not (thresholds > 0).all():
         raise ValueError(f"thresholds={thresholds.tolist()}; allowed: positive numbers, shape [T]")
     thresholds = thresholds.to(current.dtype)
-    start = _initial_membrane(thresholds[0], v0)
-    i, v = _halves(current), _halves(start, current.dim())
+    initial = _initial_membrane(thresholds[0], v0)
+    i, v = _halves(current), _halves(initial, current.dim())
     counts = torch.zeros_like(current, dtype=torch.int64)
     for threshold in _halves(thresholds, current.dim()).unbind(1):
         h = v + i  # Eq. 2
@@ -87,12 +87,12 @@ def staircase(current: Tensor, threshold: float | Tensor, timesteps: int, v0: fl
     threshold = torch.as_tensor(threshold, dtype=current.dtype, device=current.device)
     if threshold.dim() or not threshold > 0 or threshold.isinf():
         raise ValueError(f"threshold={threshold.tolist()}; allowed: one positive finite number")
-    start = _initial_membrane(threshold, v0)
-    charge, start = timesteps * _halves(current), _halves(start, current.dim())
-    nearest = ((charge + start).sum(0) / threshold).round().clamp(0, timesteps)
+    initial = _initial_membrane(threshold, v0)
+    charge, initial = timesteps * _halves(current), _halves(initial, current.dim())
+    nearest = ((charge + initial).sum(0) / threshold).round().clamp(0, timesteps)
     # The quotient may be off by a rounding; the comparison of the charge with `nearest` steps is not.
     steps = nearest * _halves(threshold, current.dim())
-    return (nearest.long() - ((start - steps + charge).sum(0) < 0).long()).clamp(min=0)
+    return (nearest.long() - ((initial - steps + charge).sum(0) < 0).long()).clamp(min=0)
 
 
 def sqnr_db(x: Tensor, x_hat: Tensor, dim: int | None = None) -> Tensor:

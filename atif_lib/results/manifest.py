@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from atif_lib import checks
 from atif_lib.paths import SHIPPED, write_whole
-from atif_lib.results.measured import Measured, Source
+from atif_lib.results.measured import Measured, Quantity
 from atif_lib.results.models import Model, Number, Several, Slug, fault
 from atif_lib.results.records import Record
 
@@ -31,7 +31,7 @@ __all__ = [
     "Manifest",
     "ManifestError",
     "Measured",
-    "Source",
+    "Quantity",
     "load",
     "schema",
     "write_schema",
@@ -95,25 +95,25 @@ class Pointer(Written):
     minus: Minus | Number | None = None
     family: str | None = None
 
-    def source(self, shared: "Shared") -> Source:
+    def quantity(self, shared: "Shared") -> Quantity:
         """Fill in what the rest of the manifest says."""
         minus, family = self.minus, ()
         if isinstance(minus, Minus):
             found = [getattr(minus, key) or getattr(self, key) for key in ("experiment", "metric", "profile")]
-            minus = Source(*found, one_record=found[0] in shared.one_record)
+            minus = Quantity(*found, one_record=found[0] in shared.one_record)
         if self.family is not None:
             checks.choice("family", self.family, shared.families)
-            if not isinstance(minus, Source):
+            if not isinstance(minus, Quantity):
                 raise ValueError(f"minus={minus!r}; allowed: the experiment that the family is compared with")
             family = shared.families[self.family]
             checks.choice("experiment", self.experiment, family)
         one_record = self.experiment in shared.one_record
-        return Source(self.experiment, self.metric, self.profile, minus, one_record, family)
+        return Quantity(self.experiment, self.metric, self.profile, minus, one_record, family)
 
 
-def _resolved(value: Pointer | Source | None, info: ValidationInfo) -> Source | None:
-    """Make a source of a pointer, with the rest of the manifest as the context of validation."""
-    return value.source(cast(Shared, info.context)) if isinstance(value, Pointer) else value
+def _resolved(value: Pointer | Quantity | None, info: ValidationInfo) -> Quantity | None:
+    """Make a quantity of a pointer, with the rest of the manifest as the context of validation."""
+    return value.quantity(cast(Shared, info.context)) if isinstance(value, Pointer) else value
 
 
 class Check(Written):
@@ -124,7 +124,7 @@ class Check(Written):
     unit: str = ""
     relation: Literal["=", ">=", "<=", ">", "<", "between"] = "="
     tolerance: Number = 0.0
-    source: Annotated[Pointer | SkipJsonSchema[InstanceOf[Source]] | None, AfterValidator(_resolved)] = Field(
+    quantity: Annotated[Pointer | SkipJsonSchema[InstanceOf[Quantity]] | None, AfterValidator(_resolved)] = Field(
         default=None, alias="ours"
     )
 
@@ -134,14 +134,14 @@ class Check(Written):
             raise ValueError(f"tolerance={self.tolerance!r}; allowed: a number of at least 0, 0 on < and >")
         between, paper = self.relation == "between", self.paper
         fits = isinstance(paper, tuple) and paper[0] <= paper[1] if between else isinstance(paper, float)
-        if not fits and (paper is not None or self.source is not None):
+        if not fits and (paper is not None or self.quantity is not None):
             allowed = "[low, high]" if between else "a finite number, or [low, high] for between"
             raise ValueError(f"paper={paper!r}; allowed: {allowed}")
         return self
 
     def measure(self, runs: Sequence[Record]) -> Measured | None:
         """Return our value, None where no records give one."""
-        return self.source.measure(runs) if isinstance(self.source, Source) else None
+        return self.quantity.measure(runs) if isinstance(self.quantity, Quantity) else None
 
     def holds(self, ours: Measured) -> bool | None:
         """Judge our value: True where it holds, False where it fails, None where the seeds leave it open.
@@ -153,7 +153,7 @@ class Check(Written):
         if ours.interval is None:
             return None
         low, high = ours.interval
-        assert self.paper is not None  # a check without a number has no source, so nothing of ours to judge
+        assert self.paper is not None  # a check without a number has no quantity, so nothing of ours to judge
         least, most = self.paper if isinstance(self.paper, tuple) else (self.paper, self.paper)
         if self.relation == ">":
             inside, outside = low > least, high <= least
@@ -230,8 +230,8 @@ class Entry(Check):
     @cached_property
     def commands(self) -> tuple[str, ...]:
         """What makes the records: one command an experiment, those of `minus` too."""
-        found = [c.source for c in self.checks if c.source]
-        found += [s.minus for s in found if isinstance(s.minus, Source)]
+        found = [c.quantity for c in self.checks if c.quantity]
+        found += [q.minus for q in found if isinstance(q.minus, Quantity)]
         return tuple(dict.fromkeys(self.command.format(experiment=s.experiment, profile=s.profile) for s in found))
 
     def expected(self, runs: Sequence[Record]) -> str:

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from atif_lib.results import intervals
 from atif_lib.results.records import Record, RecordError
 
-__all__ = ["Measured", "Source"]
+__all__ = ["Measured", "Quantity"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Source:
+class Quantity:
     """Where a value of ours comes from: a metric of an experiment's records, less `minus` (a number or another).
 
     `one_record`: no seed changes the result, so one record says all. `family`: all experiments that are compared
@@ -36,7 +36,7 @@ class Source:
     experiment: str
     metric: str
     profile: str
-    minus: "Source | float | None" = None
+    minus: "Quantity | float | None" = None
     one_record: bool = False
     family: tuple[str, ...] = ()
 
@@ -49,7 +49,7 @@ class Source:
         subtracted as a number, the same for every seed.
         """
         ours = self._by_seed(runs)
-        if not isinstance(self.minus, Source):
+        if not isinstance(self.minus, Quantity):
             return self._measured([value - (self.minus or 0) for value, _ in ours.values()], ours.values())
         theirs = self.minus._by_seed(runs)
         if not ours or not theirs:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from atif_lib.paths import CHECKOUT
-from atif_lib.results.manifest import NEED_NOTE, VERDICTS, Check, Entry, Manifest, Measured, Source
+from atif_lib.results.manifest import NEED_NOTE, VERDICTS, Check, Entry, Manifest, Measured, Quantity
 from atif_lib.results.records import Record
 
 __all__ = ["TITLES", "counts", "held", "interval", "our_value", "paper_value", "render", "tally"]
@@ -173,12 +173,12 @@ def _details(entry: Entry, runs: Sequence[Record], written: set[str]) -> list[st
 
 def _commands(entry: Entry, runs: Sequence[Record]) -> list[str]:
     """List what makes the records: one command an experiment, with the seeds that there are."""
-    sources = [c.source for c in entry.checks if c.source]
-    sources += [s.minus for s in sources if isinstance(s.minus, Source)]
+    quantities = [c.quantity for c in entry.checks if c.quantity]
+    quantities += [q.minus for q in quantities if isinstance(q.minus, Quantity)]
     found = []
-    for s in sources:
-        command = entry.command.format(experiment=s.experiment, profile=s.profile)
-        seeds = [str(r.seed) for r in runs if (r.experiment, r.profile) == (s.experiment, s.profile)]
+    for q in quantities:
+        command = entry.command.format(experiment=q.experiment, profile=q.profile)
+        seeds = [str(r.seed) for r in runs if (r.experiment, r.profile) == (q.experiment, q.profile)]
         several = len(seeds) > 1 and "{experiment}" in entry.command
         found.append(f"{command} --seeds {' '.join(seeds)}" if several else command)
     return list(dict.fromkeys(found))
@@ -233,12 +233,12 @@ def our_value(part: Check, runs: Sequence[Record]) -> str:
     ours = part.measure(runs)
     if ours is None:
         return "–"
-    assert part.source is not None  # it measured something
+    assert part.quantity is not None  # it measured something
     digits = _digits(part, ours)
     spread = "" if ours.sd is None else f"± {_decimal(ours.sd, digits)}"
     value = " ".join(filter(None, (_decimal(ours.mean, digits), spread, part.unit)))
     count = "one record" if ours.sd is None and ours.interval else f"n = {ours.n}"
-    return f"{value}{interval(ours, digits)} ({count}, {part.source.profile})".replace("-", "−")
+    return f"{value}{interval(ours, digits)} ({count}, {part.quantity.profile})".replace("-", "−")
 
 
 def interval(ours: Measured, digits: int) -> str:

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 import pandas as pd
 
 from atif_lib.results import records
-from atif_lib.results.manifest import Check, Entry, Manifest, Measured, Source, load
+from atif_lib.results.manifest import Check, Entry, Manifest, Measured, Quantity, load
 from atif_lib.results.page import interval, our_value
 from atif_lib.results.records import Record, RecordError
 
@@ -43,8 +43,8 @@ def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Re
     rows: dict[str, dict[str, str]] = {}
     for entry in _cells(number, manifest):
         part = entry.checks[0]
-        assert part.source is not None  # every cell of the paper's tables has one
-        row = rows.setdefault(entry.row or "", {"experiment": part.source.experiment})
+        assert part.quantity is not None  # every cell of the paper's tables has one
+        row = rows.setdefault(entry.row or "", {"experiment": part.quantity.experiment})
         metric = (entry.column or "") + f", {part.unit}" * (part.unit == "%")
         ours = entry.verdict if entry.verdict == "not run" else f"{our_value(part, runs)}: {entry.verdict}"
         row |= {metric: f"{part.paper:g}", f"{metric}, ours": ours}
@@ -71,10 +71,10 @@ def training_table(number: int, manifest: Manifest | None = None, runs: Sequence
     found = {(r.experiment, r.profile, r.seed): r for r in runs}
     rows: dict[str, dict[str, str]] = {}
     for entry in _cells(number, manifest):
-        source = entry.checks[0].source
-        assert source is not None  # every cell of the paper's tables has one
-        own = [r for r in runs if (r.experiment, r.profile) == (source.experiment, source.profile)]
-        protocol = {"staged": "in stages", "paper": "the paper's"}.get(source.experiment.rsplit("-", 1)[-1], "direct")
+        quantity = entry.checks[0].quantity
+        assert quantity is not None  # every cell of the paper's tables has one
+        own = [r for r in runs if (r.experiment, r.profile) == (quantity.experiment, quantity.profile)]
+        protocol = {"staged": "in stages", "paper": "the paper's"}.get(quantity.experiment.rsplit("-", 1)[-1], "direct")
         row = {"protocol": protocol, "epochs": "not run", "hours a seed": "", "device": "", "seeds": ""}
         if own:
             chains = [_stages(r, found) for r in own]
@@ -147,8 +147,8 @@ def compare(
         family: every experiment that is compared with this twin, where they are several: Dunnett's interval.
         runs: the records to look in, by default all.
     """
-    source = Source(experiment, metric, profile, Source(twin, metric, profile), family=tuple(family))
-    return source.measure(records.load_all() if runs is None else runs)
+    quantity = Quantity(experiment, metric, profile, Quantity(twin, metric, profile), family=tuple(family))
+    return quantity.measure(records.load_all() if runs is None else runs)
 
 
 def difference(

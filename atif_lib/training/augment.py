@@ -83,9 +83,9 @@ def _crops(images: Tensor, generator: Generator, scale: Sequence[float], ratio: 
 def _resize(images: Tensor, top: Tensor, left: Tensor, h: Tensor, w: Tensor) -> Tensor:
     """Resize a crop of each image to the whole image's size; pixels outside the crop have no influence."""
 
-    def positions(size: int, start: Tensor, length: Tensor) -> Tensor:
+    def positions(size: int, first: Tensor, length: Tensor) -> Tensor:
         at = (torch.arange(size, device=images.device) + 0.5) * (length / size)[:, None] - 0.5
-        at = start[:, None] + at.clamp(min=0).minimum(length[:, None] - 1)
+        at = first[:, None] + at.clamp(min=0).minimum(length[:, None] - 1)
         return 2 * at / max(size - 1, 1) - 1
 
     y, x = positions(images.shape[2], top, h), positions(images.shape[3], left, w)
@@ -101,8 +101,8 @@ def cutout(images: Tensor, generator: Generator, size: int = 16) -> Tensor:
     """
     if size < 1:
         raise ValueError(f"size={size}; allowed: 1 or more")
-    start = [_integers(side, _batch(images), generator) - size // 2 for side in images.shape[2:]]
-    hole = _span(images, 2, start[0], size) & _span(images, 3, start[1], size)
+    first = [_integers(side, _batch(images), generator) - size // 2 for side in images.shape[2:]]
+    hole = _span(images, 2, first[0], size) & _span(images, 3, first[1], size)
     return torch.where(hole, _mean(images, (2, 3)), images)
 
 
@@ -127,8 +127,8 @@ def random_mask(features: Tensor, generator: Generator, frames: int = 10, coeffi
         if not 0 <= longest <= size:
             raise ValueError(f"{longest} to mask of {size}; allowed: 0 to {size}")
         length = _integers(longest + 1, features, generator)
-        start = (_uniform(1, features, generator)[:, 0] * (size - length + 1)).long()
-        masked = torch.where(_span(features, dim, start, length), _mean(features, (2,)), masked)
+        first = (_uniform(1, features, generator)[:, 0] * (size - length + 1)).long()
+        masked = torch.where(_span(features, dim, first, length), _mean(features, (2,)), masked)
     return masked
 
 
@@ -240,9 +240,9 @@ def _box(inputs: Tensor, weight: Tensor, generator: Generator) -> Tensor:
     return sides[0] & sides[1]
 
 
-def _span(inputs: Tensor, dim: int, start: Tensor, length: Tensor | int) -> Tensor:
-    """Say which of the indices of a dimension lie in start..start + length, [N] each: bool, for broadcasting."""
-    at = torch.arange(inputs.shape[dim], device=inputs.device) - start[:, None]
+def _span(inputs: Tensor, dim: int, first: Tensor, length: Tensor | int) -> Tensor:
+    """Say which of the indices of a dimension lie in first..first + length, [N] each: bool, for broadcasting."""
+    at = torch.arange(inputs.shape[dim], device=inputs.device) - first[:, None]
     inside = (at >= 0) & (at < (length if isinstance(length, int) else length[:, None]))
     return inside.reshape([len(inputs), *(inputs.shape[d] if d == dim else 1 for d in range(1, 4))])
 

@@ -22,8 +22,8 @@ def bad_layer_named(network: nn.Module, inputs: Tensor, place: str) -> Iterator[
         layer = first_bad_layer(network, inputs)
         if layer is None and isinstance(error, ValueError):
             raise
-        source = f"layer {layer}" if layer else "the loss itself: every layer is finite"
-        raise FloatingPointError(f"{error} at {place}, from {source}") from error
+        origin = f"layer {layer}" if layer else "the loss itself: every layer is finite"
+        raise FloatingPointError(f"{error} at {place}, from {origin}") from error
 
 
 @torch.no_grad()

@@ -83,16 +83,16 @@ def train(
     """
     training = prepare(network, examples, recipe, seed, folder, resume=resume, started=started, origin=origin)
     yield from training.progress.history
-    first, total, size = training.scheduler.last_epoch, recipe.epochs * training.steps, recipe.batch_size
+    first, total, size = training.scheduler.last_epoch, recipe.epochs * training.updates, recipe.batch_size
     bar = tqdm(total=total * size, initial=first * size, unit="ex", leave=False, disable=None)
     bar.set_description("compiling" if recipe.compile else "starting")
     with bar, stop_requests() as stopped:
         for step in range(first, total):
-            epoch, within = divmod(step, training.steps)
+            epoch, within = divmod(step, training.updates)
             update(training, epoch, within)
             bar.update(size)
             bar.set_description(f"epoch {epoch + 1} of {recipe.epochs}", refresh=False)
-            if complete := within + 1 == training.steps:
+            if complete := within + 1 == training.updates:
                 training.progress.close_epoch(training.fabric, training.test())
                 bar.set_postfix(accuracy=training.progress.history[-1]["test_accuracy"])
             stop = any_process(training.fabric, bool(stopped))
@@ -109,7 +109,7 @@ def train(
 class Training:
     """What the updates of a training need; made by :func:`prepare`.
 
-    ``network`` is the one that was given; ``model`` is the same, as Lightning Fabric runs it. ``steps`` is the number
+    ``network`` is the one that was given; ``model`` is the same, as Lightning Fabric runs it. ``updates`` is the number
     of updates in an epoch.
     """
 
@@ -122,7 +122,7 @@ class Training:
     scheduler: LambdaLR
     checkpoint: Checkpoint
     progress: Progress
-    steps: int
+    updates: int
 
     def test(self) -> dict[str, Any]:
         """Test the network as it is; see :func:`atif_lib.training.evaluation.evaluate`."""
@@ -152,7 +152,7 @@ def prepare(
     seed = checks.integer("seed", seed, 0)
     if not len(examples.test_labels):
         raise ValueError(f"{examples.name} has 0 test examples; allowed: 1 or more")
-    steps = updates_per_epoch(len(examples.train_labels), recipe.batch_size, fabric.world_size)
+    updates = updates_per_epoch(len(examples.train_labels), recipe.batch_size, fabric.world_size)
     batches = Batches(examples.to(fabric.device), recipe, seed)
 
     identity = asdict(recipe) | {"seed": seed, "data": examples.sha256, "network": repr(network)} | dict(origin or {})
@@ -162,7 +162,7 @@ def prepare(
     # torch's types of Module.to leave the layout out.
     network.to(fabric.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(parameter_groups(network, recipe), momentum=recipe.momentum, nesterov=recipe.nesterov)
-    scheduler = LambdaLR(optimizer, schedule(recipe, steps))
+    scheduler = LambdaLR(optimizer, schedule(recipe, updates))
     checkpoint = Checkpoint(folder, identity, network, optimizer, scheduler)
     progress = checkpoint.load() if resume else Progress()
     mine = identity | {"updates so far": scheduler.last_epoch}
@@ -173,10 +173,10 @@ def prepare(
         )
     if recipe.compile:
         compile_neurons(network)
-    training = Training(fabric, network, network, recipe, batches, optimizer, scheduler, checkpoint, progress, steps)
+    training = Training(fabric, network, network, recipe, batches, optimizer, scheduler, checkpoint, progress, updates)
     if started and not progress.history and not scheduler.last_epoch:
         with fabric.autocast():
-            estimate_norms(network, (batches.draw(0, step)[0] for step in range(min(steps, NORM_BATCHES))))
+            estimate_norms(network, (batches.draw(0, step)[0] for step in range(min(updates, NORM_BATCHES))))
         progress.history.append({"epoch": 0, "seconds": progress.elapsed(), "train_loss": None} | training.test())
     if recipe.save_memory:
         save_memory(network)
@@ -208,16 +208,16 @@ def update(training: Training, epoch: int, step: int) -> None:
     training.progress.losses.append(loss.detach())
 
 
-def schedule(recipe: Recipe, steps: int) -> Callable[[int], float]:
-    """Return the factor on the learning rates as a function of the update, for so many steps an epoch."""
-    total = recipe.epochs * steps
+def schedule(recipe: Recipe, updates: int) -> Callable[[int], float]:
+    """Return the factor on the learning rates as a function of the update, for so many updates an epoch."""
+    total = recipe.epochs * updates
     warm = recipe.warmup * total
 
     def factor(update: int) -> float:
         if update < warm:
             return (update + 1) / (warm + 1)
         if recipe.schedule == "step":
-            return recipe.step_factor ** (update // (recipe.step_epochs * steps))
+            return recipe.step_factor ** (update // (recipe.step_epochs * updates))
         return 0.5 * (1 + math.cos(math.pi * (update - warm) / (total - warm)))
 
     return factor

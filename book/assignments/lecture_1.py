@@ -4,9 +4,10 @@
 # This assignment belongs to Chapters 1 and 2 of the book. You write the integrate-and-fire neuron, its closed form, and
 # the measure of what its rounding costs.
 #
-# **How it works.** Each task is one function. Replace the two lines under `# your code here`, run the cell, and then
-# run the cell with the tests behind it. A test that fails says what it expected and why. The tests of a task do not
-# need your other tasks, so you may leave one out and go on.
+# **How it works.** Each task is one function. Replace the line `raise NotImplementedError()` by your code, run the cell, and
+# then run the cell with the tests behind it. No output means that all tests passed; a test that fails says what it
+# expected and why. Run the cells one by one: "run all" stops at the first task that is not done. You may leave a task
+# out and go on, since the tests of a task do not need your other tasks.
 #
 # **Points:** 10, and an optional task. **Time:** about 60 minutes. Everything runs in seconds, without a GPU.
 
@@ -41,7 +42,10 @@ def spike_train(current: float, threshold: float, timesteps: int) -> list[int]:
 
 
 # %% tests="spike_train" points=3
-assert len(spike_train(0.3, 1.0, 8)) == 8, "there is one z(t) for each of the T timesteps, 0 or 1"
+spikes = spike_train(0.3, 1.0, 8)
+assert isinstance(spikes, list), "return the list of the spikes z(1), ..., z(T), not their number"
+assert len(spikes) == 8, "there is one z(t) for each of the T timesteps, 0 or 1"
+assert set(spikes) <= {0, 1}, "return the spikes z(t), each 0 or 1, and not the membrane"
 assert spike_train(0.3, 1.0, 4) == [0, 0, 0, 1], (
     "the current is added before the comparison: H(4) = 1.2 is the first membrane above 1, so z(4) = 1"
 )
@@ -95,11 +99,12 @@ assert torch.allclose(decode(torch.ones(8, 1), 3.0), torch.tensor([3.0])), "a sp
 # %% [markdown]
 # ## Task 3: the closed form, Eq. 7 (3 points)
 #
-# The number of spikes needs no simulation: charge is conserved, so for a constant current it is
+# The number of spikes needs no simulation: charge is conserved, so for a constant current of any shape it is
 #
 # $$ n = \min\left\{T,\ \max\left\{0,\ \left\lfloor \frac{T\,i}{V_{th}} \right\rfloor\right\}\right\}. $$
 #
-# Before you write it, answer for yourself: for $T = 8$ and $V_{th} = 1$, how many different values can $n$ take? Where
+# For tensors there are `torch.floor` and `.clamp(low, high)`. Write the formula itself: `spike_counts` and `staircase` of the
+# library are for the tests. Before you write it, answer for yourself: for $T = 8$ and $V_{th} = 1$, how many different values can $n$ take? Where
 # is the first step, and how wide is each?
 
 
@@ -120,6 +125,8 @@ assert count.max() <= 8, "there are no more than T spikes: the upper clip at T i
 assert count[current < 0.125].max() == 0, "the neuron rounds down: below the first step, V_th / T, there is no spike"
 assert count[current == 0.125] == 1, "the charge of T timesteps is T i: the first step is at i = V_th / T"
 assert count.unique().numel() == 9, "there are T + 1 = 9 answers: zero spikes is one, and so is T"
+assert spike_count(current, 1.0, 4).max() == 4, "the upper clip is at T, which is 4 here and not 8"
+assert spike_count(current[:6].view(2, 3), 1.0, 8).shape == (2, 3), "the shape is that of the currents, here [2, 3]"
 assert torch.equal(spike_count(current, 0.5, 8), spike_count(2 * current, 1.0, 8)), (
     "only i / V_th matters: half the threshold is twice the current"
 )
@@ -135,7 +142,8 @@ assert torch.equal(spike_count(current, 0.75, 5).long(), simulated), "also for T
 #
 # $$ \mathrm{SQNR}(x) = 10 \log_{10} \frac{E[x^2]}{E[(x - \hat x)^2]} $$
 #
-# in decibels. Every 10 dB is a factor of ten in power.
+# in decibels. $E$ is the mean over all values; the mean of a square is called power. Every 10 dB is a factor of ten in power.
+# For tensors use `torch.log10`.
 
 
 # %% answer="sqnr_db"
@@ -148,9 +156,12 @@ def sqnr_db(x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
 
 # %% tests="sqnr_db" points=1
 x = torch.tensor([1.0, 2.0, 3.0, 4.0])
-assert sqnr_db(x, 0.5 * x) > 0, "less noise is a higher SQNR: the signal stands above the fraction bar"
+assert sqnr_db(x, 0.5 * x) > 0, (
+    "less noise is a higher SQNR: the power of x stands above the fraction bar, that of the error below"
+)
 assert torch.isclose(sqnr_db(x, 0.5 * x), torch.tensor(6.0206)), (
-    "an error of half the signal has a quarter of its power, and 10 log10(4) = 6.02: compare squares, in decibels"
+    "an error of half the signal has a quarter of its power, and 10 log10(4) = 6.02: the factor is 10, the logarithm has "
+    "the base 10, and both the signal and the error are squared"
 )
 assert torch.isclose(sqnr_db(x, x - 0.5), torch.tensor(14.7712)), (
     "an error that is always 0.5 has the power 0.25: take the mean of the squares, and do not subtract a mean first"
@@ -192,12 +203,16 @@ x_hat = staircase(x, 1.0, 4) / 4
 granular, overload = split_error(x, x_hat, 1.0)
 whole = (x - x_hat).square().mean()
 assert torch.isclose(granular + overload, whole), (
-    "the parts add up to the mean square error: divide both by the number of all values"
+    "the parts add up to the mean square error: square the error, and divide both parts by the number of all values"
 )
 assert granular < overload, "the granular part comes first; here the overload of the inputs 1.5 and 3 is far larger"
 assert granular <= 1 / 16, "a granular error is never larger than a step, V_th / T = 1/4"
 assert torch.isclose(overload, torch.tensor(4.25 / 6, dtype=torch.float64)), (
-    "overload begins above V_th: 1.5 and 3 are decoded as 1, and (0.5² + 2²) / 6 = 0.708"
+    "overload begins above V_th: 1.5 and 3 are decoded as 1, and (0.5² + 2²) / 6 = 0.708, a mean over all 6 values"
+)
+half = split_error(x, 0.5 * x_hat, 0.5)[0]
+assert torch.isclose(half, torch.tensor((0.1**2 + 0.175**2) / 6, dtype=torch.float64)), (
+    "with V_th = 0.5 only 0.1 and 0.3 lie below it: the two parts meet at V_th, which is not always 1"
 )
 assert split_error(x[:4], x_hat[:4], 1.0)[1] == 0, "without an input above V_th there is no overload, and 0 is a number"
 ### BEGIN HIDDEN TESTS
@@ -210,7 +225,8 @@ assert torch.isclose(overload, torch.tensor(1 / 6, dtype=torch.float64)), "with 
 #
 # A low threshold makes fine steps and much overload; a high one the reverse. Find the candidate with the highest SQNR
 # for a given sample $x = \mathrm{ReLU}(i)$. Do it also for a membrane that starts with the charge
-# $V(0) = v_0 V_{th}$: the library's `staircase(x, threshold, timesteps, v0)` counts the spikes of both.
+# $V(0) = v_0 V_{th}$: the library's `staircase(x, threshold, timesteps, v0)` counts the spikes of both, so
+# that $\hat x = V_{th}\, n / T$ with its answer $n$.
 #
 # Before you run the tests, guess: does the neuron that starts half full, $v_0 = 0.5$, want a higher or a lower threshold?
 
@@ -234,7 +250,9 @@ x = torch.special.ndtri(places).relu()  # ReLU of a Gaussian with σ = 1
 candidates = [0.5 + 0.05 * n for n in range(60)]
 empty = best_threshold(x, 4, candidates)
 assert empty in candidates, "return the threshold itself, not its place in the list"
-assert 0.6 < empty < 3, "the best threshold is neither the first nor the last candidate: the highest SQNR is asked for"
+assert 0.6 < empty < 3, (
+    "the best threshold is neither the first nor the last candidate: the highest SQNR is asked for; is n divided by T?"
+)
 assert abs(empty - 1.73) < 0.06, "for T = 4 the best is 1.73 σ; is the rate multiplied by V_th before it is compared?"
 assert abs(best_threshold(x, 8, candidates) - 2.16) < 0.06, "with T = 8 the best threshold moves out to 2.16 σ"
 assert abs(best_threshold(x, 4, candidates, 0.5) - 2.14) < 0.06, (

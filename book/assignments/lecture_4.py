@@ -5,9 +5,10 @@
 # between its layers, move a threshold into the weights, and take the error of a layer apart. A small network is trained
 # on handwritten digits, for you to try your functions on.
 #
-# **How it works.** Each task is one function. Replace the two lines under `# your code here`, run the cell, and then
-# run the cell with the tests behind it. A test that fails says what it expected and why. The tests of a task do not
-# need your other tasks, so you may leave one out and go on.
+# **How it works.** Each task is one function. Replace the line `raise NotImplementedError()` by your code, run the cell, and
+# then run the cell with the tests behind it. No output means that all tests passed; a test that fails says what it
+# expected and why. Run the cells one by one: "run all" stops at the first task that is not done. You may leave a task
+# out and go on, since the tests of a task do not need your other tasks.
 #
 # **Points:** 10, and an optional task. **Time:** about 75 minutes. The network is trained in less than a minute, without
 # a GPU.

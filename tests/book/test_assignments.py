@@ -40,6 +40,8 @@ MISTAKES = {
         ("int(h >= threshold)", "max(0, int(h // threshold))", "at most one spike"),
         ("int(h >= threshold)", "int(abs(h) >= threshold)", "negative current"),
         ("range(timesteps)", "range(timesteps - 1)", "each of the T timesteps"),
+        ("return spikes", "return sum(spikes)", "not their number"),
+        ("spikes.append(z)", "spikes.append(h)", "not the membrane"),
     ],
     "decode": [
         ("threshold * spikes.mean(0)", "spikes.mean(0)", "multiplied by V_th"),
@@ -57,6 +59,12 @@ MISTAKES = {
         (".clamp(0, timesteps)", "", "lower clip"),
         (".clamp(0, timesteps)", ".clamp(0, timesteps - 1)", "T + 1 = 9"),
         (".clamp(0, timesteps)", ".clamp(1, timesteps)", "no spike"),
+        (
+            "(timesteps * current / threshold).floor().clamp(0, timesteps)",
+            "(8 * current / threshold).floor().clamp(0, 8)",
+            "4 here",
+        ),
+        ("(timesteps * current / threshold)", "(timesteps * current / threshold).flatten()", "here [2, 3]"),
         ("timesteps * current", "current", "first step"),
         ("current / threshold", "current", "half the threshold"),
     ],
@@ -64,7 +72,7 @@ MISTAKES = {
         ("10 *", "20 *", "6.02"),
         ("torch.log10", "torch.log", "6.02"),
         ("10 *", "-10 *", "above the fraction bar"),
-        ("x.square().mean() / (x - x_hat).square().mean()", "x.abs().mean() / (x - x_hat).abs().mean()", "squares"),
+        ("x.square().mean() / (x - x_hat).square().mean()", "x.abs().mean() / (x - x_hat).abs().mean()", "squared"),
         ("(x - x_hat).square().mean()", "(x - x_hat).var()", "6.02"),
         ("x.square().mean() / (x - x_hat).square().mean()", "(x / (x - x_hat)).square().mean()", "ratio of two means"),
     ],
@@ -78,6 +86,11 @@ MISTAKES = {
             "comes first",
         ),
         ("x <= threshold", "x <= 2 * threshold", "add up"),
+        (
+            "x <= threshold, error, 0).mean(), torch.where(x > threshold",
+            "x <= 1, error, 0).mean(), torch.where(x > 1",
+            "V_th = 0.5",
+        ),
     ],
     "best_threshold": [
         ("threshold / timesteps * staircase", "1 / timesteps * staircase", "multiplied by V_th"),
@@ -85,6 +98,7 @@ MISTAKES = {
         ("min(candidates, key=noise)", "candidates.index(min(candidates, key=noise))", "not its place"),
         ("timesteps, v0)", "timesteps)", "half-full"),
         ("staircase(x, threshold, timesteps, v0)", "staircase(x, threshold, 4, v0)", "T = 8"),
+        ("threshold / timesteps * staircase", "threshold * staircase", "divided by T"),
     ],
     "surrogate_derivative": [
         ("return slope * s * (1 - s)", "return s * (1 - s)", "chain rule"),

@@ -2,10 +2,10 @@
 
 import pytest
 
-from atif_lib.experiments.registry import CHANGES as ONE_CHANGE
+from atif_lib.experiments import CHANGES as ALL_CHANGES
 from atif_lib.results import records, tables
 
-CHANGES = [*ONE_CHANGE, "atif-u-half"]
+CHANGES = [*ALL_CHANGES["neuron"], "atif-u-half"]
 THREE_STEPS = [("atif-u", "if"), ("atif-nu", "atif-u"), ("atif-u-half", "atif-u")]
 
 

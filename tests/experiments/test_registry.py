@@ -31,11 +31,11 @@ def random_examples(dataset, count=4):
 
 
 def test_every_experiment_of_the_manifest_exists_at_its_profile():
-    sources = [check.source for entry in manifest.load().entries for check in entry.checks]
-    sources += [source.minus for source in sources if source]
-    for source in sources:
-        if isinstance(source, manifest.Source):
-            assert source.profile in find(source.experiment).profiles, source
+    quantities = [check.quantity for entry in manifest.load().entries for check in entry.checks]
+    quantities += [quantity.minus for quantity in quantities if quantity]
+    for quantity in quantities:
+        if isinstance(quantity, manifest.Quantity):
+            assert quantity.profile in find(quantity.experiment).profiles, quantity
 
 
 @pytest.mark.parametrize("dataset", SHAPES)

@@ -183,9 +183,11 @@ def test_a_run_stops_when_it_is_told_and_goes_on(folders):
     assert not checkpoint.exists()
 
 
-def test_a_run_that_fails_stops_those_that_start_from_it_and_no_others(folders, small_table, monkeypatch):
+def test_a_run_that_fails_stops_those_that_start_from_it_and_no_others(folders, small_table, monkeypatch, capsys):
     def train(children, job):
         begun.append(job.experiment)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / reproduce.LOG).write_text("epoch 1\nanother process trains here\n\n", encoding="utf-8")
         return int(job.experiment == "cifar10-small-quantized-fixed-staged")
 
     begun = []
@@ -194,6 +196,8 @@ def test_a_run_that_fails_stops_those_that_start_from_it_and_no_others(folders, 
     failed = reproduce.run(found, no_time(found))
     assert failed == ["cifar10-small-quantized-fixed-staged-smoke-s0", "cifar10-small-if-staged-smoke-s0"]
     assert begun == [ORDER[0], ORDER[1], ORDER[3], ORDER[4]]
+    said = capsys.readouterr()
+    assert "quantized-fixed-staged-smoke-s0 failed: another process trains here. See " in said.out + said.err
 
 
 def test_as_many_side_by_side_as_asked_and_their_share_of_the_cores(folders, small_table, monkeypatch):

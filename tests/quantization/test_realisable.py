@@ -133,7 +133,7 @@ def test_a_search_is_never_below_its_starts():
         for name, poorer in CONTAINS.items():
             assert all(found[name, free][1].sqnr_db >= found[other, free][1].sqnr_db - 1e-9 for other in poorer)
     start = best_realisable(3, "weights")
-    grown = best_realisable(5, "patterns", starts=[start], restarts=0, population=5)
+    grown = best_realisable(5, "patterns", guesses=[start], restarts=0, population=5)
     assert len(grown.thresholds) == 5
     assert grown.sqnr_db >= start.sqnr_db
 

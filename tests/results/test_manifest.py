@@ -14,7 +14,7 @@ from atif_lib import cli as command_line
 from atif_lib import paths
 from atif_lib.results import manifest as manifests
 from atif_lib.results import records, report
-from atif_lib.results.manifest import Measured, Source
+from atif_lib.results.manifest import Measured, Quantity
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = [r for r in records.load_all(records.RESULTS) if r.profile != "smoke"]  # which git ignores
@@ -97,8 +97,8 @@ def test_the_paper_s_numbers_agree_with_each_other(listed):
 def test_full_size_rows_come_from_full_size_networks_only(listed):
     for entry in listed.entries:
         for part in entry.checks:
-            assert not (part.source and re.search("-small-|-resnet8-", part.source.experiment)), entry.id
-            assert not (entry.kind == "table" and part.source.profile != "full"), entry.id
+            assert not (part.quantity and re.search("-small-|-resnet8-", part.quantity.experiment)), entry.id
+            assert not (entry.kind == "table" and part.quantity.profile != "full"), entry.id
 
 
 def test_cited_works_are_in_the_bibliography(listed):
@@ -153,9 +153,9 @@ def test_a_folder_that_is_not_there_is_no_folder_without_records(monkeypatch, tm
 def test_every_experiment_of_the_chapters_written_exists(listed):
     from atif_lib.experiments.registry import EXPERIMENTS
 
-    sources = [p.source for e in listed.all() for p in e.checks if p.source]
-    sources += [s.minus for s in sources if isinstance(s.minus, Source)]
-    assert {s.experiment for s in sources} <= set(EXPERIMENTS)
+    quantities = [p.quantity for e in listed.all() for p in e.checks if p.quantity]
+    quantities += [q.minus for q in quantities if isinstance(q.minus, Quantity)]
+    assert {q.experiment for q in quantities} <= set(EXPERIMENTS)
 
 
 def test_one_record_says_all_of_exactly_the_experiments_that_no_seed_changes():
@@ -173,7 +173,7 @@ def test_one_record_says_all_of_exactly_the_experiments_that_no_seed_changes():
 def test_the_family_of_changes_is_every_change_of_chapter_14(listed):
     from atif_lib.experiments.registry import CHANGES
 
-    assert set(listed.families["better"]) == {f"cifar10-small-{name}" for name in (*CHANGES, "atif-u-half")}
+    assert set(listed.families["better"]) == {f"cifar10-small-{name}" for name in (*CHANGES["neuron"], "atif-u-half")}
 
 
 def test_almost_3_db_is_not_met_by_much_more(listed):
@@ -185,8 +185,8 @@ def test_almost_3_db_is_not_met_by_much_more(listed):
 
 def test_a_difference_is_of_networks_that_were_trained_alike():
     """In stages both, or neither: else it would be one of protocols."""
-    sources = [check.source for entry in manifests.load().all() for check in entry.checks if check.source]
-    differences = [s for s in sources if isinstance(s.minus, Source)]
+    quantities = [check.quantity for entry in manifests.load().all() for check in entry.checks if check.quantity]
+    differences = [q for q in quantities if isinstance(q.minus, Quantity)]
     assert len(differences) > 20
-    for source in differences:
-        assert source.experiment.endswith("-staged") == source.minus.experiment.endswith("-staged"), source
+    for quantity in differences:
+        assert quantity.experiment.endswith("-staged") == quantity.minus.experiment.endswith("-staged"), quantity

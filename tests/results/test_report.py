@@ -11,7 +11,7 @@ from scipy import stats
 from atif_lib.results import manifest as manifests
 from atif_lib.results import records, report, tables
 from atif_lib.results.intervals import dunnett
-from atif_lib.results.manifest import VERDICTS, Check, ManifestError, Source
+from atif_lib.results.manifest import VERDICTS, Check, ManifestError, Quantity
 
 
 def record(experiment="net", seed=0, profile="full", **result):
@@ -37,8 +37,8 @@ RUNS = [record(x=10.0), record("other", x=0.0)]
 
 
 def part(paper=10.0, relation="=", tolerance=0.0, minus=None, one_record=False):
-    source = Source("net", "x", "full", minus, one_record)
-    return Check(text="text", paper=paper, unit="dB", relation=relation, tolerance=tolerance, ours=source)
+    quantity = Quantity("net", "x", "full", minus, one_record)
+    return Check(text="text", paper=paper, unit="dB", relation=relation, tolerance=tolerance, ours=quantity)
 
 
 def seeds(*values, experiment="net"):
@@ -105,7 +105,7 @@ def test_relations_of_a_mean_over_seeds(relation, paper, tolerance, values, hold
 def test_one_run_of_what_draws_at_random_decides_nothing(relation, value):
     check = part(10.0, relation)
     assert check.holds(check.measure([record(x=value)])) is None
-    against_a_number_that_no_seed_changes = part(10.0, relation, minus=Source("other", "x", "full", one_record=True))
+    against_a_number_that_no_seed_changes = part(10.0, relation, minus=Quantity("other", "x", "full", one_record=True))
     ours = against_a_number_that_no_seed_changes.measure([record(x=value), record("other", x=0.0)])
     assert check.holds(ours) is None
 
@@ -127,7 +127,7 @@ def test_a_value_is_the_mean_over_the_seeds_of_its_profile():
 
 
 def test_a_difference_of_two_experiments_is_paired_by_seed():
-    minus = Source("other", "x", "full")
+    minus = Quantity("other", "x", "full")
     ours, theirs = (58.4, 59.9, 57.1), (57.2, 59.1, 56.6)
     runs = seeds(*ours) + seeds(*theirs, experiment="other")
     paired = part(minus=minus).measure(runs)
@@ -140,7 +140,7 @@ def test_a_difference_of_two_experiments_is_paired_by_seed():
 
 
 def test_a_difference_of_two_experiments_that_share_no_seed_has_welch_s_interval():
-    minus = Source("other", "x", "full")
+    minus = Quantity("other", "x", "full")
     ours, theirs = (1.0, 3.0, 2.0), (11.0, 19.0)
     runs = seeds(*ours) + [record("other", seed, x=x) for seed, x in zip((7, 8), theirs, strict=True)]
     unpaired = part(minus=minus).measure(runs)
@@ -152,12 +152,12 @@ def test_a_difference_of_two_experiments_that_share_no_seed_has_welch_s_interval
 
 
 def test_a_number_that_no_seed_changes_is_subtracted_from_every_seed():
-    exact = Source("other", "x", "full", one_record=True)
+    exact = Quantity("other", "x", "full", one_record=True)
     runs = [*seeds(1.0, 2.0, 3.0), record("other", x=10.0)]
     ours = part(minus=exact).measure(runs)
     assert (ours.mean, ours.n, ours.run_ids[-1]) == (-8.0, 3, "other-full-s0")
     assert ours.interval == pytest.approx((-8 - 4.3027 / 3**0.5, -8 + 4.3027 / 3**0.5), abs=1e-4)
-    theirs = Source("other", "x", "full", Source("net", "x", "full"), one_record=True).measure(runs)
+    theirs = Quantity("other", "x", "full", Quantity("net", "x", "full"), one_record=True).measure(runs)
     assert theirs.mean == 8.0
     assert theirs.interval == pytest.approx([-bound for bound in reversed(ours.interval)])
     both = part(minus=exact, one_record=True).measure([runs[0], runs[3]])
@@ -167,19 +167,20 @@ def test_a_number_that_no_seed_changes_is_subtracted_from_every_seed():
 def test_in_a_family_the_interval_is_dunnett_s_over_the_seeds_that_all_have():
     runs = seeds(1.0, 2.0, 6.0, experiment="base") + seeds(2.0, 4.0, 6.0)
     runs += seeds(0.0, 3.0, 6.0, experiment="other") + seeds(9.0, experiment="just-begun")
-    source = Source("net", "x", "full", Source("base", "x", "full"), family=("net", "other", "just-begun", "not-run"))
-    ours = source.measure(runs)
+    family = ("net", "other", "just-begun", "not-run")
+    quantity = Quantity("net", "x", "full", Quantity("base", "x", "full"), family=family)
+    ours = quantity.measure(runs)
     assert (ours.mean, ours.n) == (1.0, 3)
     assert ours.interval == dunnett([[2.0, 4.0, 6.0], [0.0, 3.0, 6.0]], [1.0, 2.0, 6.0])[0]
-    narrow = Source("net", "x", "full", Source("base", "x", "full"), family=("net",)).measure(runs)
+    narrow = Quantity("net", "x", "full", Quantity("base", "x", "full"), family=("net",)).measure(runs)
     assert narrow.interval == pytest.approx(
-        Source("net", "x", "full", Source("base", "x", "full")).measure(runs).interval
+        Quantity("net", "x", "full", Quantity("base", "x", "full")).measure(runs).interval
     )
     more = [*runs, record("net", 3, x=50.0), record("base", 3, x=0.0)]
-    assert source.measure(more) == ours, "the other one lacks seed 3"
-    assert source.measure([r for r in runs if r.seed == 0]).interval is None
+    assert quantity.measure(more) == ours, "the other one lacks seed 3"
+    assert quantity.measure([r for r in runs if r.seed == 0]).interval is None
     apart = [r for r in more if (r.experiment, r.seed) not in (("net", 0), ("net", 1), ("other", 2))]
-    assert source.measure(apart).interval is None, "no seed that all have"
+    assert quantity.measure(apart).interval is None, "no seed that all have"
 
 
 ENTRY = """
@@ -292,8 +293,8 @@ def test_one_missing_record_leaves_an_entry_not_run(path):
 def test_a_verdict_is_open_while_open_checks_could_change_it(path, held, verdict):
     values = {True: (1.0, 1.1, 0.9), False: (-1.0, -1.1, -0.9), None: (1.0, -1.0, 0.0)}
     runs = [record(f"net-{n}", seed, x=x) for n, answer in enumerate(held) for seed, x in enumerate(values[answer])]
-    sources = [Source(f"net-{n}", "x", "full") for n in range(len(held))]
-    checks = tuple(Check(text="", paper=0.0, relation=">", ours=source) for source in sources)
+    quantities = [Quantity(f"net-{n}", "x", "full") for n in range(len(held))]
+    checks = tuple(Check(text="", paper=0.0, relation=">", ours=quantity) for quantity in quantities)
     entry = manifests.load(path).entries[1].model_copy(update={"parts": checks})
     assert entry.expected(runs) == verdict
 
