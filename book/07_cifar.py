@@ -263,6 +263,15 @@ show_ran(
 )
 
 # %% [markdown]
+# And how large should the learning rates of the last stage be? The small network on images, at those of the protocol
+# ($0.01$ for weights, $0.001$ for thresholds), at $0.3$ and at three times these:
+
+# %%
+rates = {"rates × 0.3": "-slow", "rates × 1": "", "rates × 3": "-fast"}
+rates = {label: f"cifar10-small-atif-u-staged{ending}" for label, ending in rates.items()}
+show_ran(summary(rates, {"accuracy on held-back examples, %": "test_accuracy", "θ": "theta"}, runs=validated))
+
+# %% [markdown]
 # :::{admonition} What a staged result says, and what it does not
 # :class: important
 # The paper claims that spiking networks can be trained **directly**, from random weights, by surrogate gradients alone. A

@@ -5,7 +5,7 @@ A name says data set, network, activation and, where there is one, variant: see 
 
 import dataclasses
 from collections.abc import Iterator
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 from atif_lib import checks
@@ -185,9 +185,19 @@ def _staged(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
         )
 
 
+def _rates(staged: dict[str, NetworkExperiment]) -> Iterator[Named]:
+    """Yield the spiking stage of the small network at other learning rates, by which its rate was chosen."""
+    base = staged[name_of("cifar10", "small", "atif-u", "staged")]
+    for variant, factor in (("slow", 0.3), ("fast", 3.0)):
+        rates = {"lr": factor * base.recipe.lr, "threshold_lr": factor * base.recipe.threshold_lr}
+        yield name_of("cifar10", "small", "atif-u", f"staged-{variant}"), _like(base, f"rates × {factor:g}", rates)
+
+
 def _trained() -> dict[str, NetworkExperiment]:
     direct = dict(_direct())
-    return direct | dict(_variants(direct)) | dict(_worth(direct)) | dict(_timesteps(direct)) | dict(_staged(direct))
+    staged = dict(_staged(direct))
+    others = (_variants(direct), _worth(direct), _timesteps(direct), staged.items(), _rates(staged))
+    return direct | dict(chain.from_iterable(others))
 
 
 LITERAL = {"surrogate": "absolute", "slope": 1.0}
