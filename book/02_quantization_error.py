@@ -176,7 +176,7 @@ pd.DataFrame(
 # At $V_{th} = 1$ the first step is at 0.25, which is $2.5\,\sigma$: few inputs cause a spike, none of these 200,000 causes
 # two, and the noise is nearly as strong as the signal. At $V_{th} = 0.05$ almost everything overloads. The best threshold
 # lies between, where one error grows as fast as the other falls. (That is not where they are equal: at the best threshold
-# the granular error is twice the other.)
+# the granular error is about twice the other.)
 #
 # ## The optimum, exactly
 #

@@ -359,9 +359,9 @@ pd.DataFrame(
 ).T.round(2)
 
 # %% [markdown]
-# Most runs of the telescoping form pass a maximum and then *lose* a little. So it is neither the neuron nor a lack of time
-# that stops them: the surrogate gradient is not the gradient of the error ([](03_surrogate_gradients.py)), and here it
-# leads past the best point. The printed form has other parameters for its thresholds, so it takes another way and ends at
+# Most runs of the telescoping form pass a maximum and then *lose* a little. So for most seeds it is not a lack of time
+# that stops them. A likely cause is that the surrogate gradient is not the gradient of the error
+# ([](03_surrogate_gradients.py)), and leads past the best point. The printed form has other parameters for its thresholds, so it takes another way and ends at
 # other thresholds. (Thresholds that reach 14.63 dB exist, see [](13_realisable_staircases.py).)
 #
 # ## Where do the 3 dB come from?
@@ -494,7 +494,7 @@ except ValueError as error:
 # * Thresholds that change with time can make steps of different widths; solved correctly, $V_{p_k} = T(p_k - p_{k+1})$.
 # * Eq. 19 as printed solves the wrong line of Eq. 18. This does not harm learning: it only gives the parameters another
 #   meaning.
-# * $T$ thresholds can make few of all staircases with $T$ steps, and some that they make are not monotone.
+# * By these formulas $T$ thresholds make few of the staircases that are asked of them, and some that they make are not monotone.
 # * The gain over the uniform neuron is real, 3 dB when learned; it comes from rounding to the nearest level, and a
 #   membrane that starts half full gives more of it with no parameter.
 # * Where a next layer can scale and shift, most of this gain is there without the half step: of its 4.04 dB 1.08 are

@@ -306,9 +306,11 @@ figures.show(
 # weights and thresholds learned together, as a quantized network and as spikes (this last stage lowered each threshold a
 # little, by at most a seventh), and the currents are no longer those of the beginning. Also, σ is measured over all
 # channels together. So the rule for a lone neuron with one Gaussian current is a start, not a law. In the last layer it is
-# the other way round: its current has the heaviest tail by far, and its neurons saturate.
+# the other way round. Its current has the heaviest tail by far, on the negative side, which makes σ large but no spike; and
+# its threshold is the lowest.
 #
-# θ falls with depth, from a spike in every sixth place to one in forty. And the three errors together grow: in the last layer
+# θ is highest in the first layer, a spike in every sixth place, and lowest in the last two, one in forty; between them it has
+# no trend. And the three errors together grow: in the last layer
 # half of the signal's power is error. It is the *classes* that get through.
 #
 # ATIF-nu began from the same quantized network, with all four thresholds of a layer equal. How far apart are they after its
@@ -341,8 +343,8 @@ say_errors("VGG-16, ATIF-u", torch.tensor(large["confusion"]))
 
 # %% [markdown]
 # After one timestep, and after two, the deep network says nothing: it is at chance. From an empty membrane a spike needs a
-# current of a whole threshold to come at once, the next layer can spike only on spikes, and thirteen layers multiply the
-# delay. In the third timestep two thirds of the images are right with ATIF-u and a fifth with ATIF-nu; in the fourth both have
+# current of a whole threshold to come at once, the next layer receives little more than its bias before spikes arrive, and
+# thirteen layers multiply the delay. In the third timestep two thirds of the images are right with ATIF-u and a fifth with ATIF-nu; in the fourth both have
 # the accuracy that they were trained for. To ATIF-u more timesteps do *harm*, perhaps because the levels become finer than
 # those that its weights know. So the number of timesteps of such a network is not a dial for speed. (The small network
 # below, of four layers, is more patient.)
@@ -375,8 +377,9 @@ if "ATIF-u" in networks_of_seed_0:
     print(f"the same answer to {same:,} of {len(images.test_labels):,} images")
 
 # %% [markdown]
-# So a learned threshold must be read together with the scale of the norm before it. The current of a channel has the standard
-# deviation $|\gamma|$, and Chapter 2 asks for a threshold of 1.73 standard deviations. What did training find?
+# So a learned threshold must be read together with the scale of the norm before it. In each timestep the current of a channel
+# has the standard deviation $|\gamma|$ (its mean over the timesteps a smaller one, but in the first layer). Chapter 2 asks for
+# a threshold of 1.73 standard deviations. What did training find?
 
 # %%
 if "ATIF-u" in networks_of_seed_0:

@@ -285,7 +285,8 @@ moved if rows else Markdown("*Not run.*")
 # * *Evenly* spread or *shuffled*, spikes make smaller errors in the deepest layer than as they come. But the accuracy does
 #   not rise: it stays or **falls**. The network was trained with its own spike times, and its weights fit them.
 # * *All first* and *all last* make larger errors in almost every layer. Where the verdict is "lower", they cost accuracy.
-# * With *rates* there is no unevenness at all. So this row says how much accuracy uneven arrival costs:
+# * With *rates* there is no unevenness at all. So this row says how much accuracy uneven arrival costs while all else stays,
+#   the stored means and variances of the norms too:
 
 # %% tags=["remove-input"]
 said = [
@@ -296,8 +297,9 @@ said = [
 Markdown(f"> Without uneven arrival, {'; '.join(said)}." if said else "*Not run.*")
 
 # %% [markdown]
-# The network with fixed thresholds gains without uneven arrival: it pays for it. For the network with learned thresholds no
-# gain is shown.
+# The network with fixed thresholds gains a little without uneven arrival, and for the network with learned thresholds no gain
+# is shown. But the norms have stored the statistics of spikes. The next table measures these anew, and then rates are not
+# better than spikes: whether uneven arrival costs anything depends on the norms.
 #
 # So a large error does not always cost much accuracy. The network has learned to live with the errors that were there in
 # training; a smaller one that is new can cost more. The paper says that training in the spike domain takes care of uneven
@@ -353,8 +355,8 @@ pd.DataFrame(rows).T.fillna("").rename_axis(["neuron", "passed on"]) if rows els
 # mirrored.
 #
 # Without clipping, new norms bring most of the lost accuracy back: it was lost to the stored statistics. Without rounding they
-# bring back nothing: to the rounding the weights themselves are adapted. Both end at about the same accuracy, below that of
-# the spikes.
+# bring back little for the two uniform neurons, and for ATIF-nu a part. What is left may be weights that are adapted to the
+# rounding. All end below the accuracy of the spikes.
 #
 # In conversion, where a trained ReLU network is made to spike {cite:p}`rueckauer2017conversion,bu2022optimal`, it is the
 # other way round: there the errors are new to the weights, and each of them must be made small. Here they were there in

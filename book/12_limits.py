@@ -166,7 +166,8 @@ affine.round(2)
 # or, with a half step, at $\frac12\Delta$, where the density is higher. At $T = 1$ there is one transition, the threshold
 # puts it anywhere, and nothing is left. A network can even learn this last decibel without a change of the neuron: a bias
 # of $\frac12\Delta$ in the layer's own current moves all transitions by half a step (Figure 1A of the paper), and a batch
-# normalisation has such a bias. So the half step may give training a better *start*, but it adds no function.
+# normalisation has such a bias. So the half step may give training a better *start*, but to the counts of
+# constant currents it adds no function.
 #
 # An offset also lets the lowest level leave 0: half of all currents are negative and a few of the positive ones are
 # below the first transition, so that the best answer to no spike is a little above 0. With all $T + 1$ levels free the

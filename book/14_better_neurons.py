@@ -80,8 +80,8 @@ pd.DataFrame(
 # %% [markdown]
 # :::{admonition} Theorem 1: the best start
 # :class: important
-# For a constant current of *any* density, and for any $V_{th}$ and $T$, no start of a uniform neuron has a smaller mean square
-# error than $v(0) = \frac12 V_{th}$.
+# For a constant current of *any* density, and for any $V_{th}$ and $T$, no start of a uniform neuron whose count $k$ is decoded
+# as $k V_{th} / T$ has a smaller mean square error than $v(0) = \frac12 V_{th}$.
 # :::
 #
 # *Proof.* The levels $k V_{th} / T$ do not depend on the start. For given levels, the error is least if each input goes to its
@@ -147,8 +147,9 @@ print(f"{images.name}; by the Gaussian rule V_th = 1.73 for a current of unit va
 pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons_of(network).items()}, name="V_th").round(2)
 
 # %% [markdown]
-# The best thresholds differ from the rule in some layers. Behind a batch norm all currents have unit variance, but sums of
-# spikes are not Gaussian.
+# The rule is for a current of unit variance, and most of these are smaller. The norm gives unit variance to the current of
+# each *timestep*. The neuron rounds the mean over the timesteps, and spikes that come at different times average out: in all
+# layers but the first, where the current is constant, this mean varies less. And no current is exactly Gaussian.
 #
 # ## What a batch norm makes of a threshold
 #
@@ -195,7 +196,7 @@ for place, (norm, neuron) in enumerate(zip(norms, neurons_of(learned).values(), 
 
 # %% [markdown]
 # So a learned threshold is a second parameter for a scale that has one already. What it *can* change is the training: where it
-# starts, how fast a layer's scale moves, and what does not decay. If it gains something in the small VGG, where
+# starts, and how fast a layer's scale moves. If it gains something in the small VGG, where
 # [](09_ablation.py) leaves that open, then by better training; and the same may be true of most of the paper's 4 points.
 #
 # With the absolute surrogate the gradients do *not* agree: its width stays while the threshold moves.
@@ -320,8 +321,8 @@ figures.show(
 # %% [markdown]
 # On images two changes are shown to differ from the base. Both are worse, and both are changes of the gradient: the paper's
 # absolute surrogate, and the gradient of the rate. In the first, argument and slope changed together (the base has slope
-# 4, the paper 1), so we do not know which of the two is the cause. The other six are open, as Theorem 2 lets one expect:
-# they add no function, only another way to learn. The half-step start, the best for a lone neuron, is not shown to be
+# 4, the paper 1), so we do not know which of the two is the cause. The other six are open. For the
+# start from data Theorem 2 lets one expect it: it adds no function, only another way to learn. The half-step start, the best for a lone neuron, is not shown to be
 # better or worse here. On words every change is open.
 #
 # But accuracy is not the only aim of a spiking network. On images, networks with charge, with the start from data, and with
@@ -355,7 +356,7 @@ pd.DataFrame(
 ).T.rename_axis("learned less fixed at 1")
 
 # %% [markdown]
-# It is not. Without norms both networks are less accurate, and their difference is open as before. But its interval ends far
+# That is not shown. Without norms both networks are less accurate, and their difference is open as before. But its interval ends far
 # below the paper's 4.16 points. So a missing norm alone does not explain these, at least in a small network whose weights
 # start at the right scale, in three epochs. A fixed threshold that is too high or too low for its currents might; the
 # library has that experiment (`cifar10-small-plain-if-raw`), and it has not run.
@@ -405,7 +406,8 @@ pd.DataFrame(rows).rename_axis("luck that looks like an effect", axis=0).rename_
 # the others are there.
 #
 # **A change that changes the learning rate.** By Theorem 2 a threshold is a second parameter for the same scale. Two
-# parameters of one scale learn it faster. A higher rate for the norms alone might do the same.
+# parameters of one scale learn it at another speed: slower, too, since a step of the norm counts less behind a threshold
+# above 1. Another rate for the norms alone might do the same.
 #
 # ## Exercises
 #
@@ -436,7 +438,8 @@ pd.DataFrame(rows).rename_axis("luck that looks like an effect", axis=0).rename_
 #
 # ## Recap
 #
-# * The half-step start is the best for every density: its transitions are the middles between its levels.
+# * The half-step start is the best for every density if the count is decoded as $k V_{th} / T$: its transitions are the middles
+#   between these levels.
 # * A charge can be folded into the next weights, so that spikes stay binary.
 # * Behind a batch norm a threshold adds no function, only a way to learn. Its gradient is a combination of the norm's.
 # * After three epochs on images no change is shown to make the small network more accurate. The absolute surrogate of slope 1
