@@ -41,6 +41,22 @@ def test_chapter_7_takes_the_gap_apart(one, other, images, words):
     assert words in (None, verdict("gsc13-small", one, other))
 
 
+@pytest.mark.parametrize(
+    ("stem", "direct", "as_many_epochs"),
+    [
+        ("cifar10-small", "higher", "lower"),
+        ("cifar10-resnet8", "higher", "open"),
+        ("gsc13-small", "open", "open"),
+        ("gsc13-resnet8", "open", "open"),
+    ],
+)
+def test_chapter_7_stages_are_a_better_use_of_a_short_time_and_not_a_better_end(stem, direct, as_many_epochs):
+    validated = records.load_all(validation=True)
+    for other, words in (("atif-u", direct), ("atif-u-long", as_many_epochs)):
+        found = tables.difference(f"{stem}-atif-u-staged", f"{stem}-{other}", runs=validated)
+        assert (found["seeds"], found["verdict"]) == ("3", words)
+
+
 @pytest.mark.parametrize("stem", ["cifar10-small", "cifar10-resnet8"])
 def test_chapter_9_accuracy_is_open_and_the_learned_threshold_is_quieter(stem):
     assert [verdict(stem, *step) for step in THREE_STEPS] == ["open"] * 3
