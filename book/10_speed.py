@@ -234,8 +234,8 @@ def ratios(result):
 pd.DataFrame({PLACES[name]: ratios(record.result) for name, record in records.items()}).round(2)
 
 # %% [markdown]
-# The table says three things. A lone neuron becomes faster by compilation, and SpikingJelly's neuron can be compiled, too. A
-# step of a network becomes faster by what the neuron takes over: batch norms, sums of two paths, and conversions of numbers,
+# The table says three things. A lone neuron becomes faster by compilation, and SpikingJelly's neuron can be compiled, too:
+# alone it is then the fastest on this processor, for ours computes its membranes twice to keep less. A step of a network becomes faster by what the neuron takes over: batch norms, sums of two paths, and conversions of numbers,
 # for which a ReLU network passes over memory separately. And so a spiking step does not have to take longer than $T$ steps
 # of the ReLU network, although its neurons compute much more than a ReLU does.
 #
