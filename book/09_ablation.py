@@ -326,7 +326,7 @@ print(f"θ {uneven['theta']:.4f} and {large['theta']:.4f}")
 spread.rename_axis("layer").round(1).to_frame().T
 
 # %% [markdown]
-# Hardly: by a few percent in all layers but the twelfth. So in this network ATIF-nu is ATIF-u with a little freedom, and its
+# Hardly: by less than a tenth in all layers but the twelfth. So in this network ATIF-nu is ATIF-u with a little freedom, and its
 # accuracy says so. Whether a longer training in the spike domain would make the thresholds uneven, this run cannot say.
 #
 # And how fast do they answer? Test accuracy if the readout is taken after so many timesteps:

@@ -57,6 +57,14 @@ def test_chapter_7_stages_are_a_better_use_of_a_short_time_and_not_a_better_end(
         assert (found["seeds"], found["verdict"]) == ("3", words)
 
 
+@pytest.mark.parametrize(("rates", "words"), [("slow", ("lower", "lower")), ("fast", ("open", "higher"))])
+def test_chapter_7_lower_rates_of_the_last_stage_are_worse(rates, words):
+    validated, base = records.load_all(validation=True), "cifar10-small-atif-u-staged"
+    metrics = ("test_accuracy", "theta")
+    found = [tables.difference(f"{base}-{rates}", base, metric, runs=validated) for metric in metrics]
+    assert tuple(row["verdict"] for row in found) == words
+
+
 @pytest.mark.parametrize("stem", ["cifar10-small", "cifar10-resnet8"])
 def test_chapter_9_accuracy_is_open_and_the_learned_threshold_is_quieter(stem):
     assert [verdict(stem, *step) for step in THREE_STEPS] == ["open"] * 3
