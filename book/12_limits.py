@@ -204,13 +204,16 @@ def parts(transitions: np.ndarray, levels: np.ndarray) -> dict[str, float]:
 
 pd.DataFrame(
     {
-        "empty start, its best V_th": {"V_th / σ": uniform.levels[-1], **parts(uniform.transitions, uniform.levels)},
+        "empty start, its best V_th": {
+            "V_th / σ": uniform.levels[-1].item(),
+            **parts(uniform.transitions, uniform.levels),
+        },
         "half-step start, same V_th": {
-            "V_th / σ": uniform.levels[-1],
+            "V_th / σ": uniform.levels[-1].item(),
             **parts(uniform.transitions - uniform.levels[0] / 2, uniform.levels),
         },
         "half-step start, its best V_th": {
-            "V_th / σ": half_step.levels[-1],
+            "V_th / σ": half_step.levels[-1].item(),
             **parts(half_step.transitions, half_step.levels),
         },
     }

@@ -37,6 +37,7 @@ CSS_URL = re.compile(r"(?:url\(\s*|@import\s+)[\"']?\s*((?:https?:)?//[^\"')\s;]
 SCRIPT_URL = re.compile(r"[\"'](https?://[^\"']*(?:cdn|unpkg|jsdelivr|cloudflare|googleapis)[^\"']*)", re.IGNORECASE)
 RAW_MYST = re.compile(r"\{[a-z]+(?::[a-z]+)?\}`[^`]*`|^:{3,}\{?[a-z]|`{3}\{[a-z-]+\}|^\([\w-]+\)=$", re.MULTILINE)
 NOT_LOCAL = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
+REPR = re.compile(r"\b(?:tensor|array|np\.\w+)\(")  # what Python shows of a number that is not a plain one
 HOME = re.compile(r"(?<![\w.~/:])/(?:home|Users|root)/[\w.-]+")
 REDIRECT = re.compile(r"url=(.+)", re.IGNORECASE)
 
@@ -120,8 +121,11 @@ def check_offline(soup: BeautifulSoup) -> Iterator[str]:
 
 
 def check_text(soup: BeautifulSoup, folders: tuple[str, ...]) -> Iterator[str]:
-    """Yield MyST that was not rendered, and folders of the machine that built the page."""
+    """Yield MyST that was not rendered, objects in a table's cell, and folders of the machine that built the page."""
     text = soup.get_text("\n")
+    for cell in soup.select("td"):
+        if REPR.search(cell.get_text()):
+            yield f"an object in the place of a number: {cell.get_text(strip=True)}"
     shown = BeautifulSoup(str(soup), "html.parser")
     for code in shown.find_all(["pre", "code", "script", "style"]):
         code.decompose()

@@ -535,6 +535,7 @@ def test_a_faultless_page_has_no_faults(site, body):
         ("<pre>/srv/build/book/x.py</pre>", "path of the building machine"),
         (r'<span class="math">\(\mathfrak{p}\)</span>', r"\mathfrak in a formula"),
         ('<div class="cell"><figure id="fig-a"></figure></div>', "does not link its SVG, PNG, CSV"),
+        ("<table><tr><td>tensor(1.7310)</td></tr></table>", "in the place of a number: tensor(1.7310)"),
     ],
 )
 def test_each_fault_is_found(site, body, fault):
