@@ -4,6 +4,7 @@ import pytest
 
 from atif_lib.experiments import CHANGES as ALL_CHANGES
 from atif_lib.results import records, tables
+from atif_lib.results.measured import Quantity
 
 CHANGES = [*ALL_CHANGES["neuron"], "atif-u-half"]
 THREE_STEPS = [("atif-u", "if"), ("atif-nu", "atif-u"), ("atif-u-half", "atif-u")]
@@ -55,6 +56,19 @@ def test_chapter_7_stages_are_a_better_use_of_a_short_time_and_not_a_better_end(
     for other, words in (("atif-u", direct), ("atif-u-long", as_many_epochs)):
         found = tables.difference(f"{stem}-atif-u-staged", f"{stem}-{other}", runs=validated)
         assert (found["seeds"], found["verdict"]) == ("3", words)
+
+
+def test_chapter_11_training_with_spikes_brings_more_than_half_of_the_loss_back_and_not_all():
+    quantized, spikes = "cifar10-small-quantized-staged", "cifar10-small-atif-u-staged"
+    lost, left = (
+        Quantity(quantized, "test_accuracy", "laptop", minus=Quantity(spikes, metric, "laptop")).measure(
+            records.load_all()
+        )
+        for metric in ("epochs.0.test_accuracy", "test_accuracy")
+    )
+    assert lost.n == 3
+    assert left.mean < 0.5 * lost.mean
+    assert 0 < left.interval[0] < 1 < left.interval[1]
 
 
 @pytest.mark.parametrize(("rates", "words"), [("slow", ("lower", "lower")), ("fast", ("open", "higher"))])
