@@ -71,7 +71,7 @@ def check_pages(chromium: Browser, html: Path, every: bool) -> Iterator[tuple[st
     files = [file for pattern in PAGES for file in sorted(html.glob(pattern))]
     visits = [(file, screen) for file in files for screen in SCREENS] if every else []
     visits = visits or [(file, SCREENS[number % len(SCREENS)]) for number, file in enumerate(files)]
-    for file, (theme, width) in tqdm(visits, unit="page"):
+    for file, (theme, width) in tqdm(visits, unit="page", disable=None):
         size: ViewportSize = {"width": width, "height": HEIGHT}
         context = chromium.new_context(color_scheme="dark" if theme == "dark" else "light", viewport=size)
         context.set_default_timeout(300_000)  # of a machine that has other things to do

@@ -296,14 +296,14 @@ def test_training_draws_every_batch_of_every_epoch(few, monkeypatch):
 
 
 def test_cosine_warms_up_and_ends_at_zero():
-    factor = schedule(Recipe(epochs=10, warmup=0.2), steps=5)  # 10 updates of warm-up, then 40
+    factor = schedule(Recipe(epochs=10, warmup=0.2), updates=5)  # 10 updates of warm-up, then 40
     assert [factor(n) for n in (0, 4, 9)] == pytest.approx([1 / 11, 5 / 11, 10 / 11])
     assert [factor(n) for n in (10, 20, 30, 50)] == pytest.approx([1, 0.5 + 0.25 * 2**0.5, 0.5, 0], abs=1e-12)
     assert schedule(Recipe(warmup=0.0), 5)(0) == 1
 
 
 def test_the_paper_s_steps():
-    factor = schedule(Recipe(epochs=900, schedule="step", warmup=0.0), steps=7)
+    factor = schedule(Recipe(epochs=900, schedule="step", warmup=0.0), updates=7)
     assert [factor(7 * epoch) for epoch in (0, 29, 30, 59, 60, 899)] == pytest.approx([1, 1, 0.9, 0.9, 0.81, 0.9**29])
     assert factor(7 * 30 - 1) == 1
 
