@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from atif_lib.data import Examples
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS, Network, neurons_of
-from atif_lib.training.layer_errors import watch
+from atif_lib.training.layer_errors import in_float64, watch
 
 __all__ = ["current_facts", "current_moments", "other_values"]
 
@@ -87,7 +86,7 @@ def current_moments(network: Network, examples: Examples, batch_size: int = 250)
 
     def adder(name: str) -> Callable:
         def add(neuron: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
-            x = inputs[0].float().mean(0).cpu().numpy().astype(np.float64).ravel()  # there are devices without float64
+            x = in_float64(inputs[0].float().mean(0)).ravel()
             powers = [float(len(x)), *((x**k).sum().item() for k in (1, 2, 3, 4))]
             sums[name] = [a + b for a, b in zip(sums.get(name, [0.0] * 5), powers, strict=True)]
 

@@ -227,12 +227,17 @@ class Entry(Check):
         """Its checks, of which there is at least one."""
         return self.parts or (self,)
 
+    @property
+    def quantities(self) -> list[Quantity]:
+        """What is measured for it: that of each check, then those that are subtracted."""
+        found = [c.quantity for c in self.checks if isinstance(c.quantity, Quantity)]
+        return found + [q.minus for q in found if isinstance(q.minus, Quantity)]
+
     @cached_property
     def commands(self) -> tuple[str, ...]:
         """What makes the records: one command an experiment, those of `minus` too."""
-        found = [c.quantity for c in self.checks if c.quantity]
-        found += [q.minus for q in found if isinstance(q.minus, Quantity)]
-        return tuple(dict.fromkeys(self.command.format(experiment=s.experiment, profile=s.profile) for s in found))
+        named = (self.command.format(experiment=q.experiment, profile=q.profile) for q in self.quantities)
+        return tuple(dict.fromkeys(named))
 
     def expected(self, runs: Sequence[Record]) -> str:
         """Work out the verdict: reproduced if every check holds, not if every one fails, partly if some do of each.

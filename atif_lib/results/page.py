@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from atif_lib.paths import CHECKOUT
-from atif_lib.results.manifest import NEED_NOTE, VERDICTS, Check, Entry, Manifest, Measured, Quantity
+from atif_lib.results.manifest import NEED_NOTE, VERDICTS, Check, Entry, Manifest, Measured
 from atif_lib.results.records import Record
 
 __all__ = ["TITLES", "counts", "held", "interval", "our_value", "paper_value", "render", "tally"]
@@ -173,10 +173,8 @@ def _details(entry: Entry, runs: Sequence[Record], written: set[str]) -> list[st
 
 def _commands(entry: Entry, runs: Sequence[Record]) -> list[str]:
     """List what makes the records: one command an experiment, with the seeds that there are."""
-    quantities = [c.quantity for c in entry.checks if c.quantity]
-    quantities += [q.minus for q in quantities if isinstance(q.minus, Quantity)]
     found = []
-    for q in quantities:
+    for q in entry.quantities:
         command = entry.command.format(experiment=q.experiment, profile=q.profile)
         seeds = [str(r.seed) for r in runs if (r.experiment, r.profile) == (q.experiment, q.profile)]
         several = len(seeds) > 1 and "{experiment}" in entry.command

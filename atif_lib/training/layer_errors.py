@@ -12,7 +12,7 @@ from atif_lib import data
 from atif_lib.networks.architectures import Network, neurons_of, unfused
 from atif_lib.training.evaluation import predictions
 
-__all__ = ["LayerErrors", "affine_sqnr_db", "layer_errors", "watch"]
+__all__ = ["LayerErrors", "affine_sqnr_db", "in_float64", "layer_errors", "watch"]
 
 
 class LayerErrors(NamedTuple):
@@ -119,9 +119,14 @@ def _regressor(sums: list[np.ndarray]) -> Callable[[nn.Module, tuple[Tensor], Te
     return note
 
 
+def in_float64(x: Tensor) -> np.ndarray:
+    """Return numbers for exact sums, on the CPU: there are devices without float64, such as Apple's."""
+    return x.float().cpu().numpy().astype(np.float64)
+
+
 def _by_channel(x: Tensor) -> np.ndarray:
-    """Return [N, C, *] as float64 [C, n], on the CPU: there are devices without float64."""
-    return x.movedim(1, 0).flatten(1).cpu().numpy().astype(np.float64)
+    """Return [N, C, *] as float64 [C, n]."""
+    return in_float64(x.movedim(1, 0).flatten(1))
 
 
 def _regressed(sums: np.ndarray) -> float:
@@ -151,8 +156,7 @@ def _adder(twin: Any, sums: np.ndarray) -> Callable[[nn.Module, tuple[Tensor], T
 
 
 def _sum_of_squares(x: Tensor) -> float:
-    """Sum in float64, on the CPU: there are devices without float64, such as Apple's."""
-    values = x.float().cpu().numpy().astype(np.float64).ravel()
+    values = in_float64(x).ravel()
     return float(values @ values)
 
 
