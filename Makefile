@@ -78,10 +78,10 @@ notebooks: $(STAMP)  ## run the notebooks as a reader on Colab does, without the
 	$(RUN) -m ci.run_notebooks --jobs $(JOBS)
 
 test: $(STAMP)  ## run the tests
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal
 
 test-fast: $(STAMP)  ## run the tests that take less than 20 s each
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 coverage: $(STAMP)  ## show which lines of the library the fast tests do not reach
 	$(RUN) -m pytest -m "not slow" --cov=atif_lib --cov-report=term-missing:skip-covered

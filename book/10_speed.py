@@ -117,7 +117,8 @@ for case, one in live.items():
 # which takes some minutes and writes a record. The record "laptop" is that of a processor, a server's here; it is named
 # below. A *step* is a forward pass, a backward pass and an update of a ResNet-18.
 # Every network has the same weights, the same batch and, except in the last line, the same neuron with the fixed threshold 1.
-# All run in bfloat16 with channels last, except the first line of this table, which follows SpikingJelly's documentation:
+# All run in bfloat16 with channels last, except the first line of this table, which follows SpikingJelly's documentation.
+# (A device without instructions for bfloat16 would have to imitate it, which is slower than float32: there all run in float32.)
 #
 # | name | what runs |
 # |:--|:--|

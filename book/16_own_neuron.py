@@ -7,8 +7,8 @@
 # it quantizes, and to compare it with the base neuron in a network: paired by seed, with an interval and a verdict. The
 # neuron of this page is an example. Put yours in its place.
 #
-# **Time:** half an hour to read and to try. To run: a minute or two on two cores with `profile = "smoke"`, which takes three
-# seeds; about twice as long with `"laptop"`, which takes five. Each seed is trained completely in both.
+# **Time:** half an hour to read and to try. To run: a minute or two on two cores with `profile = "smoke"`, which takes two
+# seeds; about three times as long with `"laptop"`, which takes five. Each seed is trained completely in both.
 #
 # **You need** [](05_nonuniform_thresholds.py) and [](06_first_network.py). Intervals are explained in [](09_ablation.py).
 # Nothing has to be installed but the library, and nothing of the library has to be edited.
@@ -334,7 +334,7 @@ claims = [
 # Neither the book's records nor yours are touched.
 
 # %%
-seeds = range(1, 1 + (3 if profile == "smoke" else 5))
+seeds = range(1, 1 + (2 if profile == "smoke" else 5))
 with tempfile.TemporaryDirectory() as folder:
     for seed in seeds:
         for name, experiment in experiments.items():

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from atif_lib import console, paths
 from ci import processes
-from ci.notebooks import clean, figure_names, read_chapter, title
+from ci.notebooks import DIED, clean, figure_names, read_chapter, title
 from ci.project import Project, command_line
 
 PROFILES = ("smoke", "laptop", "full")
@@ -66,8 +66,11 @@ def chapter_key(source: Path, shared: str) -> str:
     return hashlib.sha256(shared.encode() + source.read_bytes()).hexdigest()
 
 
-def run_notebook(source: Path, profile: str, figures: Path, threads: int | None) -> dict[str, Any]:
-    """Execute one chapter in this process's environment; return the notebook, its seconds or its error."""
+def run_notebook(source: Path, profile: str, figures: Path, threads: int | None, attempts: int = 3) -> dict[str, Any]:
+    """Execute one chapter in this process's environment; return the notebook, its seconds or its error.
+
+    A kernel that does not start is started again, so many times in all.
+    """
     import papermill
 
     os.environ.update(ATIF_FIGURES=str(figures), TQDM_DISABLE="1", JUPYTER_PREFER_ENV_PATH="1", PYTHONHASHSEED="0")
@@ -85,6 +88,8 @@ def run_notebook(source: Path, profile: str, figures: Path, threads: int | None)
             extra_arguments=["--log-level=CRITICAL"],
         )
     except Exception as error:  # whatever went wrong is the chapter's, and is shown with its traceback
+        if attempts > 1 and DIED in str(error):
+            return run_notebook(source, profile, figures, threads, attempts - 1)
         return {"error": f"{type(error).__name__}: {error}"}
     seconds = round(time.perf_counter() - clock, 1)
     return {"notebook": notebook, "started": started.isoformat(timespec="seconds"), "seconds": seconds}

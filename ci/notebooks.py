@@ -12,6 +12,7 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 FIGURE = "atif_figure"  # the key under which atif_lib.results.figures.show leaves a figure's alt text, caption and name
 FILES = {"svg": "drawing", "png": "image", "csv": "data"}  # what figures.show saves
 KEPT_CELL_METADATA = {"tags", "mystnb"}
+DIED = "Kernel died before replying to kernel_info"  # no cell has run: mostly another process took one of its ports
 PROGRESS = re.compile(r"\d+%\|.*\||\d+(it|batch|epoch)s? \[\d\d:\d\d")
 LIBRARY = {"code_prompt_show": "Show the library's code", "code_prompt_hide": "Hide the library's code"}
 ANSWER = {"code_prompt_show": "Show the answer", "code_prompt_hide": "Hide the answer"}

@@ -27,7 +27,7 @@ from ci import processes
 from ci.assignments import write_teachers
 from ci.check_book import RAW_MYST
 from ci.make_colab import write_notebooks
-from ci.notebooks import FIGURE
+from ci.notebooks import DIED, FIGURE
 from ci.project import Project, Repository, command_line
 
 PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "atif_lib", "data")
@@ -91,8 +91,13 @@ def environment(folder: Path, offline: bool = False) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 
 
-def run_notebook(python: Path, notebook: Path, folder: Path, offline: bool) -> tuple[float, list[str]]:
-    """Execute a notebook in `folder`; return the seconds, and what is wrong with it."""
+def run_notebook(
+    python: Path, notebook: Path, folder: Path, offline: bool, attempts: int = 3
+) -> tuple[float, list[str]]:
+    """Execute a notebook in `folder`; return the seconds, and what is wrong with it.
+
+    A kernel that does not start is started again, so many times in all.
+    """
     made = notebook.with_suffix(f".{'offline' if offline else 'run'}.ipynb")
     command = [python, "-m", "papermill", notebook, made, "--no-progress-bar", "--kernel", "python3"]
     begun = time.perf_counter()
@@ -101,6 +106,8 @@ def run_notebook(python: Path, notebook: Path, folder: Path, offline: bool) -> t
         command, cwd=folder, env=variables, capture_output=True, encoding="utf-8", errors="replace", check=False
     )
     seconds = time.perf_counter() - begun
+    if done.returncode and attempts > 1 and DIED in done.stderr:
+        return run_notebook(python, notebook, folder, offline, attempts - 1)
     if done.returncode:
         return seconds, [done.stderr.strip()]
     return seconds, list(faults(nbformat.read(made, as_version=4)))

@@ -1,7 +1,12 @@
 """Shared by the tests: hypothesis draws the same examples every time, and data and records land in a folder of ours."""
 
+import os
+
 import pytest
 from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side; each process, and those it starts, takes one core
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 from atif_lib import data
 

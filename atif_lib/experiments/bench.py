@@ -18,7 +18,7 @@ from tqdm import tqdm
 from atif_lib import checks
 from atif_lib.networks.architectures import NETWORKS
 from atif_lib.neurons.atif import IF, ATIFu
-from atif_lib.training.execution import compile_neurons, save_memory
+from atif_lib.training.execution import compile_neurons, has_bfloat16, save_memory
 
 __all__ = [
     "CASES",
@@ -266,10 +266,13 @@ def work(network: str, timesteps: int, batch: int, device: torch.device) -> dict
 
 
 def device_rates(device: torch.device, size: int) -> dict[str, float]:
-    """FLOP/s of a square matrix product in bfloat16, and bytes/s of a copy, read and written; medians."""
+    """FLOP/s of a square matrix product, and bytes/s of a copy, read and written; medians.
+
+    The product is in bfloat16 where the device has it, else in float32.
+    """
     from torch.utils.benchmark import Timer  # looks for a compiler as it is imported
 
-    a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
+    a = torch.randn(size, size, device=device, dtype=torch.bfloat16 if has_bfloat16(device) else torch.float32)
     source = torch.zeros(32 * size * size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     options = {"globals": {"a": a, "x": source, "y": target}, "num_threads": torch.get_num_threads()}

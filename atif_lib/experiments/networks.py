@@ -22,6 +22,7 @@ from atif_lib.results.environment import first_process
 from atif_lib.training.batches import Batches
 from atif_lib.training.checkpoints import save_weights
 from atif_lib.training.evaluation import accuracy_over_time, confusion
+from atif_lib.training.execution import recipe_here
 from atif_lib.training.layer_errors import affine_sqnr_db, layer_errors
 from atif_lib.training.loop import train
 from atif_lib.training.recipe import Recipe
@@ -85,14 +86,15 @@ class NetworkExperiment:
     def run(self, context: Context) -> None:
         """Train, from the weights of ``start`` if given, write the weights, and fill in the record.
 
-        The accuracy is the last epoch's.
+        The accuracy is the last epoch's, the precision the one that this machine is quick in.
         """
         draft, seed, start = context.draft, context.seed, context.start
         begun = time.perf_counter()
         examples = self.examples() if context.examples is None else context.examples
         torch.manual_seed(seed)
         network = self.build(examples)
-        batches = Batches(examples, self.recipe, seed)
+        recipe = recipe_here(self.recipe)
+        batches = Batches(examples, recipe, seed)
         if start:
             start_from_network(network, load_file(start), batches.draw(0, 0)[0])
             draft.result["start_sha256"] = file_sha256(start)
@@ -105,17 +107,18 @@ class NetworkExperiment:
         options = {"seed": seed, "folder": context.folder, "resume": context.resume}
         if start:
             options |= {"started": True, "origin": {"start_sha256": draft.result["start_sha256"]}}
-        draft.epochs = list(train(network, examples, self.recipe, **options))
+        draft.epochs = list(train(network, examples, recipe, **options))
         draft.result |= draft.epochs[-1] | cost(network, examples.test_inputs.shape[1:])._asdict()
         draft.result |= {
             "source": examples.source,
+            "precision": recipe.precision,
             "thresholds_at_start": first,
             "thresholds": _thresholds(network),
             "v0": {n: torch.as_tensor(m.v0).item() for n, m in _own_neurons(network).items()},
         }
         own = _own_neurons(network)
         if own and len(own) == len(neurons_of(network)):
-            draft.result |= behaviour(network, examples, self.recipe)
+            draft.result |= behaviour(network, examples, recipe)
         draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
         if first_process() and context.folder is not None:
             save_weights(network, context.folder / WEIGHTS)

@@ -27,7 +27,7 @@ from atif_lib.results.environment import first_process, git_state, peak_memory_m
 from atif_lib.results.records import PROFILES, Record, load, recording
 from atif_lib.training.checkpoints import save_weights
 from atif_lib.training.evaluation import evaluate
-from atif_lib.training.execution import processes
+from atif_lib.training.execution import processes, recipe_here
 from atif_lib.training.loop import train
 
 __all__ = ["CostHere", "cost_here", "estimate", "export", "run", "run_folder", "staleness", "trained"]
@@ -173,7 +173,7 @@ def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere
     experiment, _ = _at(name, profile)
     if not isinstance(experiment, NetworkExperiment):
         raise ValueError(f"{name} trains no network: it takes seconds to minutes")
-    examples, recipe = experiment.examples(), experiment.recipe
+    examples, recipe = experiment.examples(), recipe_here(experiment.recipe)
     network = experiment.build(examples)
     steps = f"{count} steps of {recipe.batch_size} examples"
     tqdm.write(f"{name}: taking {steps}, to tell what all would cost", file=sys.stderr)
@@ -191,7 +191,7 @@ def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str,
     """Tell what a network's run costs on this machine, in words; see `cost_here`."""
     step, first, updates, times, network, examples = cost_here(name, profile, count)
     parameters, macs = cost(network, examples.test_inputs.shape[1:])
-    recipe = _at(name, profile)[0].recipe
+    recipe = recipe_here(_at(name, profile)[0].recipe)
     return {
         "parameters": f"{parameters:,}",
         "MACs for one input": f"{macs:,} ({network.timesteps} timesteps)",
@@ -201,6 +201,7 @@ def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str,
         "training time": f"{step * updates / 3600:.2f} hours, less the tests after each epoch",
         "peak memory": f"{peak_memory_mib():,.0f} MiB",
         "device": str(next(network.parameters()).device),
+        "precision": recipe.precision,
     }
 
 

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from atif_lib.experiments.bench import NeuronPass, TrainingStep, device_rates, interleaved, peak_memory, summary, work
 from atif_lib.experiments.contract import Context
 from atif_lib.results.environment import reset_peak_memory
+from atif_lib.training.execution import has_bfloat16
 
 __all__ = ["SpeedExperiment"]
 
@@ -20,7 +21,10 @@ GROWING = ("relu", "spikingjelly", "ours")
 
 @dataclass(frozen=True)
 class SpeedExperiment:
-    """A neuron, a training step, its growth with T and with the batch, and the roofline of the device."""
+    """A neuron, a training step, its growth with T and with the batch, and the roofline of the device.
+
+    A device that imitates bfloat16 is measured in float32.
+    """
 
     summary: str
     neuron: tuple[int, ...] = (4, 16, 64, 32, 32)  # [T, N, C, H, W], as the first of the network below
@@ -80,12 +84,14 @@ class SpeedExperiment:
             draft.result["timesteps"] = self._growth(bar, "timesteps", self.growing_timesteps)
             draft.result["batch"] = self._growth(bar, "batch", self.batches)
         draft.result["roofline"] = self._roofline()
+        draft.result["precision"] = "bf16-mixed" if has_bfloat16(torch.device(self.device)) else "32-true"
         reset_peak_memory()
 
     def _neuron(self, bar: tqdm) -> dict[str, Any]:
         bar.set_description("neuron")
         device = torch.device(self.device)
-        passes = {case: NeuronPass(case, self.neuron, device, compiled=self.compiled) for case in NEURONS}
+        options = {"low": has_bfloat16(device), "compiled": self.compiled}
+        passes = {case: NeuronPass(case, self.neuron, device, **options) for case in NEURONS}
         return summary(interleaved(passes, 2 * self.repeats, device, bar))
 
     def _step(self, bar: tqdm, cases: tuple[str, ...], network: str, low: bool = True) -> tuple[dict, dict]:
@@ -116,7 +122,8 @@ class SpeedExperiment:
     def _steps(
         self, cases: tuple[str, ...], network: str, timesteps: int, batch: int, low: bool = True
     ) -> dict[str, TrainingStep]:
-        device, options = torch.device(self.device), {"low": low, "compiled": self.compiled}
+        device = torch.device(self.device)
+        options = {"low": low and has_bfloat16(device), "compiled": self.compiled}
         return {
             case: TrainingStep(case, network, 1 if case == "relu" else timesteps, batch, device, **options)
             for case in cases

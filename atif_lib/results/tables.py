@@ -63,6 +63,7 @@ def training_table(number: int, manifest: Manifest | None = None, runs: Sequence
 
     Returns:
         Protocol, epochs of each stage, hours a seed (all stages), device and seeds; "not run" where there is no record.
+        A device that imitates bfloat16, and so took float32, has that behind its name.
 
     Raises:
         ValueError: the paper has no such table.
@@ -80,10 +81,16 @@ def training_table(number: int, manifest: Manifest | None = None, runs: Sequence
             chains = [_stages(r, found) for r in own]
             row["epochs"] = " + ".join(f"{r.config['recipe']['epochs']}" for r in chains[0])
             row["hours a seed"] = f"{mean(sum(r.wall_s for r in chain) for chain in chains) / 3600:.2g}"
-            row["device"] = "; ".join(sorted({r.device for chain in chains for r in chain}))
+            row["device"] = "; ".join(sorted({_where(r) for chain in chains for r in chain}))
             row["seeds"] = str(len(own))
         rows[entry.row or ""] = row
     return pd.DataFrame(rows).T
+
+
+def _where(record: Record) -> str:
+    """Name a run's device, and its precision where the device had to take another than the recipe's."""
+    precision = record.result.get("precision", record.config["recipe"]["precision"])
+    return record.device + (" (float32)" if precision != record.config["recipe"]["precision"] else "")
 
 
 def _stages(record: Record, found: Mapping[tuple[str, str, int], Record]) -> list[Record]:

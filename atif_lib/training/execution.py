@@ -1,5 +1,6 @@
-"""How a network is executed: fused, with less memory, by several processes. What it computes stays the same."""
+"""How a network is executed: fused, with less memory, in which precision, by several processes."""
 
+import dataclasses
 import os
 import warnings
 from functools import partial
@@ -15,8 +16,9 @@ from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
 from atif_lib.networks.architectures import Network, Residual, neurons_of
 from atif_lib.neurons.soft_reset import SoftResetNode
+from atif_lib.training.recipe import Recipe
 
-__all__ = ["any_process", "compile_neurons", "processes", "save_memory", "sync_norms"]
+__all__ = ["any_process", "compile_neurons", "has_bfloat16", "processes", "recipe_here", "save_memory", "sync_norms"]
 
 # What a launcher that is not torchrun says of several processes, and the most that one process alone would see.
 _ALONE = {"WORLD_SIZE": 1, "RANK": 0, "SLURM_NTASKS": 1, "OMPI_COMM_WORLD_SIZE": 1, "PMI_SIZE": 1}
@@ -41,6 +43,25 @@ def compile_neurons(network: nn.Module) -> None:
         return
     for module in found:
         module.fused = True
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device has instructions for bfloat16. Those without imitate it, and are slower than in float32.
+
+    So do processors without AVX-512 or Arm's BF16 extension, as most laptops have them, and NVIDIA's GPUs before
+    Ampere, among them Colab's T4.
+    """
+    if device.type == "cpu":  # torch has no public name for it
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def recipe_here(recipe: Recipe) -> Recipe:
+    """Return a recipe in the precision that this machine is quick in: float32 instead of an imitated bfloat16."""
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    if recipe.precision != "bf16-mixed" or has_bfloat16(device):
+        return recipe
+    return dataclasses.replace(recipe, precision="32-true")
 
 
 def save_memory(network: Network) -> None:

@@ -223,6 +223,22 @@ def test_papermill_runs_and_fails_a_real_chapter(book):
     assert set(run["versions"]) == {"python", "torch", "spikingjelly", "jupyter-book"}
 
 
+@pytest.mark.parametrize(("failures", "runs"), [(2, True), (3, False)])
+def test_a_kernel_that_does_not_start_is_started_again(book, monkeypatch, failures, runs):
+    """Two kernels that start at once can choose the same port."""
+    write_chapter(book.root, "01_one", "1")
+    left = [RuntimeError(notebooks.DIED)] * failures
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # it sets variables
+    monkeypatch.setattr("papermill.execute_notebook", lambda chapter, *_, **__: fail(left) if left else chapter)
+    found = execute_chapters.run_notebook(book.root / "book" / "01_one.py", "smoke", book.root, None)
+    assert ("notebook" in found) == runs
+    assert runs or found["error"] == f"RuntimeError: {notebooks.DIED}"
+
+
+def fail(errors):
+    raise errors.pop()
+
+
 def test_a_chapter_runs_the_library_beside_it(book):
     """Not that of whichever checkout an environment was set up from."""
     (book.root / "atif_lib" / "__init__.py").write_text("PLACE = 'beside'\n")

@@ -155,7 +155,17 @@ def test_the_record_has_every_case_and_every_size(results, monkeypatch):
     monkeypatch.setattr(speed, "STEPS", ("relu", "spikingjelly", "ours", "ours-compact"))
     record = runs.run("speed", "smoke")
     config, result = record.config, record.result
-    assert set(result) == {"neuron", "step", "inference", "other", "float32", "timesteps", "batch", "roofline"}
+    assert set(result) == {
+        "neuron",
+        "step",
+        "inference",
+        "other",
+        "float32",
+        "timesteps",
+        "batch",
+        "roofline",
+        "precision",
+    }
     assert list(result["inference"]["median_s"]) == list(speed.STEPS)
     for other in ("other", "float32"):
         assert list(result[other]["over_t_relu"]) == list(speed.OTHERS)

@@ -246,6 +246,7 @@ def test_an_estimate_tells_the_cost_and_leaves_nothing(finished, folders):
     assert told["training examples"] == "64, source scikit-learn"
     assert told["updates"] == "8 of 8 examples in 1 epochs"
     assert told["device"] == "cpu"
+    assert told["precision"] == "32-true"
     assert float(told["seconds an update"].split()[0]) > 0
     assert told["peak memory"].endswith("MiB")
     assert not any(folder.exists() for folder in folders)

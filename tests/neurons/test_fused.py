@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, Layers, Synapses, neurons_of, respond
+from atif_lib.networks.architectures import NETWORKS, Layers, Synapses, neurons_of, resnet, respond
 from atif_lib.neurons import fused
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.training.execution import compile_neurons
@@ -108,12 +108,12 @@ def test_the_gradient_by_hand_is_the_derivative_where_the_step_is_smooth(uncompi
 
 @pytest.mark.parametrize("network", ["small", "resnet8", "resnet8-add", "resnet8-iand"])
 def test_a_network_is_the_same_network(network, uncompiled):
-    same_network(network)
+    same_network(NETWORKS[network])
 
 
 def same_network(network):
     torch.manual_seed(0)
-    plain = NETWORKS[network](ACTIVATIONS["atif-u"]).double()
+    plain = network(ACTIVATIONS["atif-u"]).double()
     kernels = copy.deepcopy(plain)
     compile_neurons(kernels)
     x = noise(4, 3, 16, 16)
@@ -126,7 +126,7 @@ def same_network(network):
 
 
 def test_a_compiled_network_is_the_same_network(each_way):
-    same_network("resnet8")
+    same_network(partial(resnet, [4, 8], 1))
 
 
 def test_in_low_precision_it_is_nearer_to_full_precision_than_the_plain_neuron(uncompiled):

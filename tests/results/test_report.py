@@ -628,7 +628,7 @@ def test_a_table_says_how_its_networks_were_trained(tmp_path):
     manifest = manifests.load(tmp_path / "manifest.yml")
 
     def stage(name, epochs, start, seed):
-        config = {"recipe": {"epochs": epochs}, "start": start and f"net-{start}-staged"}
+        config = {"recipe": {"epochs": epochs, "precision": "bf16-mixed"}, "start": start and f"net-{start}-staged"}
         return record(f"net-{name}-staged", seed, x=1.0).model_copy(update={"config": config, "wall_s": 1800.0})
 
     runs = [
@@ -643,6 +643,8 @@ def test_a_table_says_how_its_networks_were_trained(tmp_path):
         "device": "cpu",
         "seeds": "2",
     }
+    runs[-1] = runs[-1].model_copy(update={"result": {"x": 1.0, "precision": "32-true"}})
+    assert tables.training_table(3, manifest, runs).loc["ATIF-u", "device"] == "cpu; cpu (float32)"
     assert tables.training_table(3, manifest, []).loc["ATIF-u", "epochs"] == "not run"
     with pytest.raises(ValueError, match="the paper has Tables 1, 2 and 3"):
         tables.training_table(4, manifest, [])

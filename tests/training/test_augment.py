@@ -44,7 +44,7 @@ def test_draws_follow_the_generator_alone_and_differ_between_examples(name):
     assert function(inputs[:0], seeded()).shape == inputs[:0].shape
 
 
-@pytest.mark.parametrize("name", set(INPUTS) - {"shift"})
+@pytest.mark.parametrize("name", sorted(INPUTS.keys() - {"shift"}))
 def test_an_example_depends_on_no_other(name):
     function, inputs = augment.AUGMENTATIONS[name], INPUTS[name]
     changed = torch.cat([inputs[:1], inputs[1:].flip(1, 2)])
