@@ -9,6 +9,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side; each process,
     os.environ["OMP_NUM_THREADS"] = "1"
 
 from atif_lib import data
+from atif_lib.neurons import fused
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.register_profile("search", deadline=None, max_examples=2000)  # pytest --hypothesis-profile=search
@@ -28,3 +29,9 @@ def results(tmp_path, monkeypatch):
     """An empty results folder."""
     monkeypatch.setenv("ATIF_RESULTS", str(tmp_path / "results"))
     return tmp_path / "results"
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """The fused kernels as the Python that they are: what they compute is the same, and nothing has to be compiled."""
+    monkeypatch.setattr(fused, "compiled", lambda function: function)

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from atif_lib.experiments.networks import NetworkExperiment
 from atif_lib.networks import ACTIVATIONS, neurons_of, vgg_small
-from atif_lib.neurons import ATIFu, SoftResetNode, fused
+from atif_lib.neurons import ATIFu, SoftResetNode
 from atif_lib.neurons.fitting import fit_neuron
 from atif_lib.quantization.density import GAUSSIAN, sqnr
 from atif_lib.quantization.families import affine_levels, ladder
@@ -108,8 +108,7 @@ def test_both_parameters_get_a_gradient():
     assert all(p.grad.abs() > 1e-4 for p in neuron.parameters())
 
 
-def test_the_fused_kernels_take_it_as_it_is(monkeypatch):
-    monkeypatch.setattr(fused, "compiled", lambda function: function)  # the same kernels, as Python
+def test_the_fused_kernels_take_it_as_it_is(uncompiled):
     torch.manual_seed(0)
     plain = vgg_small(lambda channels, timesteps: with_ratio(0.9))
     networks, x = (plain, copy.deepcopy(plain)), torch.randn(4, 3, 32, 32)

@@ -12,7 +12,7 @@ from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, neurons_of
 from atif_lib.neurons import IF
 
 
-def test_moments_are_those_of_scipy(monkeypatch):
+def test_moments_are_those_of_scipy(monkeypatch, uncompiled):
     monkeypatch.setattr(data, "normalizer", lambda examples: lambda x: x)
     x = torch.distributions.Exponential(2.0).sample((70, 1, 3, 3)) - 0.1
     labels = torch.zeros(70, dtype=torch.int64)

@@ -12,7 +12,6 @@ from torch.testing import assert_close
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS, Network, neurons_of, resnet, resnet8, vgg_small
 from atif_lib.networks.initialisation import estimate_norms, scale_from_data, start_from_data, start_from_network
-from atif_lib.neurons import fused
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.quantization.density import GAUSSIAN, LAPLACE
@@ -254,8 +253,7 @@ def test_weights_are_scaled_to_currents_of_unit_variance():
             assert_close(nn.functional.normalize(p.flatten(), dim=0), directions[name], msg="only their length changes")
 
 
-def test_a_network_without_norms_learns_and_fuses(monkeypatch):
-    monkeypatch.setattr(fused, "compiled", lambda function: function)
+def test_a_network_without_norms_learns_and_fuses(uncompiled):
     torch.manual_seed(0)
     network = vgg_small(ACTIVATIONS["atif-u"], norm=False)
     x = noise(8, 3, 16, 16)

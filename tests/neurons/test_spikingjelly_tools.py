@@ -11,7 +11,6 @@ from torch.utils.checkpoint import checkpoint
 
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS, unfused
-from atif_lib.neurons import fused
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.training.execution import compile_neurons, save_memory
 
@@ -105,8 +104,7 @@ def test_a_copy_and_a_detached_neuron_keep_the_values_of_the_membranes():
     assert not node.v_seq.requires_grad
 
 
-def test_a_fused_neuron_stores_membranes_by_the_plain_path(monkeypatch):
-    monkeypatch.setattr(fused, "compiled", lambda function: function)
+def test_a_fused_neuron_stores_membranes_by_the_plain_path(uncompiled):
     torch.manual_seed(0)
     plain = NETWORKS["resnet8"](ACTIVATIONS["atif-u"])
     quick = copy.deepcopy(plain)
@@ -134,8 +132,7 @@ def test_the_energy_is_that_of_spikingjelly_s_neuron():
     assert reports[0].breakdown_pj["neuron_state_memory_pj"] > 0
 
 
-def test_the_energy_of_a_fused_network_is_counted_unfused(monkeypatch):
-    monkeypatch.setattr(fused, "compiled", lambda function: function)
+def test_the_energy_of_a_fused_network_is_counted_unfused(uncompiled):
     torch.manual_seed(0)
     plain = NETWORKS["small"](ACTIVATIONS["atif-u"]).eval()
     quick = copy.deepcopy(plain)
@@ -196,8 +193,7 @@ def test_torch_s_own_checkpoint_is_refused_with_what_works(reentrant):
 
 
 @pytest.mark.parametrize("network", ["resnet8", "resnet8-add"])
-def test_saving_memory_moves_the_running_means_of_fused_neurons_once(network, monkeypatch):
-    monkeypatch.setattr(fused, "compiled", lambda function: function)
+def test_saving_memory_moves_the_running_means_of_fused_neurons_once(network, uncompiled):
     torch.manual_seed(0)
     plain = NETWORKS[network](ACTIVATIONS["atif-u"])
     compile_neurons(plain)

@@ -85,7 +85,7 @@ ACTIVE = {
 
 @pytest.mark.parametrize("make", [vgg_small, resnet8])
 @pytest.mark.parametrize("activation", ACTIVE)
-def test_the_first_layer_s_current_is_constant_and_the_others_not(digits, make, activation):
+def test_the_first_layer_s_current_is_constant_and_the_others_not(digits, make, activation, uncompiled):
     torch.manual_seed(0)
     few = digits.thinned(10)
     network = with_norms(make(ACTIVE[activation], 3), few)

@@ -233,9 +233,8 @@ def test_channels_last_trains_the_same_network(few):
     assert_close(networks[0].stem[0].weight, networks[1].stem[0].weight, atol=1e-4, rtol=1e-3)
 
 
-def test_compiled_neurons_train_the_same_network(few, monkeypatch):
+def test_compiled_neurons_train_the_same_network(few, uncompiled, monkeypatch):
     """By the functions that would be compiled: test_fused compiles them."""
-    monkeypatch.setattr("atif_lib.neurons.fused.compiled", lambda function: function)
     monkeypatch.setattr(torch, "compile", lambda function: function)
     plain, fused = worker.network(), worker.network()
     one_update = dataclasses.replace(FAST, batch_size=100)
