@@ -496,9 +496,9 @@ pd.DataFrame(rows).T.rename_axis(["task", "step"])
 # *gradients* is ATIF-u less the gradient of the rate; *a start* is the start from quantized less ATIF-u. *Higher* and
 # *lower* mean that the interval excludes zero, *open* that these seeds do not decide. One seed never decides.
 #
-# * **Quantization** costs accuracy on both tasks. On images it costs more than the whole gap between ReLU and ATIF-u:
-#   the network that spikes is above the one that is only quantized. So the levels, which both have, are not the only
-#   cause: the quantized network learns by another gradient, and a spike train tells the next layer more than its count.
+# * **Quantization** costs accuracy on both tasks. On images it costs as much as the whole gap between ReLU and ATIF-u, or
+#   more: whether the network that spikes ends above the one that is only quantized is open. (An earlier run of the same
+#   seeds, on another processor, had shown it *higher*. So much can hang on three seeds.)
 # * **Levels:** on images, nine levels regain a part of what five have lost.
 # * **Time** is open. **Gradients:** on images the surrogate gradient, which is often blamed, is above the gradient of
 #   the rate. It sees the membrane at each timestep, where the gradient of the rate sees a sum.

@@ -327,8 +327,8 @@ figures.show(
 #
 # But accuracy is not the only aim of a spiking network. On images, networks with charge, with the start from data, and with
 # all changes together send about a tenth fewer spikes, and their accuracy is open. One can try them where each spike costs
-# energy. But two of the three intervals exclude zero only just, so they should be tried with new seeds. The half-step start
-# and the gradient of the rate send more spikes.
+# energy. But some of these intervals exclude zero only just, so they should be tried with new seeds. The absolute surrogate,
+# which is less accurate, is quieter too. The half-step start and the gradient of the rate send more spikes.
 #
 # ## Where there is no norm
 #
@@ -443,6 +443,6 @@ pd.DataFrame(rows).rename_axis("luck that looks like an effect", axis=0).rename_
 # * A charge can be folded into the next weights, so that spikes stay binary.
 # * Behind a batch norm a threshold adds no function, only a way to learn. Its gradient is a combination of the norm's.
 # * After three epochs on images no change is shown to make the small network more accurate. The absolute surrogate of slope 1
-#   and the gradient of the rate make it less accurate; three changes make it quieter; the rest is open.
+#   and the gradient of the rate make it less accurate; four changes make it quieter; the rest is open.
 # * Whether a change helps is a difference with an interval. Of many changes one seems to help by luck: compare them with
 #   Dunnett's intervals.
