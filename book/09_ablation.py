@@ -545,7 +545,7 @@ figures.show(
 # power. But there are only three groups, and another $T$ may change more than the error, for example the gradient. The
 # sharper question is what happens *within* a group. Here are the steps, seed by seed, beside what the line says of them:
 
-# %%
+# %% tags=["hide-input"]
 steps = {
     "ATIF-u, T = 2 − T = 1": (("ATIF-u", 2), ("ATIF-u", 1)),
     "ATIF-u, T = 4 − T = 2": (("ATIF-u", 4), ("ATIF-u", 2)),
