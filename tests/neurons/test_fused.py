@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, Layers, Synapses, neurons_of, resnet, respond
+from atif_lib.networks.architectures import NETWORKS, Layers, Synapses, neurons_of, respond
 from atif_lib.neurons import fused
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.training.execution import compile_neurons
@@ -120,7 +120,7 @@ def same_network(network):
 
 
 def test_a_compiled_network_is_the_same_network(each_way):
-    same_network(partial(resnet, [4], 1))
+    same_network(NETWORKS["resnet8"])
 
 
 def test_in_low_precision_it_is_nearer_to_full_precision_than_the_plain_neuron(uncompiled):

@@ -1,16 +1,19 @@
 """However a network is executed, outputs, gradients and what it remembers are the same."""
 
 import copy
+import warnings
 from functools import partial
 
 import pytest
 import torch
 from spikingjelly.activation_based import functional
 from torch import nn
+from torch.testing import assert_close
 
 from atif_lib.experiments.bench import TrainingStep, peak_memory
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS, neurons_of, resnet
+from atif_lib.neurons.atif import ATIFu
 from atif_lib.training.execution import compile_neurons, has_bfloat16, recipe_here, save_memory
 from atif_lib.training.recipe import Recipe
 
@@ -89,6 +92,17 @@ def test_a_network_without_blocks_and_one_that_saves_already_are_refused():
 
 
 # --- fused ---
+
+
+def test_neurons_of_several_slopes_are_compiled_in_one_process():
+    for slope in (4.0, 2.0, 8.0):
+        x = torch.randn(4, 5, 3, requires_grad=True)
+        plain, fused = (ATIFu(slope=slope, step_mode="m") for _ in range(2))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # where there is no compiler
+            compile_neurons(fused)
+        gradients = [torch.autograd.grad(net(x).sum(), x)[0] for net in (plain, fused)]
+        assert_close(*gradients)
 
 
 def test_without_a_compiler_the_neurons_run_as_they_are(monkeypatch):

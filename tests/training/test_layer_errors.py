@@ -87,21 +87,21 @@ ACTIVE = {
 @pytest.mark.parametrize("activation", ACTIVE)
 def test_the_first_layer_s_current_is_constant_and_the_others_not(digits, make, activation, uncompiled):
     torch.manual_seed(0)
-    few = digits.thinned(10)
+    few = digits.thinned(40)
     network = with_norms(make(ACTIVE[activation], 3), few)
-    found = layer_errors(network, few, batch_size=4)
+    found = layer_errors(network, few, batch_size=16)
     assert list(found) == list(neurons_of(network))
     first, *others = found.values()
     assert first.unevenness == 0.0
     assert all(errors.unevenness > 1e-4 for errors in others)
     assert all(sum(errors[:4]) == pytest.approx(errors.total) for errors in found.values())
     assert all(errors.granular > 0 and errors.overload >= 0 for errors in found.values())
-    assert found == layer_errors(network, few, batch_size=4), "it left something behind"
+    assert found == layer_errors(network, few, batch_size=16), "it left something behind"
     for node in neurons_of(network).values():
         node.fused = True
-    assert found == layer_errors(network, few, batch_size=4), "fused neurons have the same currents"
+    assert found == layer_errors(network, few, batch_size=16), "fused neurons have the same currents"
     assert all(node.fused for node in neurons_of(network).values())
-    assert first == pytest.approx(layer_errors(network, few, batch_size=10)["blocks.0"])
+    assert first == pytest.approx(layer_errors(network, few, batch_size=40)["blocks.0"])
 
 
 @torch.no_grad()
