@@ -258,73 +258,90 @@ for label in [name for name in ("ReLU", "ATIF-u") if name in networks_of_seed_0]
 # %% [markdown]
 # Most errors stay within the animals or within the vehicles, with spikes as without: the network confuses what looks alike.
 #
-# (one-full-size-network)=
-# ## A network of full size
+# (networks-of-full-size)=
+# ## Networks of full size
 #
-# The paper's VGG-16, trained in stages ([](07_cifar.py#three-stages-and-no-gpu)), one seed. Its weights are too large to
-# come with the book, so its record keeps what it does: for each layer the threshold, the standard deviation σ of the mean
-# current, θ, the SQNR for a reader that knows gain and offset, and the three errors of [](11_deeper_layers.py) in percent of
-# the signal.
+# The paper's VGG-16 and ResNet-18, trained in stages ([](07_cifar.py#three-stages-and-no-gpu)), one seed. Their weights are
+# too large to come with the book, so their records keep what they do: for each layer the threshold, the standard deviation σ
+# of the mean current, θ, the SQNR for a reader that knows gain and offset, and the three errors of [](11_deeper_layers.py)
+# in percent of the signal.
 #
 # **Predict:** Chapter 2 asks for a threshold of 1.73 σ. Does the training of a deep network find it? And does θ rise or
 # fall with depth?
 
+
 # %% tags=["hide-output"]
-(large,) = [r.result for r in records_of("cifar10-vgg16-atif-u-staged", "full") if r.seed == 0]
+def full_size(name: str) -> dict:
+    """Return the result of a network of full size, seed 0."""
+    (found,) = [r.result for r in records_of(f"cifar10-{name}-staged", "full") if r.seed == 0]
+    return found
+
+
+large = {"VGG-16": full_size("vgg16-atif-u"), "ResNet-18": full_size("resnet18-atif-u")}
 layers = pd.DataFrame(
     {
-        place: {
-            "V_th": large["thresholds"][name][0],
-            "V_th / σ": large["thresholds"][name][0] / large["currents"][name]["sd"],
-            "θ": large["theta_layers"][name],
-            "SQNR, dB": large["sqnr_db_layers"][name],
-            **{f"{part}, %": 100 * large["errors"][name][part] for part in ("overload", "granular", "unevenness")},
+        (network, place): {
+            "V_th": result["thresholds"][name][0],
+            "V_th / σ": result["thresholds"][name][0] / result["currents"][name]["sd"],
+            "θ": result["theta_layers"][name],
+            "SQNR, dB": result["sqnr_db_layers"][name],
+            **{f"{part}, %": 100 * result["errors"][name][part] for part in ("overload", "granular", "unevenness")},
         }
-        for place, name in enumerate(large["theta_layers"], 1)
+        for network, result in large.items()
+        for place, name in enumerate(result["theta_layers"], 1)
     }
-).T.rename_axis("layer")
+).T.rename_axis(["network", "layer"])
 layers.round(2)
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True)
+styles = {
+    "VGG-16": {"color": figures.ORANGE, "marker": "o", "linestyle": "-"},
+    "ResNet-18": {"color": figures.BLUE, "marker": "s", "linestyle": "--"},
+}
 for ax, column in zip(axes, ("V_th / σ", "θ"), strict=True):
-    ax.plot(layers.index, layers[column], marker="o", **figures.neuron_style("ATIF-u"))
+    for network, style in styles.items():
+        ax.plot(layers.loc[network].index, layers.loc[network, column], label=network, **style)
 axes[0].axhline(1.73, color=figures.GREY, linestyle=":")
 axes[0].set(ylabel="$V_{th} / \\sigma$", ylim=(0, None))
-axes[1].set(xlabel="layer", ylabel="θ", xticks=layers.index, ylim=(0, None))
+axes[0].legend(loc="upper left")
+axes[1].set(xlabel="layer", ylabel="θ", xticks=layers.loc["ResNet-18"].index, ylim=(0, None))
 figures.show(
     fig,
-    "vgg16-layers",
-    alt="Threshold over standard deviation and θ in the thirteen layers of a trained VGG-16. The ratio rises from about 2 in the "
-    "first layers to 5.6 in the twelfth and is 1.2 in the last; θ falls from 0.18 in the first layer to 0.02 in the last two.",
-    caption="The thirteen layers of VGG-16 with ATIF-u. Above: the threshold in standard deviations of the mean current; the "
+    "full-size-layers",
+    alt="Threshold over standard deviation and θ in the layers of two trained networks. In VGG-16 the ratio rises from about 2 in "
+    "the first layers to 5.6 in the twelfth and is 1.2 in the last; θ falls from 0.18 in the first layer to 0.02 in the last two. In "
+    "ResNet-18 the ratio begins at 1.6, rises to 3.5 in the thirteenth layer and ends at 2; θ falls from 0.23 to 0.05, in a zigzag.",
+    caption="VGG-16 and ResNet-18 with ATIF-u. Above: the threshold in standard deviations of the mean current; the "
     "dotted line is the best one for a lone neuron with Gaussian currents. Below: θ.",
     data=layers.reset_index(),
 )
 
 # %% [markdown]
-# All thresholds but the last lie *above* 1.73 σ, most of them far above. Between the first and the last layer overload is
-# small, and rounding is the largest error. The thresholds began as the best ones for the currents of the ReLU network. Then
-# weights and thresholds learned together, as a quantized network and as spikes (this last stage lowered each threshold a
-# little, by at most a seventh), and the currents are no longer those of the beginning. Also, σ is measured over all
-# channels together. So the rule for a lone neuron with one Gaussian current is a start, not a law. In the last layer it is
-# the other way round. Its current has the heaviest tail by far, on the negative side, which makes σ large but no spike; and
-# its threshold is the lowest.
+# In the first four layers of ResNet-18 the threshold is within a tenth of 1.73 σ. In all its later layers, and in all layers
+# of VGG-16 but the last, it lies *above*, in most of them far above. Where it is far above, overload is small and rounding is the
+# largest error. In the last three layers of ResNet-18 uneven arrival is a little larger than rounding. The thresholds began as the
+# best ones for the currents of the ReLU network. Then
+# weights and thresholds learned together, as a quantized network and as spikes, and the currents are no longer those of the
+# beginning. Also, σ is measured over all channels together. So the rule for a lone neuron with one Gaussian current is a start,
+# not a law. In the last layer of VGG-16 it is the other way round. Its current has the heaviest tail by far, on the negative
+# side, which makes σ large but no spike; and its threshold is the lowest.
 #
-# θ is highest in the first layer, a spike in every sixth place, and lowest in the last two, one in forty; between them it has
-# no trend. And the three errors together grow: in the last layer
-# half of the signal's power is error. It is the *classes* that get through.
+# θ is high in the first layer of both and low in the last. In ResNet-18 it goes up and down between them: at the end of the
+# first two blocks, where the spikes of the shortcut join the current, neurons fire more often than in the middle of these
+# blocks, in the second block two and a half times as often. And the three errors together grow with depth: in the last layer half of the signal's power is error in
+# VGG-16, and three tenths in ResNet-18. It is the *classes* that get through.
 #
-# ATIF-nu began from the same quantized network, with all four thresholds of a layer equal. How far apart are they after its
-# epoch in the spike domain?
+# VGG-16 with ATIF-nu began from the same quantized network as with ATIF-u, with all four thresholds of a layer equal. How far
+# apart are they after its epoch in the spike domain?
 
 # %%
-(uneven,) = [r.result for r in records_of("cifar10-vgg16-atif-nu-staged", "full") if r.seed == 0]
+uneven, even = full_size("vgg16-atif-nu"), large["VGG-16"]
 spread = pd.Series(
     {place: 100 * (max(v) / min(v) - 1) for place, v in enumerate(uneven["thresholds"].values(), 1)}, name="spread, %"
 )
-print(f"ATIF-nu {uneven['test_accuracy']:.2f} %, ATIF-u {large['test_accuracy']:.2f} %;", end=" ")
-print(f"θ {uneven['theta']:.4f} and {large['theta']:.4f}")
+print(f"ATIF-nu {uneven['test_accuracy']:.2f} %, ATIF-u {even['test_accuracy']:.2f} %;", end=" ")
+print(f"θ {uneven['theta']:.4f} and {even['theta']:.4f}")
 spread.rename_axis("layer").round(1).to_frame().T
 
 # %% [markdown]
@@ -334,22 +351,23 @@ spread.rename_axis("layer").round(1).to_frame().T
 # And how fast do they answer? Test accuracy if the readout is taken after so many timesteps:
 
 # %% tags=["hide-output"]
-after = pd.DataFrame(
-    {f"VGG-16, {label}": pd.Series(r["accuracy_over_time"]) for label, r in (("ATIF-u", large), ("ATIF-nu", uneven))}
-).T
+answers = {f"{network}, ATIF-u": result for network, result in large.items()} | {"VGG-16, ATIF-nu": uneven}
+after = pd.DataFrame({label: pd.Series(result["accuracy_over_time"]) for label, result in answers.items()}).T
 after.columns = [f"T = {t}" for t in range(1, 1 + after.shape[1])]
 after.map("{:.1f}".format).replace("nan", "")
 
 # %%
-say_errors("VGG-16, ATIF-u", torch.tensor(large["confusion"]))
+for network, result in large.items():
+    say_errors(f"{network}, ATIF-u", torch.tensor(result["confusion"]))
 
 # %% [markdown]
-# After one timestep, and after two, the deep network says nothing: it is at chance. From an empty membrane a spike needs a
+# After one timestep, and after two, the deep networks say nothing: they are at chance. From an empty membrane a spike needs a
 # current of a whole threshold to come at once, the next layer receives little more than its bias before spikes arrive, and
-# thirteen layers multiply the delay. In the third timestep two thirds of the images are right with ATIF-u and a fifth with ATIF-nu; in the fourth both have
-# the accuracy that they were trained for. To ATIF-u more timesteps do *harm*, perhaps because the levels become finer than
-# those that its weights know. So the number of timesteps of such a network is not a dial for speed. (The small network
-# below, of four layers, is more patient.)
+# every layer adds to the delay. In the third timestep they part. ResNet-18 has all of its accuracy but one point: its shortcuts lead
+# past the layers. VGG-16 has two thirds of the images right with ATIF-u, and a fifth with ATIF-nu. In the fourth timestep all have
+# the accuracy that they were trained for. More timesteps do *harm* to VGG-16 with ATIF-u, from the fifth on, and after eight to
+# ResNet-18 too, perhaps because the levels become finer than those that the weights know. So the number of timesteps of such a
+# network is not a dial for accuracy, and hardly one for speed. (The small network below, of four layers, is more patient.)
 #
 # ## Two networks that are one
 #
