@@ -71,6 +71,49 @@ def test_chapter_11_training_with_spikes_brings_more_than_half_of_the_loss_back_
     assert 0 < left.interval[0] < 1 < left.interval[1]
 
 
+def full_size(name):
+    (record,) = records.records_of(f"cifar10-{name}-staged", "full")
+    return record
+
+
+@pytest.mark.parametrize(("network", "narrower"), [("vgg16", True), ("resnet18", False)])
+def test_chapter_7_the_paper_s_networks_end_about_six_points_below_it_and_keep_its_gaps(network, narrower):
+    relu, spikes = full_size(f"{network}-relu"), full_size(f"{network}-atif-u")
+    paper = {"vgg16": (95.60, 92.51), "resnet18": (95.96, 93.84)}[network]
+    accuracy = [run.result["test_accuracy"] for run in (relu, spikes)]
+    assert all(5.5 < printed - own < 6.6 for printed, own in zip(paper, accuracy, strict=True))
+    assert (accuracy[0] - accuracy[1] < paper[0] - paper[1]) == narrower
+    quantized = full_size(f"{network}-quantized").result["test_accuracy"]
+    assert 13 < quantized - spikes.epochs[0]["test_accuracy"] < 20
+    assert 1 < quantized - accuracy[1] < 1.5
+
+
+def test_chapter_9_thresholds_and_errors_of_the_layers_of_full_size():
+    ratios = {}
+    for network in ("vgg16", "resnet18"):
+        result = full_size(f"{network}-atif-u").result
+        ratios[network] = [
+            result["thresholds"][name][0] / result["currents"][name]["sd"] for name in result["currents"]
+        ]
+        for ratio, errors in zip(ratios[network], result["errors"].values(), strict=True):
+            if ratio > 2.2:  # far above the best threshold of a lone neuron
+                assert errors["overload"] < 0.03
+                assert errors["granular"] == max(errors[part] for part in ("overload", "granular", "unevenness"))
+    assert all(abs(ratio / 1.73 - 1) < 0.1 for ratio in ratios["resnet18"][:4])
+    assert min(ratios["resnet18"][4:]) > 1.73
+    assert min(ratios["vgg16"][:-1]) > 1.73 > ratios["vgg16"][-1]
+    late = list(result["errors"].values())[-4:]
+    assert [errors["unevenness"] > errors["granular"] for errors in late] == [False, True, True, True]
+
+
+def test_chapter_9_deep_networks_say_nothing_after_two_timesteps_and_resnet18_nearly_all_after_three():
+    over_time = {name: full_size(f"{name}-atif-u").result["accuracy_over_time"] for name in ("vgg16", "resnet18")}
+    assert all(accuracy < 10.1 for values in over_time.values() for accuracy in values[:2])
+    assert over_time["vgg16"][2] < 70 < over_time["resnet18"][3] - 1 < over_time["resnet18"][2]
+    assert over_time["vgg16"][3:] == sorted(over_time["vgg16"][3:], reverse=True)
+    assert over_time["resnet18"][7] < over_time["resnet18"][3]
+
+
 @pytest.mark.parametrize(("rates", "words"), [("slow", ("lower", "lower")), ("fast", ("open", "higher"))])
 def test_chapter_7_lower_rates_of_the_last_stage_are_worse(rates, words):
     validated, base = records.load_all(validation=True), "cifar10-small-atif-u-staged"
