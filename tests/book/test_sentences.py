@@ -114,6 +114,26 @@ def test_chapter_9_deep_networks_say_nothing_after_two_timesteps_and_resnet18_ne
     assert over_time["resnet18"][7] < over_time["resnet18"][3]
 
 
+def test_chapter_9_fixed_thresholds_clip_are_busier_and_answer_sooner_than_learned_ones():
+    learned, fixed, relu = (full_size(f"resnet18-{name}").result for name in ("atif-u", "if", "relu"))
+    assert learned["test_accuracy"] - fixed["test_accuracy"] == pytest.approx(1.19, abs=0.005)
+    assert relu["test_accuracy"] - fixed["test_accuracy"] < 95.96 - 89.68  # the paper's
+    assert learned["theta"] / fixed["theta"] < 0.5 < 0.113 / 0.17
+    ratios = [1 / current["sd"] for current in fixed["currents"].values()]
+    assert sorted(ratios)[-2] < 1.25
+    assert min(ratios) > 0.69
+    for errors in fixed["errors"].values():
+        assert errors["overload"] == max(errors[part] for part in ("overload", "granular", "unevenness"))
+    quieter = [one < other for one, other in zip(*(r["theta_layers"].values() for r in (learned, fixed)), strict=True)]
+    assert all(quieter)
+    mean = [sum(r["sqnr_db_layers"].values()) / len(r["sqnr_db_layers"]) for r in (learned, fixed)]
+    assert mean == pytest.approx([10.4, 10.4], abs=0.06)
+    sooner = fixed["accuracy_over_time"]
+    assert 40 < sooner[0] < 45
+    assert sooner[3] - 1.5 < sooner[1]
+    assert sooner[7] < sooner[3]
+
+
 @pytest.mark.parametrize(("rates", "words"), [("slow", ("lower", "lower")), ("fast", ("open", "higher"))])
 def test_chapter_7_lower_rates_of_the_last_stage_are_worse(rates, words):
     validated, base = records.load_all(validation=True), "cifar10-small-atif-u-staged"
