@@ -31,7 +31,16 @@ from atif_lib.networks import ACTIVATIONS, NETWORKS, Residual, cost, resnet8, re
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.results import figures
 from atif_lib.results.records import load_all, records_of
-from atif_lib.results.tables import ABLATION, difference, paper_table, provenance, show_ran, summary, training_table
+from atif_lib.results.tables import (
+    ABLATION,
+    difference,
+    gap_table,
+    paper_table,
+    provenance,
+    show_ran,
+    summary,
+    training_table,
+)
 from atif_lib.training import schedule
 
 figures.use_style()
@@ -307,25 +316,8 @@ show_ran(paper_table(1).drop(columns="experiment"))
 # %%
 show_ran(training_table(1))
 
-# %% tags=["hide-input"]
-PAPER_GAPS = {
-    "vgg16": {"ATIF-u": 95.60 - 92.51, "ATIF-nu": 95.60 - 93.13},
-    "resnet18": {"ATIF-u": 95.96 - 93.84, "ATIF-nu": 95.96 - 94.65},
-}
-rows = {}
-for network, gaps in PAPER_GAPS.items():
-    relu = records_of(f"cifar10-{network}-relu-staged", "full")
-    for label, gap in {"quantized": None, **gaps}.items():
-        found = records_of(f"cifar10-{network}-{label.lower()}-staged", "full")
-        if relu and found:
-            own = found[0].result["test_accuracy"]
-            rows[network, label] = {
-                "before its first update, %": f"{found[0].epochs[0]['test_accuracy']:.1f}",
-                "at its end, %": f"{own:.1f}",
-                "ReLU less it, points": f"{relu[0].result['test_accuracy'] - own:.2f}",
-                "in the paper": f"{gap:.2f}" if gap else "",
-            }
-show_ran(pd.DataFrame(rows).T.rename_axis(["network", "trained"]))
+# %%
+show_ran(gap_table({name: (f"cifar10-{stem}",) * 2 for name, stem in (("VGG-16", "vgg16"), ("ResNet-18", "resnet18"))}))
 
 # %% [markdown]
 # Five rows have run on two cores of a processor, one seed each: on CIFAR-10, VGG-16 as a ReLU network, with ATIF-u and with

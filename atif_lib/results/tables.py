@@ -15,7 +15,9 @@ __all__ = [
     "ABLATION",
     "compare",
     "difference",
+    "gap_table",
     "paper_table",
+    "printed",
     "provenance",
     "ran",
     "show_ran",
@@ -30,6 +32,14 @@ ABLATION = {
     "ATIF-u": "atif-u",
     "ATIF-nu": "atif-nu",
     "ATIF-u, half-step start": "atif-u-half",
+}
+# The networks that a training in stages makes of a ReLU network: their rows, and their activations.
+_STAGED = {
+    "quantized, V_th = 1": "quantized-fixed",
+    "IF, V_th = 1": "if",
+    "quantized": "quantized",
+    "ATIF-u": "atif-u",
+    "ATIF-nu": "atif-nu",
 }
 
 
@@ -56,6 +66,40 @@ def _cells(number: int, manifest: Manifest) -> list[Entry]:
     if not cells:
         raise ValueError(f"number={number!r}: the paper has Tables 1, 2 and 3")
     return cells
+
+
+def printed(experiment: str, metric: str = "test_accuracy", manifest: Manifest | None = None) -> float | None:
+    """Return what the paper's tables print in the cell of one of our experiments; None where they print nothing."""
+    for entry in (manifest or load()).of_kind("table"):
+        quantity, paper = entry.checks[0].quantity, entry.checks[0].paper
+        if quantity and (quantity.experiment, quantity.metric) == (experiment, metric) and isinstance(paper, float):
+            return paper
+    return None
+
+
+def gap_table(networks: Mapping[str, tuple[str, str]], runs: Sequence[Record] | None = None) -> pd.DataFrame:
+    """Tabulate how far networks that were trained in stages end below the ReLU network that they began as.
+
+    Args:
+        networks: a label to the stem of our experiments and to that of those which stand for the paper's rows, such as
+            ``("gsc13-resnet18", "gsc-resnet18")``. The paper's gap stands beside ours where its tables print one.
+        runs: the records to look in, by default all.
+
+    Returns:
+        A row a network and activation: accuracy before the first update and at the end, θ, the gaps, and seeds.
+    """
+    runs = records.load_all() if runs is None else runs
+    metrics = {"before the first update, %": "epochs.0.test_accuracy", "at the end, %": "test_accuracy", "θ": "theta"}
+    tables = {}
+    for label, (own, theirs) in networks.items():
+        names = {row: f"{own}-{activation}-staged" for row, activation in _STAGED.items()}
+        table = summary(names, metrics, "full", runs)
+        gaps = [difference(f"{own}-relu-staged", name, profile="full", runs=runs) for name in names.values()]
+        table.insert(3, "ReLU less it, points", [gap["difference"] for gap in gaps])
+        relu, rows = printed(f"{theirs}-relu-staged"), [printed(f"{theirs}-{a}-staged") for a in _STAGED.values()]
+        table.insert(4, "in the paper", ["" if None in (relu, row) else f"{relu - row:+.2f}" for row in rows])
+        tables[label] = table
+    return pd.concat(tables, names=["network", "trained"])
 
 
 def training_table(number: int, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> pd.DataFrame:

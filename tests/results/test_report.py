@@ -648,3 +648,24 @@ def test_a_table_says_how_its_networks_were_trained(tmp_path):
     assert tables.training_table(3, manifest, []).loc["ATIF-u", "epochs"] == "not run"
     with pytest.raises(ValueError, match="the paper has Tables 1, 2 and 3"):
         tables.training_table(4, manifest, [])
+
+
+def test_what_the_paper_s_tables_print_for_an_experiment():
+    assert tables.printed("cifar10-resnet18-if-staged") == 89.68
+    assert tables.printed("cifar10-resnet18-if-staged", "theta") == 0.17
+    assert tables.printed("gsc-resnet18-relu-staged") == 94.46
+    assert tables.printed("gsc13-resnet18-relu-staged") is None
+
+
+def test_the_gap_to_relu_stands_beside_the_paper_s(results):
+    """The paper's words are 35, ours 13: another experiment stands for its row."""
+
+    def run(activation, first, last):
+        made = record(f"gsc13-resnet18-{activation}-staged", test_accuracy=last, theta=0.1)
+        return made.model_copy(update={"epochs": [{"epoch": 0, "test_accuracy": first}]})
+
+    runs = [run("relu", 50.0, 96.0), run("atif-u", 60.0, 95.5), run("if", 40.0, 93.0)]
+    table = tables.gap_table({"words": ("gsc13-resnet18", "gsc-resnet18")}, runs).loc["words"]
+    assert list(table.loc["ATIF-u"]) == ["60", "95.5", "0.1", "+0.50", "+0.15", 1]
+    assert list(table.loc["IF, V_th = 1"]) == ["40", "93", "0.1", "+3.00", "", 1]
+    assert list(table.loc["ATIF-nu"]) == ["not run"] * 4 + ["+0.17", 0]
