@@ -136,10 +136,10 @@ Markdown(provenance(joins.values()))
 #
 # ## Three protocols
 #
-# The paper describes its training in one paragraph. What is not in it has to be chosen by everyone who reproduces it. Here
-# are three complete protocols: `PAPER`, as printed and completed; `FAST`, our own, which aims at the same accuracy in a
-# fifteenth of the epochs; and the first stage of `STAGED`, which is explained below. The first two need a GPU, the third
-# does not.
+# The paper describes its training in one paragraph. What is not in it has to be chosen by everyone who reproduces it.
+# Here are three complete protocols: `PAPER`, as printed and completed; `FAST`, our own, which aims at the same accuracy
+# in a fifteenth of the epochs; and the first stage of `STAGED`, which is explained below. The first two need a GPU, the
+# third does not.
 
 # %%
 stated = {"epochs", "lr", "schedule", "step_epochs", "step_factor", "augment", "mix"}
@@ -151,8 +151,8 @@ recipes
 
 # %% [markdown]
 # Much that matters is not stated: batch size, momentum, weight decay, how the thresholds are trained, how the networks
-# start, how many seeds, and whether the accuracy printed is that of the last epoch or of the best one. Ours is always that
-# of the last epoch. We read "random resize" as torchvision's `RandomResizedCrop`.
+# start, how many seeds, and whether the accuracy printed is that of the last epoch or of the best one. Ours is always
+# that of the last epoch. We read "random resize" as torchvision's `RandomResizedCrop`.
 #
 # One thing that is stated deserves a figure. The learning rate falls by a tenth every 30 epochs. After 900 epochs it
 # has not vanished:
@@ -182,10 +182,11 @@ figures.show(
 # (staged-training)=
 # ### Three stages, and no GPU
 #
-# An update of a spiking network takes about $T$ times as long as one of its ReLU twin ([](10_speed.py)). But a network needs
-# most of what it learns, such as edges, textures and parts of objects, whether it spikes or not. So it can learn that
-# first, without timesteps, and spike only at the end. {cite:t}`rathi2021diet` convert a ReLU network and continue with
-# surrogate gradients; {cite:t}`hu2023fastsnn` train a quantized network and convert that. We do both, one after the other:
+# An update of a spiking network takes about $T$ times as long as one of its ReLU twin ([](10_speed.py)). But a network
+# needs most of what it learns, such as edges, textures and parts of objects, whether it spikes or not. So it can learn
+# that first, without timesteps, and spike only at the end. {cite:t}`rathi2021diet` convert a ReLU network and continue
+# with surrogate gradients; {cite:t}`hu2023fastsnn` train a quantized network and convert that. We do both, one after
+# the other:
 #
 # 1. **ReLU.** The twin without spikes learns for most of the epochs.
 # 2. **Quantized.** Each ReLU becomes a staircase of $T + 1$ levels. Its threshold starts at the best quantizer
@@ -193,18 +194,18 @@ figures.show(
 # 3. **Spikes.** Each staircase becomes a neuron with $T$ timesteps and the same threshold, and the network learns by
 #    surrogate gradients through time, as the paper's networks do.
 #
-# Each row of a table keeps its own rule for the threshold in all stages. For "$V_{th}$ fixed at 1" the threshold is 1 in the
-# second stage too, and nothing is fitted.
+# Each row of a table keeps its own rule for the threshold in all stages. For "$V_{th}$ fixed at 1" the threshold is 1
+# in the second stage too, and nothing is fitted.
 #
-# What has to change when a ReLU becomes a staircase? The output of a quantized activation is a *rate*, $x / V_{th}$ up to
-# rounding. The batch norm behind the next convolution removes any factor. Two places have no such norm: a shortcut that
-# passes on its input, and the readout. There the weights are multiplied by the factor, so that the network computes what it
-# did before, up to rounding and clipping. (A test leaves rounding and clipping out and finds the two networks equal.) After
-# such a change the running means and variances of the norms are those of another network. So they are estimated again,
-# from 50 batches, before the network is tested.
+# What has to change when a ReLU becomes a staircase? The output of a quantized activation is a *rate*, $x / V_{th}$ up
+# to rounding. The batch norm behind the next convolution removes any factor. Two places have no such norm: a shortcut
+# that passes on its input, and the readout. There the weights are multiplied by the factor, so that the network
+# computes what it did before, up to rounding and clipping. (A test leaves rounding and clipping out and finds the two
+# networks equal.) After such a change the running means and variances of the norms are those of another network. So
+# they are estimated again, from 50 batches, before the network is tested.
 #
-# **Predict:** how much of the ReLU network's accuracy is left right after the first conversion, before any update? And after
-# the second?
+# **Predict:** how much of the ReLU network's accuracy is left right after the first conversion, before any update? And
+# after the second?
 
 # %% tags=["hide-input", "hide-output"]
 validated = load_all(validation=True)
@@ -254,8 +255,8 @@ Markdown(
 
 # %% [markdown]
 # All accuracies of this table are on examples that are held back from training in order to choose between methods; test
-# examples have no part in it. The cost is that of all stages together, in multiply-accumulates, and its unit is one epoch of
-# the ReLU network. Are stages the better way? Seed by seed, with 95 % intervals:
+# examples have no part in it. The cost is that of all stages together, in multiply-accumulates, and its unit is one
+# epoch of the ReLU network. Are stages the better way? Seed by seed, with 95 % intervals:
 
 # %%
 against = {"a higher cost": "atif-u", "as many epochs": "atif-u-long"}
@@ -274,8 +275,8 @@ show_ran(
 # %% [markdown]
 # On images stages are about two points *better* than direct training that costs more, in both networks. Against direct
 # training for as many epochs, which costs more than twice as much, they are about two points *worse* (for `resnet8` the
-# interval still holds zero). On words nothing is decided: all are near their end. So stages are a better use of a short time,
-# and not a better end. With a GPU, or with patience, train directly.
+# interval still holds zero). On words nothing is decided: all are near their end. So stages are a better use of a short
+# time, and not a better end. With a GPU, or with patience, train directly.
 #
 # And how large should the learning rates of the last stage be? The small network on images, at those of the protocol
 # ($0.01$ for weights, $0.001$ for thresholds), at $0.3$ and at three times these:
@@ -286,8 +287,8 @@ rates = {label: f"cifar10-small-atif-u-staged{ending}" for label, ending in rate
 show_ran(summary(rates, {"accuracy on held-back examples, %": "test_accuracy", "θ": "theta"}, runs=validated))
 
 # %% [markdown]
-# Lower rates are worse by two thirds of a point; whether higher ones are better, three seeds leave open. The protocol keeps
-# its rates. Lower rates also send the fewest spikes.
+# Lower rates are worse by two thirds of a point; whether higher ones are better, three seeds leave open. The protocol
+# keeps its rates. Lower rates also send the fewest spikes.
 
 # %% [markdown]
 # :::{admonition} What a staged result says, and what it does not
@@ -320,14 +321,15 @@ show_ran(training_table(1))
 show_ran(gap_table({name: (f"cifar10-{stem}",) * 2 for name, stem in (("VGG-16", "vgg16"), ("ResNet-18", "resnet18"))}))
 
 # %% [markdown]
-# Five rows have run on two cores of a processor, one seed each: on CIFAR-10, VGG-16 as a ReLU network, with ATIF-u and with
-# ATIF-nu, and ResNet-18 as a ReLU network and with ATIF-u. All lie about six points below the paper's rows, the ReLU
-# networks too: twelve epochs are too few for networks of this size. What can be compared are the gaps between networks of one
-# chain. That of ResNet-18 is half a point wider than the paper's, those of VGG-16 are a little narrower. Right after their neurons
-# began to spike the networks had lost between thirteen and twenty points, and one epoch in the spike domain brought back all of
-# them but one or one and a half. And they are quiet: for each image a neuron sends a quarter of a spike in VGG-16, four tenths in ResNet-18.
-# ResNet-18's θ, 0.103, is near the paper's 0.113. In VGG-16 ATIF-nu ends a tenth of a point above ATIF-u, where the paper has 0.62.
-# With one seed no verdict can be given, so the report says "open" for these cells.
+# Five rows have run on two cores of a processor, one seed each: on CIFAR-10, VGG-16 as a ReLU network, with ATIF-u and
+# with ATIF-nu, and ResNet-18 as a ReLU network and with ATIF-u. All lie about six points below the paper's rows, the
+# ReLU networks too: twelve epochs are too few for networks of this size. What can be compared are the gaps between
+# networks of one chain. That of ResNet-18 is half a point wider than the paper's, those of VGG-16 are a little
+# narrower. Right after their neurons began to spike the networks had lost between thirteen and twenty points, and one
+# epoch in the spike domain brought back all of them but one or one and a half. And they are quiet: for each image a
+# neuron sends a quarter of a spike in VGG-16, four tenths in ResNet-18. ResNet-18's θ, 0.103, is near the paper's
+# 0.113. In VGG-16 ATIF-nu ends a tenth of a point above ATIF-u, where the paper has 0.62. With one seed no verdict can
+# be given, so the report says "open" for these cells.
 #
 # What is "not run" nobody has run yet. One command runs it, and continues a run that was interrupted; its first form says
 # what that costs on your machine:
@@ -357,8 +359,8 @@ show_ran(summary(protocols, {"test accuracy, %": "test_accuracy", "θ": "theta"}
 # ## The field
 #
 # The paper compares itself with conversion methods of 2020 to 2022. How do others do that train spiking networks
-# directly? The last column says where we read a number. Papers that we could not open are left out, even where they have a
-# value for exactly our case ($T = 4$, ResNet-18).
+# directly? The last column says where we read a number. Papers that we could not open are left out, even where they
+# have a value for exactly our case ($T = 4$, ResNet-18).
 #
 # | network | T | CIFAR-10 | CIFAR-100 | read in |
 # |:--|--:|--:|--:|:--|
@@ -369,16 +371,16 @@ show_ran(summary(protocols, {"test accuracy, %": "test_accuracy", "θ": "theta"}
 # | GLIF, ResNet-19 | 6 | | 77.35 | {cite:t}`yao2022glif`, abstract |
 # | SGLFormer, a transformer | 4 | 96.76 | 82.26 | {cite:t}`zhang2024sglformer`, the authors' repository |
 #
-# Look at the third and fourth rows. A *plain* leaky neuron (LIF), in the same architecture with two timesteps more, is as
-# good as ATIF-nu on CIFAR-10, and five points better on CIFAR-100. Its recipe has less than a quarter of the epochs, and a
-# learning rate that goes to zero. So Table 1 compares more than neurons: a recipe is worth points, too. Only a comparison
-# within one recipe, as in [](09_ablation.py), says what a neuron is worth.
+# Look at the third and fourth rows. A *plain* leaky neuron (LIF), in the same architecture with two timesteps more, is
+# as good as ATIF-nu on CIFAR-10, and five points better on CIFAR-100. Its recipe has less than a quarter of the epochs,
+# and a learning rate that goes to zero. So Table 1 compares more than neurons: a recipe is worth points, too. Only a
+# comparison within one recipe, as in [](09_ablation.py), says what a neuron is worth.
 #
 # ## At a laptop's size
 #
-# The same comparison with the small networks: all 50,000 images, and one recipe of three epochs for every network. Three
-# epochs measure how fast a network begins to learn, not where it ends; that holds for all that follows. ("Laptop" names the
-# size of these runs. They were made on one core of a server processor, see the line below the table.)
+# The same comparison with the small networks: all 50,000 images, and one recipe of three epochs for every network.
+# Three epochs measure how fast a network begins to learn, not where it ends; that holds for all that follows. ("Laptop"
+# names the size of these runs. They were made on one core of a server processor, see the line below the table.)
 #
 # **Predict:** the order of the five activations. And which of the two networks has the wider gap between ReLU and
 # spikes?
@@ -494,10 +496,11 @@ rows = {
 pd.DataFrame(rows).T.rename_axis(["task", "step"])
 
 # %% [markdown]
-# Each row is a difference of two networks of the table above: *quantization* is quantized less ReLU; *levels*, nine levels
-# less five; *time and gradients*, ATIF-u less quantized; of these, *time* is the gradient of the rate less quantized, and
-# *gradients* is ATIF-u less the gradient of the rate; *a start* is the start from quantized less ATIF-u. *Higher* and
-# *lower* mean that the interval excludes zero, *open* that these seeds do not decide. One seed never decides.
+# Each row is a difference of two networks of the table above: *quantization* is quantized less ReLU; *levels*, nine
+# levels less five; *time and gradients*, ATIF-u less quantized; of these, *time* is the gradient of the rate less
+# quantized, and *gradients* is ATIF-u less the gradient of the rate; *a start* is the start from quantized less ATIF-u.
+# *Higher* and *lower* mean that the interval excludes zero, *open* that these seeds do not decide. One seed never
+# decides.
 #
 # * **Quantization** costs accuracy on both tasks. On images it costs as much as the whole gap between ReLU and ATIF-u, or
 #   more: whether the network that spikes ends above the one that is only quantized is open. (An earlier run of the same
@@ -521,9 +524,9 @@ ours = cost(resnet18(ACTIVATIONS["relu"], 1), (3, 32, 32)).macs
 print(f"ours: {ours / (counter.get_total_flops() / 2):.1f} times the MACs of torchvision's")
 
 # %% [markdown]
-# **Choosing by the test images.** If one tries five learning rates and prints the best accuracy, the number printed is too
-# good. To choose, the library holds back a tenth of the training images, in equal shares of each class, and does not load
-# the test images:
+# **Choosing by the test images.** If one tries five learning rates and prints the best accuracy, the number printed is
+# too good. To choose, the library holds back a tenth of the training images, in equal shares of each class, and does
+# not load the test images:
 
 # %%
 held_out = data.load(images.name, validation=True)

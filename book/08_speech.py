@@ -4,7 +4,8 @@
 # :::{admonition} In this chapter
 # :class: tip
 # **You will learn** how a second of sound becomes a small image, why that image has 49 rows where the paper says 48,
-# why the $T$ of a network has nothing to do with the duration of a sound, and how good four timesteps are on spoken words.
+# why the $T$ of a network has nothing to do with the duration of a sound, and how good four timesteps are on spoken
+# words.
 #
 # **Time:** 20 minutes to read, under a minute to run.
 #
@@ -43,9 +44,9 @@ profile = "smoke"
 # ## From sound to features
 #
 # *Keyword spotting* is the task to recognise which of a few words was said. The paper uses Google Speech Commands V2
-# {cite:p}`warden2018speech`: 35 words, many speakers, and clips of one second, which is 16,000 samples. A network could see
-# the samples. Usually it sees *Mel frequency cepstral coefficients* (MFCC): how loud the sound is in a few broad bands, in
-# each short window of time.
+# {cite:p}`warden2018speech`: 35 words, many speakers, and clips of one second, which is 16,000 samples. A network could
+# see the samples. Usually it sees *Mel frequency cepstral coefficients* (MFCC): how loud the sound is in a few broad
+# bands, in each short window of time.
 #
 # To show the steps we need a sound that may be published with the book. This one is synthetic, spoken by eSpeak NG:
 
@@ -171,10 +172,10 @@ figures.show(
 #
 # :::{important}
 # A network of this book sees the whole second at once, as an image of one channel, and then computes for $T = 4$
-# timesteps, during which the image does not change. $T$ is not the duration of the sound. In other work the sound streams
-# in, such as the 200 timesteps of {cite:t}`cramer2022heidelberg` in the paper's Table 2. That is another task: such a network
-# could answer before the word has ended, and has to remember how the word began. To compare the two latencies is to compare
-# two tasks.
+# timesteps, during which the image does not change. $T$ is not the duration of the sound. In other work the sound
+# streams in, such as the 200 timesteps of {cite:t}`cramer2022heidelberg` in the paper's Table 2. That is another task:
+# such a network could answer before the word has ended, and has to remember how the word began. To compare the two
+# latencies is to compare two tasks.
 # :::
 #
 # ## What it costs
@@ -243,9 +244,9 @@ show_ran(paper_table(2).drop(columns="experiment"))
 # python -m atif_lib reproduce table 2
 # ```
 #
-# The paper's two spiking networks are 0.15 and 0.17 points below its ANN. The test part of V2 has 11,005 clips. How much
-# of that may be chance? If a network is right with probability $p$ on each of $n$ clips, its accuracy has a standard deviation of
-# $\sqrt{p(1-p)/n}$:
+# The paper's two spiking networks are 0.15 and 0.17 points below its ANN. The test part of V2 has 11,005 clips. How
+# much of that may be chance? If a network is right with probability $p$ on each of $n$ clips, its accuracy has a
+# standard deviation of $\sqrt{p(1-p)/n}$:
 
 # %%
 p, n = 0.9446, sum(speech.V2_CLIPS[2:])
@@ -305,9 +306,9 @@ pd.DataFrame({step: difference(f"gsc13-small-{a}", f"gsc13-small-{b}") for step,
 #
 # ## What can go wrong
 #
-# **Features of different size.** The first coefficient is the loudness, and it is far larger than the rest. Without scaling
-# the first layer would see little else. The normalisation takes each coefficient's mean and standard deviation from the
-# training clips:
+# **Features of different size.** The first coefficient is the loudness, and it is far larger than the rest. Without
+# scaling the first layer would see little else. The normalisation takes each coefficient's mean and standard deviation
+# from the training clips:
 
 # %%
 raw = sounds.train_inputs.float()
@@ -317,8 +318,8 @@ pd.DataFrame({"mean": raw.mean((0, 1, 2)), "standard deviation": raw.std((0, 1, 
 
 # %% [markdown]
 # **Synthetic words.** eSpeak NG pronounces a word in much the same way each time. A network learns such clips to near
-# perfection, and the accuracy says nothing about real speakers. The library takes them for smoke runs only, and their records are
-# never shown as results.
+# perfection, and the accuracy says nothing about real speakers. The library takes them for smoke runs only, and their
+# records are never shown as results.
 #
 # ## Exercises
 #

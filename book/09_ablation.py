@@ -75,13 +75,14 @@ for label, pair in {
 show_ran(pd.DataFrame(rows).T)
 
 # %% [markdown]
-# The paper draws two conclusions: a learned threshold is worth 4.16 points of accuracy, and it makes the network *quieter*,
-# that is, it sends fewer spikes. It prints one number for each, without a spread.
+# The paper draws two conclusions: a learned threshold is worth 4.16 points of accuracy, and it makes the network
+# *quieter*, that is, it sends fewer spikes. It prints one number for each, without a spread.
 #
-# Two of our three rows have run, one seed each, and so has their ReLU network. The learned threshold is more accurate and
-# quieter, as in the paper. But the step in accuracy is 1.2 points instead of 4.2, because our network with the fixed threshold
-# loses less to its ReLU network than the paper's does. The step in spikes is larger than the paper's: less than half are left.
-# One seed gives no verdict, and our networks learned in stages and for few epochs. ([](#networks-of-full-size) looks into both.)
+# Two of our three rows have run, one seed each, and so has their ReLU network. The learned threshold is more accurate
+# and quieter, as in the paper. But the step in accuracy is 1.2 points instead of 4.2, because our network with the
+# fixed threshold loses less to its ReLU network than the paper's does. The step in spikes is larger than the paper's:
+# less than half are left. One seed gives no verdict, and our networks learned in stages and for few epochs.
+# ([](#networks-of-full-size) looks into both.)
 #
 # **Predict:** in [](04_uniform_threshold.py) a learned threshold was worth more than 10 dB to a lone neuron. In a network
 # there is a batch normalisation before each neuron. Is the gain still there?
@@ -101,11 +102,11 @@ summary(names, {"test accuracy, %": "test_accuracy", "θ": "theta", "spikes per 
 Markdown(provenance(names.values()))
 
 # %% [markdown]
-# Do we find the order of Table 3, fixed < ATIF-u < ATIF-nu? Means alone do not answer that. Two networks of one seed see the
-# same images in the same order. So we take their difference, seed by seed, and ask how far the mean of these differences may
-# be wrong. With few seeds the spread itself is uncertain, and Student's t allows for that: with three seeds the 95 %
-# interval reaches 4.3 standard errors to each side, not two. A difference is *higher* or *lower* if its whole interval lies
-# on one side of zero, and *open* otherwise.
+# Do we find the order of Table 3, fixed < ATIF-u < ATIF-nu? Means alone do not answer that. Two networks of one seed
+# see the same images in the same order. So we take their difference, seed by seed, and ask how far the mean of these
+# differences may be wrong. With few seeds the spread itself is uncertain, and Student's t allows for that: with three
+# seeds the 95 % interval reaches 4.3 standard errors to each side, not two. A difference is *higher* or *lower* if its
+# whole interval lies on one side of zero, and *open* otherwise.
 
 # %% tags=["hide-cell"]
 for part in (student, Check.holds):
@@ -127,16 +128,17 @@ for network in networks:
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# In **accuracy** every step is open: each interval includes zero. Those of the learned threshold do not include the paper's
+# In **accuracy** every step is open: each interval includes zero. Those of the learned threshold do not include the
+# paper's
 # 4.16 points: at this size, and in three epochs, the step is smaller than that. In **θ** more is decided. In the small
-# ResNet a learned threshold is quieter than the fixed one, and ATIF-nu fires more than ATIF-u, both as in Table 3. In the
-# small VGG both are open. The
-# half-step start is worth 4 dB to a lone neuron, but only 1.08 dB where the next layer scales and shifts what it reads, as here
+# ResNet a learned threshold is quieter than the fixed one, and ATIF-nu fires more than ATIF-u, both as in Table 3. In
+# the small VGG both are open. The half-step start is worth 4 dB to a lone neuron, but only 1.08 dB where the next layer
+# scales and shifts what it reads, as here
 # ([](12_limits.py)). It makes both networks send more spikes, and is not shown to make either more
 # accurate; [](14_better_neurons.py) comes back to it as one of eight changes, and therefore with another interval.
 #
-# Each interval is a question of its own. If all twelve differences were zero, at least one interval would still exclude zero
-# about every other time, by chance.
+# Each interval is a question of its own. If all twelve differences were zero, at least one interval would still exclude
+# zero about every other time, by chance.
 #
 # ## While they learn
 
@@ -168,8 +170,8 @@ figures.show(
 # %% [markdown]
 # ## What they learned
 #
-# Every layer has one threshold, ATIF-nu one for each timestep. They all start at 1. For a lone neuron with Gaussian currents
-# of unit variance the best threshold is 1.73 ([](02_quantization_error.py)), and with a half-step start 2.14
+# Every layer has one threshold, ATIF-nu one for each timestep. They all start at 1. For a lone neuron with Gaussian
+# currents of unit variance the best threshold is 1.73 ([](02_quantization_error.py)), and with a half-step start 2.14
 # ([](12_limits.py)).
 #
 # **Predict:** do the layers agree? And does the first layer, which sees a constant current, differ from the rest?
@@ -213,8 +215,8 @@ figures.show(
 #
 # ## One trained network
 #
-# The weights of the small networks come with the book. Each row below is a network of seed 0, loaded and tested again, live.
-# With `profile = "laptop"` it is tested on all 10,000 test images, with `"smoke"` on the first 1,000.
+# The weights of the small networks come with the book. Each row below is a network of seed 0, loaded and tested again,
+# live. With `profile = "laptop"` it is tested on all 10,000 test images, with `"smoke"` on the first 1,000.
 
 # %%
 networks_of_seed_0 = {}
@@ -284,15 +286,16 @@ for label in [name for name in ("ReLU", "ATIF-u") if name in networks_of_seed_0]
     say_errors(label, confusion(networks_of_seed_0[label], images))
 
 # %% [markdown]
-# Most errors stay within the animals or within the vehicles, with spikes as without: the network confuses what looks alike.
+# Most errors stay within the animals or within the vehicles, with spikes as without: the network confuses what looks
+# alike.
 #
 # (networks-of-full-size)=
 # ## Networks of full size
 #
-# The paper's VGG-16 and ResNet-18, trained in stages ([](07_cifar.py#three-stages-and-no-gpu)), one seed. Their weights are
-# too large to come with the book, so their records keep what they do: for each layer the threshold, the standard deviation σ
-# of the mean current, θ, the SQNR for a reader that knows gain and offset, and the three errors of [](11_deeper_layers.py)
-# in percent of the signal.
+# The paper's VGG-16 and ResNet-18, trained in stages ([](07_cifar.py#three-stages-and-no-gpu)), one seed. Their weights
+# are too large to come with the book, so their records keep what they do: for each layer the threshold, the standard
+# deviation σ of the mean current, θ, the SQNR for a reader that knows gain and offset, and the three errors of
+# [](11_deeper_layers.py) in percent of the signal.
 #
 # **Predict:** Chapter 2 asks for a threshold of 1.73 σ. Does the training of a deep network find it? And does θ rise or
 # fall with depth?
@@ -352,27 +355,29 @@ figures.show(
 )
 
 # %% [markdown]
-# First the learned thresholds. In the first four layers of ResNet-18 the threshold is within a tenth of 1.73 σ. In all its later layers, and in all layers
-# of VGG-16 but the last, it lies *above*, in most of them far above. Where it is far above, overload is small and rounding is the
-# largest error. In the last three layers of ResNet-18 uneven arrival is a little larger than rounding. The thresholds began as the
-# best ones for the currents of the ReLU network. Then
-# weights and thresholds learned together, as a quantized network and as spikes, and the currents are no longer those of the
-# beginning. Also, σ is measured over all channels together. So the rule for a lone neuron with one Gaussian current is a start,
-# not a law. In the last layer of VGG-16 it is the other way round. Its current has the heaviest tail by far, on the negative
-# side, which makes σ large but no spike; and its threshold is the lowest.
+# First the learned thresholds. In the first four layers of ResNet-18 the threshold is within a tenth of 1.73 σ. In all
+# its later layers, and in all layers of VGG-16 but the last, it lies *above*, in most of them far above. Where it is
+# far above, overload is small and rounding is the largest error. In the last three layers of ResNet-18 uneven arrival
+# is a little larger than rounding. The thresholds began as the best ones for the currents of the ReLU network. Then
+# weights and thresholds learned together, as a quantized network and as spikes, and the currents are no longer those of
+# the beginning. Also, σ is measured over all channels together. So the rule for a lone neuron with one Gaussian current
+# is a start, not a law. In the last layer of VGG-16 it is the other way round. Its current has the heaviest tail by
+# far, on the negative side, which makes σ large but no spike; and its threshold is the lowest.
 #
-# θ is high in the first layer of both and low in the last. In ResNet-18 it goes up and down between them: at the end of the
-# first two blocks, where the spikes of the shortcut join the current, neurons fire more often than in the middle of these
-# blocks, in the second block two and a half times as often. And the three errors together grow with depth: in the last layer half of the signal's power is error in
-# VGG-16, and three tenths in ResNet-18. It is the *classes* that get through.
+# θ is high in the first layer of both and low in the last. In ResNet-18 it goes up and down between them: at the end of
+# the first two blocks, where the spikes of the shortcut join the current, neurons fire more often than in the middle of
+# these blocks, in the second block two and a half times as often. And the three errors together grow with depth: in the
+# last layer half of the signal's power is error in VGG-16, and three tenths in ResNet-18. It is the *classes* that get
+# through.
 #
-# Now the ResNet-18 with thresholds fixed at 1. Its norms *could* have shrunk the currents, which would come to the same as raising
-# the thresholds (next section). They did not: $V_{th} / \sigma$ lies between 0.7 and 1.2 in all layers but one. So the two networks make
-# opposite errors. The fixed one clips: overload is its largest error in every layer. The learned one rounds. The mean SQNR of
-# their layers is the same, 10.4 dB, at less than half the spikes for the learned one, and it is 1.2 points more accurate.
+# Now the ResNet-18 with thresholds fixed at 1. Its norms *could* have shrunk the currents, which would come to the same
+# as raising the thresholds (next section). They did not: $V_{th} / \sigma$ lies between 0.7 and 1.2 in all layers but
+# one. So the two networks make opposite errors. The fixed one clips: overload is its largest error in every layer. The
+# learned one rounds. The mean SQNR of their layers is the same, 10.4 dB, at less than half the spikes for the learned
+# one, and it is 1.2 points more accurate.
 #
-# VGG-16 with ATIF-nu began from the same quantized network as with ATIF-u, with all four thresholds of a layer equal. How far
-# apart are they after its epoch in the spike domain?
+# VGG-16 with ATIF-nu began from the same quantized network as with ATIF-u, with all four thresholds of a layer equal.
+# How far apart are they after its epoch in the spike domain?
 
 # %%
 uneven, even = full_size("vgg16-atif-nu"), large["VGG-16"]
@@ -384,8 +389,9 @@ print(f"θ {uneven['theta']:.4f} and {even['theta']:.4f}")
 spread.rename_axis("layer").round(1).to_frame().T
 
 # %% [markdown]
-# Hardly: by less than a tenth in all layers but the twelfth. So in this network ATIF-nu is ATIF-u with a little freedom, and its
-# accuracy says so. Whether a longer training in the spike domain would make the thresholds uneven, this run cannot say.
+# Hardly: by less than a tenth in all layers but the twelfth. So in this network ATIF-nu is ATIF-u with a little
+# freedom, and its accuracy says so. Whether a longer training in the spike domain would make the thresholds uneven,
+# this run cannot say.
 #
 # And how fast do they answer? Test accuracy if the readout is taken after so many timesteps:
 
@@ -400,24 +406,24 @@ for network, result in large.items():
     say_errors(network, torch.tensor(result["confusion"]))
 
 # %% [markdown]
-# After one timestep, and after two, the deep networks with learned thresholds say nothing: they are at chance. From an empty
-# membrane a spike needs a current of a whole threshold to come at once, the next layer receives little more than its bias before
-# spikes arrive, and every layer adds to the delay. In the third timestep they part. ResNet-18 has all of its accuracy but one
-# point: its shortcuts lead past the layers. VGG-16 has two thirds of the images right with ATIF-u, and a fifth with ATIF-nu. In
-# the fourth timestep all have the accuracy that they were trained for.
+# After one timestep, and after two, the deep networks with learned thresholds say nothing: they are at chance. From an
+# empty membrane a spike needs a current of a whole threshold to come at once, the next layer receives little more than
+# its bias before spikes arrive, and every layer adds to the delay. In the third timestep they part. ResNet-18 has all
+# of its accuracy but one point: its shortcuts lead past the layers. VGG-16 has two thirds of the images right with
+# ATIF-u, and a fifth with ATIF-nu. In the fourth timestep all have the accuracy that they were trained for.
 #
-# The network with fixed thresholds is *faster*. Its currents are large, so they reach the threshold at once: four images of ten
-# are right after one timestep, and after two its accuracy is within one and a half points of its end. So a learned threshold buys its
-# few spikes with time. Table 3 reads only the fourth timestep and cannot show that.
+# The network with fixed thresholds is *faster*. Its currents are large, so they reach the threshold at once: four
+# images of ten are right after one timestep, and after two its accuracy is within one and a half points of its end. So
+# a learned threshold buys its few spikes with time. Table 3 reads only the fourth timestep and cannot show that.
 #
-# More timesteps than four do *harm*: to VGG-16 with ATIF-u from the fifth on, and after eight to both ResNets too, perhaps because
-# the levels become finer than those that the weights know. So the number of timesteps of such a network is not a dial for
-# accuracy. (The small network below, of four layers, is more patient.)
+# More timesteps than four do *harm*: to VGG-16 with ATIF-u from the fifth on, and after eight to both ResNets too,
+# perhaps because the levels become finer than those that the weights know. So the number of timesteps of such a network
+# is not a dial for accuracy. (The small network below, of four layers, is more patient.)
 #
 # ## Two networks that are one
 #
-# Why might the step from the fixed to the learned threshold, the largest of Table 3, be small? Look at
-# what comes before each neuron: a batch normalisation with a scale $\gamma$ and a shift $\beta$ of its own, both learned. A
+# Why might the step from the fixed to the learned threshold, the largest of Table 3, be small? Look at what comes
+# before each neuron: a batch normalisation with a scale $\gamma$ and a shift $\beta$ of its own, both learned. A
 # soft-reset neuron sends the same spikes if its current and its threshold are divided by the same number:
 #
 # $$
@@ -442,9 +448,9 @@ if "ATIF-u" in networks_of_seed_0:
     print(f"the same answer to {same:,} of {len(images.test_labels):,} images")
 
 # %% [markdown]
-# So a learned threshold must be read together with the scale of the norm before it. In each timestep the current of a channel
-# has the standard deviation $|\gamma|$ (its mean over the timesteps a smaller one, but in the first layer). Chapter 2 asks for
-# a threshold of 1.73 standard deviations. What did training find?
+# So a learned threshold must be read together with the scale of the norm before it. In each timestep the current of a
+# channel has the standard deviation $|\gamma|$ (its mean over the timesteps a smaller one, but in the first layer).
+# Chapter 2 asks for a threshold of 1.73 standard deviations. What did training find?
 
 # %%
 if "ATIF-u" in networks_of_seed_0:
@@ -457,25 +463,27 @@ if "ATIF-u" in networks_of_seed_0:
 table if "ATIF-u" in networks_of_seed_0 else Markdown("*Not run yet.*")
 
 # %% [markdown]
-# The four layers lie on both sides of 1.73, and none is far from it. So the rule for a lone neuron gives the right size. It
-# cannot give more: the shift $\beta$ moves the mean of the current away from zero, sums of spikes are not Gaussian, and the
-# network's loss is not the mean square error.
+# The four layers lie on both sides of 1.73, and none is far from it. So the rule for a lone neuron gives the right
+# size. It cannot give more: the shift $\beta$ moves the mean of the current away from zero, sums of spikes are not
+# Gaussian, and the network's loss is not the mean square error.
 #
-# Where the answers of the two networks above differ, a membrane came within a rounding error of its threshold. Where every neuron has a normalisation
-# directly before it, as in `small` and in VGG-16, a network with learned thresholds can do nothing that one with fixed
-# thresholds cannot do. What changes is the training: where it starts, and how fast the scale moves.
+# Where the answers of the two networks above differ, a membrane came within a rounding error of its threshold. Where
+# every neuron has a normalisation directly before it, as in `small` and in VGG-16, a network with learned thresholds
+# can do nothing that one with fixed thresholds cannot do. What changes is the training: where it starts, and how fast
+# the scale moves.
 #
-# In a ResNet this holds for every neuron except the last one of a block with an identity shortcut: there spikes are added
-# behind the normalisation, and the threshold sets how much they count ([](14_better_neurons.py)). `resnet8` has one such
-# neuron of seven. The paper's text does not mention normalisation. If its ResNet-18 has it, as in every library, then a part
-# of its 4.16 points, perhaps most, measures how the fixed network was *trained*, not what it can do. ATIF-nu is different:
-# only the common scale of its four thresholds can be divided out, and their ratios remain.
+# In a ResNet this holds for every neuron except the last one of a block with an identity shortcut: there spikes are
+# added behind the normalisation, and the threshold sets how much they count ([](14_better_neurons.py)). `resnet8` has
+# one such neuron of seven. The paper's text does not mention normalisation. If its ResNet-18 has it, as in every
+# library, then a part of its 4.16 points, perhaps most, measures how the fixed network was *trained*, not what it can
+# do. ATIF-nu is different: only the common scale of its four thresholds can be divided out, and their ratios remain.
 #
 # ## Another number of timesteps
 #
-# All were trained for $T = 4$. There are two ways to use fewer timesteps. One can *stop early*: run the same network and
-# read out after 1, 2 or 3 timesteps. Or one can *run it for another T* from the start. For a feed-forward network these are
-# the same, because a spike at timestep 2 does not depend on whether there will be a timestep 3. Only $T > 4$ is new.
+# All were trained for $T = 4$. There are two ways to use fewer timesteps. One can *stop early*: run the same network
+# and read out after 1, 2 or 3 timesteps. Or one can *run it for another T* from the start. For a feed-forward network
+# these are the same, because a spike at timestep 2 does not depend on whether there will be a timestep 3. Only $T > 4$
+# is new.
 #
 # **Predict:** which neuron suffers most from stopping after one timestep? (Chapter 1: how much current does it take to
 # spike at once?) And does the accuracy rise further at $T = 8$, with nine levels where five were trained?
@@ -515,9 +523,10 @@ if over_time:
     )
 
 # %% [markdown]
-# On 1,000 images an accuracy has a standard error of about a point and a half, and on all 10,000 of half a point, so only
-# larger differences count here. With a single timestep ATIF-u loses most and the half-step start least: half of the charge
-# for its first spike is there from the start. Eight timesteps bring no gain on these images: the network was trained for five levels.
+# On 1,000 images an accuracy has a standard error of about a point and a half, and on all 10,000 of half a point, so
+# only larger differences count here. With a single timestep ATIF-u loses most and the half-step start least: half of
+# the charge for its first spike is there from the start. Eight timesteps bring no gain on these images: the network was
+# trained for five levels.
 #
 # Is it really the same to stop early and to run for a smaller $T$? A test:
 
@@ -532,15 +541,15 @@ for label, network in networks_of_seed_0.items():
 # (does-accuracy-follow-the-error)=
 # ## Does accuracy follow the error?
 #
-# The abstract of the paper says that the accuracy which a spiking network loses against its ReLU twin is quantization error.
-# If that is so, networks that differ in nothing but their error must line up by it. So the small VGG was *trained anew* for
-# other numbers of timesteps: with $T$ timesteps a layer has $T + 1$ levels. And at the same $T$ the neuron changes: the
-# half-step start and ATIF-nu make other steps out of as many spikes.
+# The abstract of the paper says that the accuracy which a spiking network loses against its ReLU twin is quantization
+# error. If that is so, networks that differ in nothing but their error must line up by it. So the small VGG was
+# *trained anew* for other numbers of timesteps: with $T$ timesteps a layer has $T + 1$ levels. And at the same $T$ the
+# neuron changes: the half-step start and ATIF-nu make other steps out of as many spikes.
 #
-# In each trained network the SQNR of each layer is measured at the currents that reach that layer, for a reader that knows
-# the best gain and offset of each channel. (The weights and the bias of the next layer are such a reader, see
-# [](12_limits.py).) The mean over the four layers stands for the network. The *gap* is the accuracy of the ReLU network of
-# the same seed, less that of the spiking one.
+# In each trained network the SQNR of each layer is measured at the currents that reach that layer, for a reader that
+# knows the best gain and offset of each channel. (The weights and the bias of the next layer are such a reader, see
+# [](12_limits.py).) The mean over the four layers stands for the network. The *gap* is the accuracy of the ReLU network
+# of the same seed, less that of the spiking one.
 #
 # **Predict:** the SQNR is a power in decibels. If the gap is proportional to the power of the error, by which factor does
 # 10 dB more reduce it? Which axis makes that a straight line?
@@ -603,10 +612,11 @@ figures.show(
 )
 
 # %% [markdown]
-# The groups stand along one line. 10 dB more are a tenth of the error's power, and they leave somewhat less than a tenth of
-# the gap. So from one timestep to four the paper's sentence holds: what is lost falls with the error, a little faster than its
-# power. But there are only three groups, and another $T$ may change more than the error, for example the gradient. The
-# sharper question is what happens *within* a group. Here are the steps, seed by seed, beside what the line says of them:
+# The groups stand along one line. 10 dB more are a tenth of the error's power, and they leave somewhat less than a
+# tenth of the gap. So from one timestep to four the paper's sentence holds: what is lost falls with the error, a little
+# faster than its power. But there are only three groups, and another $T$ may change more than the error, for example
+# the gradient. The sharper question is what happens *within* a group. Here are the steps, seed by seed, beside what the
+# line says of them:
 
 # %% tags=["hide-input"]
 steps = {
@@ -630,19 +640,21 @@ for label, (one, other) in steps.items():
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# More timesteps are worth points, as the line says. The half-step start gives the layers a little less error, one to four
-# tenths of a decibel, not the 1.08 dB of a lone neuron with Gaussian currents. At two and four timesteps the line makes
-# that a quarter of a point or less, which three seeds cannot tell from nothing. At one timestep it promises a whole point, and the
-# interval excludes that. So the mean SQNR does not say everything. It is a mean: there the half step is better in the two middle
-# layers and worse in the first and the last. Or the *number* of levels counts by itself, however well they are placed.
+# More timesteps are worth points, as the line says. The half-step start gives the layers a little less error, one to
+# four tenths of a decibel, not the 1.08 dB of a lone neuron with Gaussian currents. At two and four timesteps the line
+# makes that a quarter of a point or less, which three seeds cannot tell from nothing. At one timestep it promises a
+# whole point, and the interval excludes that. So the mean SQNR does not say everything. It is a mean: there the half
+# step is better in the two middle layers and worse in the first and the last. Or the *number* of levels counts by
+# itself, however well they are placed.
 #
-# What is shown, then, in one small network after three epochs: the gap to ReLU closes with more levels, about as fast as the
-# error's power falls. What is not: that a neuron with less error at the same number of timesteps makes a better network.
+# What is shown, then, in one small network after three epochs: the gap to ReLU closes with more levels, about as fast
+# as the error's power falls. What is not: that a neuron with less error at the same number of timesteps makes a better
+# network.
 #
 # ## What can go wrong
 #
-# **Counting spikes at the wrong place.** θ depends on what is averaged: with or without the first layer, over layers or over
-# neurons. The two columns above differ. A θ without its definition cannot be compared.
+# **Counting spikes at the wrong place.** θ depends on what is averaged: with or without the first layer, over layers or
+# over neurons. The two columns above differ. A θ without its definition cannot be compared.
 #
 # **One seed.** Two runs of one network differ by the spread in the table above. A difference of that size between two
 # neurons proves nothing.
