@@ -111,7 +111,7 @@ try:
     for label, activation in names.items():
         networks[label], images = trained(f"cifar10-small-{activation}-laptop-s0")
     count = 1000 if profile == "smoke" else len(images.test_labels)
-    images = images._replace(test_inputs=images.test_inputs[:count], test_labels=images.test_labels[:count])
+    images = images.tested_on(count)
     note = f"The small networks of seed 0, tested on {count:,} images of CIFAR-10, source: {images.source}."
 except (FileNotFoundError, data.DataUnavailable) as error:
     networks = {}
@@ -267,7 +267,7 @@ def compared(right: torch.Tensor, base: torch.Tensor) -> dict[str, str]:
 
 # %% tags=["hide-output"]
 if networks:
-    few = images._replace(test_inputs=images.test_inputs[:250], test_labels=images.test_labels[:250])
+    few = images.tested_on(250)
 orders = ("as they come", "evenly", "shuffled", "first", "last", "rates")
 rows = {}
 for label, network in uniform.items():

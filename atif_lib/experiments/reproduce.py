@@ -24,7 +24,7 @@ from atif_lib.experiments.registry import find
 from atif_lib.experiments.runs import cost_here, run_folder, staleness
 from atif_lib.paths import make_absolute, results_folder
 from atif_lib.results import records
-from atif_lib.results.manifest import Manifest, Quantity, load
+from atif_lib.results.manifest import Manifest, load
 from atif_lib.results.records import Record
 from atif_lib.training.checkpoints import STOP_SIGNALS
 
@@ -111,11 +111,8 @@ def _experiments(tables: Iterable[int], protocol: str, manifest: Manifest) -> li
         cells = [e for e in manifest.entries if e.where == f"Table {number}"]
         if not cells:
             raise ValueError(f"table={number!r}; allowed: 1, 2 or 3")
-        for part in (check for cell in cells for check in cell.checks):
-            quantity = part.quantity
-            while isinstance(quantity, Quantity):
-                names[quantity.experiment.removesuffix("-staged") + PROTOCOLS[protocol]] = None
-                quantity = quantity.minus
+        for quantity in (found for cell in cells for found in cell.quantities):
+            names[quantity.experiment.removesuffix("-staged") + PROTOCOLS[protocol]] = None
     return list(names)
 
 

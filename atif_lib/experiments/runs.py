@@ -29,6 +29,7 @@ from atif_lib.training.checkpoints import save_weights
 from atif_lib.training.evaluation import evaluate
 from atif_lib.training.execution import processes, recipe_here
 from atif_lib.training.loop import train
+from atif_lib.training.recipe import Recipe
 
 __all__ = ["CostHere", "cost_here", "estimate", "export", "run", "run_folder", "staleness", "trained"]
 
@@ -153,7 +154,7 @@ def _differing(before: dict[str, Any], now: dict[str, Any], ignored: tuple[str, 
 
 
 class CostHere(NamedTuple):
-    """What a run costs on this machine: seconds an update (median; the first), updates, peak memory, and more."""
+    """What a run costs on this machine: seconds an update (median; the first), updates, and what was run to tell."""
 
     seconds: float
     first: float
@@ -161,6 +162,7 @@ class CostHere(NamedTuple):
     times: int
     network: Network
     examples: data.Examples
+    recipe: Recipe
 
 
 def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere:
@@ -184,14 +186,13 @@ def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere
     clock = [0.0, *(m["seconds"] for m in train(network, few, dataclasses.replace(recipe, epochs=count)))]
     first, *times = (after - before for before, after in pairwise(clock))
     updates = recipe.epochs * (len(examples.train_labels) // recipe.batch_size)
-    return CostHere(median(times), first, updates, len(times), network, examples)
+    return CostHere(median(times), first, updates, len(times), network, examples, recipe)
 
 
 def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str, str]:
     """Tell what a network's run costs on this machine, in words; see `cost_here`."""
-    step, first, updates, times, network, examples = cost_here(name, profile, count)
+    step, first, updates, times, network, examples, recipe = cost_here(name, profile, count)
     parameters, macs = cost(network, examples.test_inputs.shape[1:])
-    recipe = recipe_here(_at(name, profile)[0].recipe)
     return {
         "parameters": f"{parameters:,}",
         "MACs for one input": f"{macs:,} ({network.timesteps} timesteps)",
