@@ -33,9 +33,9 @@ profile = "smoke"
 # %% [markdown]
 # ## The drawback that the paper names
 #
-# "Each forward and backward pass must be repeated $T$ times", says Section 5 of {cite:t}`castagnetti2023trainable`. It calls
-# this, with the memory that it needs, one of the main drawbacks of the method, since a network that is converted is trained
-# only once, as a ReLU network. How large is the drawback?
+# "Each forward and backward pass must be repeated $T$ times", says Section 5 of {cite:t}`castagnetti2023trainable`. It
+# calls this, with the memory that it needs, one of the main drawbacks of the method, since a network that is converted
+# is trained only once, as a ReLU network. How large is the drawback?
 #
 # Count first. A layer of a spiking network has three parts, and all of them see $T$ maps where a ReLU network sees one:
 #
@@ -45,15 +45,16 @@ profile = "smoke"
 # | batch norm | $T$ times that of ReLU | its input: the convolution's output |
 # | neuron | a dozen operations a timestep | its input, or its membranes |
 #
-# So one should expect $T$ times the ReLU network, and the neuron decides whether it becomes more. Its arithmetic is small, but
-# a plain neuron reads and writes all its numbers again and again: once for each line of the loop, at each timestep.
+# So one should expect $T$ times the ReLU network, and the neuron decides whether it becomes more. Its arithmetic is
+# small, but a plain neuron reads and writes all its numbers again and again: once for each line of the loop, at each
+# timestep.
 
 # %%
 figures.show_source(IF.integrate_and_fire)
 
 # %% [markdown]
-# `torch.compile` turns the loop into one pass over memory for all $T$ timesteps: each current is read once, the membrane stays
-# in a register, and $T$ spikes are written.
+# `torch.compile` turns the loop into one pass over memory for all $T$ timesteps: each current is read once, the
+# membrane stays in a register, and $T$ spikes are written.
 #
 # The gradient goes backwards through time. Write $a(t) = \partial L / \partial x(t)$ for the gradient of the current. A
 # current enters the membrane $H(t)$, and from there it acts in two ways: through the spike $z(t)$, and through the
@@ -74,10 +75,10 @@ figures.show_source(fused._gradient_of_current)
 # %% [markdown]
 # Membranes are not kept for it: they are *computed again* from the current, since arithmetic is cheaper than memory.
 #
-# One more pass over memory can be saved. The current is what a batch norm makes of a convolution's output $y$: a scale and
-# an offset for each channel, $x = s\,y + b$. Where a neuron follows a norm, the library joins both in one function. It reads
-# $y$ once for the norm's mean and variance, once for the spikes, and never writes the current. For the backward pass only
-# $y$ is kept, in the precision of the convolution's output.
+# One more pass over memory can be saved. The current is what a batch norm makes of a convolution's output $y$: a scale
+# and an offset for each channel, $x = s\,y + b$. Where a neuron follows a norm, the library joins both in one function.
+# It reads $y$ once for the norm's mean and variance, once for the spikes, and never writes the current. For the
+# backward pass only $y$ is kept, in the precision of the convolution's output.
 #
 # ## On your machine
 #
@@ -114,10 +115,10 @@ for case, one in live.items():
 # python -m atif_lib bench
 # ```
 #
-# which takes some minutes and writes a record. The record "laptop" is that of a processor, a server's here; it is named
-# below. A *step* is a forward pass, a backward pass and an update of a ResNet-18.
-# Every network has the same weights, the same batch and, except in the last line, the same neuron with the fixed threshold 1.
-# All run in bfloat16 with channels last, except the first line of this table, which follows SpikingJelly's documentation.
+# which takes up to half an hour and writes a record. The record "laptop" is that of a processor, a server's here; it is
+# named below. A *step* is a forward pass, a backward pass and an update of a ResNet-18. Every network has the same
+# weights, the same batch and, except in the last line, the same neuron with the fixed threshold 1. All run in bfloat16
+# with channels last, except the first line of this table, which follows SpikingJelly's documentation.
 # (A device without instructions for bfloat16 would have to imitate it, which is slower than float32: there all run in float32.)
 #
 # | name | what runs |
@@ -235,26 +236,28 @@ def ratios(result):
 pd.DataFrame({PLACES[name]: ratios(record.result) for name, record in records.items()}).round(2)
 
 # %% [markdown]
-# The table says three things. A lone neuron becomes faster by compilation, and SpikingJelly's neuron can be compiled, too:
-# alone it is then the fastest on this processor, for ours computes its membranes twice to keep less. A step of a network becomes faster by what the neuron takes over: batch norms, sums of two paths, and conversions of numbers,
-# for which a ReLU network passes over memory separately. And so a spiking step does not have to take longer than $T$ steps
-# of the ReLU network, although its neurons compute much more than a ReLU does.
+# The table says three things. A lone neuron becomes faster by compilation, and SpikingJelly's neuron can be compiled,
+# too: alone it is then the fastest on this processor. (Ours computes its membranes twice, to keep less.) In a network
+# it is the other way round: there our neuron takes over batch norms, sums of two paths, and conversions of numbers, for
+# which other networks pass over memory separately. And a spiking step does not have to take longer than $T$ steps of
+# the ReLU network, although its neurons compute much more than a ReLU does. A part of that is that stem and update run
+# once, not $T$ times. How much each of these causes brings was not measured apart.
 #
 # ## Keeping less
 #
-# What takes the memory? For each layer one output of a convolution and one map of spikes, $T$ times, and in a plain network
-# the neuron's input as well. Only the first of these takes long to compute again. So it is kept; the spikes at a block's
-# entrance are kept as bytes instead of floats; and all else, batch norm, membranes and inner spikes, is computed again when
-# the backward pass needs it. This is selective checkpointing {cite:p}`chen2016training`. torch has it, SpikingJelly has the
-# packed spikes, and the library joins them:
+# What takes the memory? For each layer one output of a convolution and one map of spikes, $T$ times, and in a plain
+# network the neuron's input as well. Only the first of these takes long to compute again. So it is kept; the spikes at
+# a block's entrance are kept as bytes instead of floats; and all else, batch norm, membranes and inner spikes, is
+# computed again when the backward pass needs it. This is selective checkpointing {cite:p}`chen2016training`. torch has
+# it, SpikingJelly has the packed spikes, and the library joins them:
 
 # %% tags=["hide-cell"]
 figures.show_source(save_memory)
 
 # %% [markdown]
-# In training it is a field of the recipe, `Recipe(save_memory=True)`. Outputs, gradients and running means are equal *to the
-# last bit*, which a test checks. Memory is what torch's own allocator holds at the peak of a step, weights and the state of
-# the optimizer included:
+# In training it is a field of the recipe, `Recipe(save_memory=True)`. Outputs, gradients and running means are equal
+# *to the last bit*, which a test checks. Memory is what torch's own allocator holds at the peak of a step, weights and
+# the state of the optimizer included:
 
 # %% tags=["hide-cell"]
 figures.show_source(peak_memory)
@@ -309,9 +312,8 @@ for name, record in records.items():
 #
 # ## The roofline
 #
-# How much faster could a step be? A device can do only so many operations and move only so many bytes a second. A step that
-# needs
-# $F$ operations and moves $B$ bytes takes at least about
+# How much faster could a step be? A device can do only so many operations and move only so many bytes a second. A step
+# that needs $F$ operations and moves $B$ bytes takes at least about
 #
 # $$ \max\left(\frac{F}{\text{rate of a matrix product}},\; \frac{B}{\text{bandwidth of a copy}}\right), $$
 #
@@ -352,8 +354,8 @@ for name, record in records.items():
         f"speed-roofline-{name}",
         alt="Rate of arithmetic against arithmetic for each byte moved: a roof that rises and then is flat, and below it, one over "
         f"the other, the steps with SpikingJelly's neuron and ours. Ours is the highest and reaches {best:.0%} of the roof.",
-        caption=f"Roofline of {PLACES[name]}, and the step of {record.config['network']} beside it. All points have the same work; "
-        "the higher, the faster.",
+        caption=f"Roofline of {PLACES[name]}, and the step of {record.config['network']} beside it. All points are drawn at "
+        "the same work; in fact SpikingJelly's plain step is in float32 and moves more bytes. The higher, the faster.",
         data=pd.DataFrame(rows),
     )
     print(
@@ -361,9 +363,9 @@ for name, record in records.items():
     )
 
 # %% [markdown]
-# To become faster, a point below the slope has to move fewer bytes, and a point below the flat part has to do more operations
-# a second. A perfect neuron could gain no more than the distance to the roof. How near the points come depends on
-# the convolutions, too: few libraries use a fast matrix unit of a processor well where maps are small.
+# To become faster, a point below the slope has to move fewer bytes, and a point below the flat part has to do more
+# operations a second. A perfect neuron could gain no more than the distance to the roof. How near the points come
+# depends on the convolutions, too: few libraries use a fast matrix unit of a processor well where maps are small.
 #
 # ## What can go wrong
 #
@@ -374,14 +376,14 @@ for name, record in records.items():
 # compilations runs uncompiled without a warning; the benchmark makes that an error.
 #
 # **A sum that changes the layout.** The stem's current is the same at all timesteps, so its gradient is a sum over them.
-# torch's sum of maps in channels-last layout comes back in the other layout, and the batch norm behind it then took ten
-# times as long. The code does not show this; a profile does.
+# torch's sum of maps in channels-last layout comes back in the other layout, and the batch norm behind it is then
+# much slower. The code does not show this; a profile does.
 #
 # **Stacking before converting.** `torch.stack(spikes).to(bfloat16)` writes all spikes as float32 first. Converted one by
-# one before they are stacked, they are written once, in half the bytes; a forward pass then took a fifth of the time.
+# one before they are stacked, they are written once, in half the bytes.
 #
-# **Measuring the memory of the process.** It includes libraries, the compiler, and memory that was freed but not returned.
-# Two networks measured in one process then look alike.
+# **Measuring the memory of the process.** It includes libraries, the compiler, and memory that was freed but not
+# returned. Two networks measured in one process then look alike.
 #
 # ## Exercises
 #

@@ -3,9 +3,9 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will learn** the least error that any staircase of $T + 1$ levels can have, how near each kind of neuron comes to it,
-# why a membrane that starts half full comes so near, and how much of this is left where a next layer can rescale and shift.
-# Nothing here is in the paper.
+# **You will learn** the least error that any staircase of $T + 1$ levels can have, how near each kind of neuron comes
+# to it, why a membrane that starts half full comes so near, and how much of this is left where a next layer can rescale
+# and shift. Nothing here is in the paper.
 #
 # **Time:** 25 minutes to read, about ten seconds to run on any laptop.
 #
@@ -33,10 +33,10 @@ profile = "smoke"
 # %% [markdown]
 # ## The best staircase there is
 #
-# Take any quantizer of a density $f$ with levels $\ell_0 = 0 < \ell_1 < \dots < \ell_T$ and transitions $t_1 < \dots <
-# t_T$. (No spike means 0 here, as for a ReLU; further down $\ell_0$ will be free.) When is it the best? Two conditions
-# are easy to see. For given levels, each input should go to the *nearest* one. For given transitions, each level should be
-# the *mean* of the inputs that it stands for:
+# Take any quantizer of a density $f$ with levels $\ell_0 = 0 < \ell_1 < \dots < \ell_T$ and transitions
+# $t_1 < \dots < t_T$. (No spike means 0 here, as for a ReLU; further down $\ell_0$ will be free.) When is it the best?
+# Two conditions are easy to see. For given levels, each input should go to the *nearest* one. For given transitions,
+# each level should be the *mean* of the inputs that it stands for:
 #
 # $$ t_k = \tfrac12\,(\ell_{k-1} + \ell_k), \qquad \ell_k = E[\,x \mid t_k \le x < t_{k+1}\,]. $$
 #
@@ -64,14 +64,15 @@ for levels in (3, 4, 5, 7, 8, 9, 17):
 pd.DataFrame(table).set_index("levels").round({"distortion": 5, "SQNR, dB": 2})
 
 # %% [markdown]
-# It corresponds to nine levels. By symmetry the best quantizer of the whole Gaussian with an odd number of levels has one at
-# 0, and its positive half is the best for $\mathrm{ReLU}(i)$; signal and noise are both halved. So $T$ spikes are worth $2T +
-# 1$ levels of the table, and the limit that Chapter 5 found by search, 15.55 dB for $T = 4$, was printed in 1960.
+# It corresponds to nine levels. By symmetry the best quantizer of the whole Gaussian with an odd number of levels has
+# one at 0, and its positive half is the best for $\mathrm{ReLU}(i)$; signal and noise are both halved. So a *count* of
+# up to $T$ spikes is worth $2T + 1$ levels of the table, and the limit that Chapter 5 found by search, 15.55 dB for
+# $T = 4$, was printed in 1960.
 #
 # ## The ladder
 #
-# Below Lloyd–Max are the staircases that a neuron makes. An *affine* decoding is one with a gain $g$ and an offset $b$. With
-# $\Delta = V_{th}/T$:
+# Below Lloyd–Max are the staircases that a neuron makes. An *affine* decoding is one with a gain $g$ and an offset $b$.
+# With $\Delta = V_{th}/T$:
 #
 # | staircase | steps at | outputs |
 # |:--|:--|:--|
@@ -85,7 +86,8 @@ pd.DataFrame(table).set_index("levels").round({"distortion": 5, "SQNR, dB": 2})
 # In the third row the outputs are evenly spaced, so the best free transitions are the middles, and only the last is
 # tied. That leaves one free number in each row, and a bounded search finds its best; $g$ and $b$ have a closed form.
 #
-# **Predict:** at $T = 4$ the half-step start is 0.42 dB below the limit. Will this distance be larger or smaller at $T = 16$?
+# **Predict:** at $T = 4$ the half-step start is 0.42 dB below the limit. Will this distance be larger or smaller at
+# $T = 16$?
 
 # %%
 T = 4
@@ -135,24 +137,25 @@ figures.show(
     fig,
     "limits-ladder",
     alt="Five curves of best SQNR against the number of timesteps. Uniform is lowest, a free gain adds about two "
-    "and a half decibels, non-uniform and half-step start nearly coincide well above them, Lloyd-Max is slightly higher.",
+    "and a half decibels. Non-uniform begins at the uniform one and comes within half a decibel of the half-step start from four "
+    "timesteps on. Lloyd-Max is slightly higher.",
     caption="The best SQNR of each kind of staircase on the positive part of a Gaussian. From $T = 3$ on, all that "
-    "lies between the half-step start and the limit is left for any other scheme.",
+    "lies between the half-step start and the limit is left for any other count with a level at 0.",
     data=by_size[list(columns)[:5]].reset_index(),
 )
 
 # %% [markdown]
-# Look at the last two columns. A half-step start gains between 2.5 and 4.9 dB without any parameter. Take *any* staircase
-# with $T + 1$ levels **of which one is 0**, however well its thresholds are learned. What it can gain beyond the half step
-# is nothing at $T = 1$, 0.42 dB at $T = 4$, and grows slowly to 1.5 dB at $T = 16$: of many uniform steps, more and more lie
-# in the tail, where few inputs are.
+# Look at the last two columns. A half-step start gains between 2.5 and 4.9 dB without any parameter. Take *any*
+# staircase with $T + 1$ levels **of which one is 0**, however well its thresholds are learned. What it can gain beyond
+# the half step is nothing at $T = 1$, 0.42 dB at $T = 4$, and grows slowly to 1.5 dB at $T = 16$: of many uniform
+# steps, more and more lie in the tail, where few inputs are.
 #
 # ## In a network: gain and offset at no cost
 #
 # So far a neuron was judged by itself: $k$ spikes mean $k\Delta$. In a network no layer reads spikes that way. The next
-# layer multiplies them by its weights and adds its bias, so it has a gain $g$ and an offset $b$ at no cost, and can correct
-# any estimate that is wrong by a gain and an offset. A fair comparison of two neurons in a network gives both of them the
-# best **affine decoding**, $g k \Delta + b$.
+# layer multiplies them by its weights and adds its bias, so it has a gain $g$ and an offset $b$ at no cost, and can
+# correct any estimate that is wrong by a gain and an offset. A fair comparison of two neurons in a network gives both
+# of them the best **affine decoding**, $g k \Delta + b$.
 #
 # **Predict:** by how much is the half-step start then better than the empty one at $T = 4$?
 
@@ -169,15 +172,15 @@ affine.round(2)
 # normalisation has such a bias. So the half step may give training a better *start*, but to the counts of
 # constant currents it adds no function.
 #
-# An offset also lets the lowest level leave 0: half of all currents are negative and a few of the positive ones are
+# An offset also lets the lowest level leave 0: half of all currents are negative and some of the positive ones are
 # below the first transition, so that the best answer to no spike is a little above 0. With all $T + 1$ levels free the
 # limit is slightly higher, by 0.38 dB at $T = 1$ and 0.06 dB at $T = 4$.
 #
 # ## Why the half step should give 6 dB, and gives 4
 #
-# Let the steps be so fine that the density is flat within each of them. A neuron that starts empty rounds *down*: its error
-# is uniform on $[0, \Delta)$. One that starts half full rounds to the *nearest*: uniform on $[-\frac12\Delta,
-# \frac12\Delta)$.
+# Let the steps be so fine that the density is flat within each of them. A neuron that starts empty rounds *down*: its
+# error is uniform on $[0, \Delta)$. One that starts half full rounds to the *nearest*: uniform on
+# $[-\frac12\Delta, \frac12\Delta)$.
 #
 # $$ E[e^2] = \frac1\Delta \int_0^{\Delta} e^2\,de = \frac{\Delta^2}{3}, \qquad
 # E[e^2] = \frac1\Delta \int_{-\Delta/2}^{\Delta/2} e^2\,de = \frac{\Delta^2}{12}. $$
@@ -244,11 +247,12 @@ laplace = {"fixed, V_th = 10 σ": sqnr(LAPLACE, fixed, fixed).item()} | laplace
 pd.DataFrame({"Gaussian": gaussian, "Laplace": laplace}).round(2)
 
 # %% [markdown]
-# The order of the staircases is the same, but here non-uniform steps can gain more: 1.2 dB lie between the half-step start
-# and the limit. The paper's intuition, more steps where the inputs are, is right for densities with a sharp peak.
+# The order of the staircases is the same, but here non-uniform steps can gain more: 1.2 dB lie between the half-step
+# start and the limit. The paper's intuition, more steps where the inputs are, is right for densities with a sharp peak.
 #
-# The currents of a network follow no formula. `empirical` makes a density of measured values. For these the best cells can
-# be found exactly, by dynamic programming over the sorted values {cite:p}`wang2011ckmeans`. On 5,000 draws from a Gaussian it should come near the formula:
+# The currents of a network follow no formula. `empirical` makes a density of measured values. For these the best cells
+# can be found exactly, by dynamic programming over the sorted values {cite:p}`wang2011ckmeans`. On 5,000 draws from a
+# Gaussian it should come near the formula:
 
 # %%
 draws = np.random.default_rng(0).normal(size=5000)
@@ -273,13 +277,13 @@ print(f"uniform on 30 other samples: {np.mean(repeated):.2f} ± {np.std(repeated
 print(f"uniform on the density:      {uniform.sqnr_db:.2f} dB")
 
 # %% [markdown]
-# Our first draw was an unusual one: with 5,000 values the second digit after the point means nothing.
+# Our first draw was an unusual one. With 5,000 values already the first digit after the point is uncertain.
 
 # %% [markdown]
 # ## What can go wrong
 #
-# **Comparing neurons without saying how they are decoded.** The half step gains 4.04 dB or 1.08, depending on what reads the
-# spikes.
+# **Comparing neurons without saying how they are decoded.** The half step gains 4.04 dB or 1.08, depending on what
+# reads the spikes.
 #
 # **Taking a local optimum for the limit.** The two conditions are necessary, not sufficient. A density with two peaks
 # can have several quantizers that meet them. For measured values the dynamic programme always finds the best one.
@@ -303,8 +307,8 @@ print(f"best staircase on 40 samples: {few.sqnr_db:.2f} dB on them; the limit of
 #
 # ```{solution} ex-bias
 # :class: dropdown
-# The bias is half a step for every output. A gain adds in proportion to the output, $(g-1)k\Delta$: too little at one
-# spike, too much at four. And where the answer is 0 it does nothing, while the half-step start moves the first
+# Below saturation the bias is about half a step for each output. A gain adds in proportion to the output, $(g-1)k\Delta$: too
+# little at one spike, too much at three. And where the answer is 0 it does nothing, while the half-step start moves the first
 # transition down to $\frac12\Delta$.
 # ```
 #
@@ -322,7 +326,7 @@ print(f"best staircase on 40 samples: {few.sqnr_db:.2f} dB on them; the limit of
 #
 # ## Recap
 #
-# * The least error of a staircase with a level at zero is that of Lloyd and Max; $T$ spikes are worth $2T+1$ levels of
+# * The least error of a staircase with a level at zero is that of Lloyd and Max; a count of up to $T$ spikes is worth $2T+1$ levels of
 #   Max's table. With the lowest level free it is slightly less.
 # * Rounding to the nearest instead of down is worth 6.02 dB of granular error, 4.04 dB at the optimum for $T = 4$.
 # * Where a next layer can scale and shift, the half step is worth 1.08 dB at $T = 4$.

@@ -22,7 +22,7 @@ from IPython.display import HTML, display
 from matplotlib import pyplot as plt
 
 from atif_lib.quantization import maximise_sqnr
-from atif_lib.quantization.chains import chains, conditions, realise, realise_in_order
+from atif_lib.quantization.chains import chains, conditions, realise, realise_in_order, realising_orders
 from atif_lib.quantization.density import GAUSSIAN
 from atif_lib.quantization.lloyd_max import lloyd_max
 from atif_lib.quantization.realisable import best_realisable, shares
@@ -38,14 +38,15 @@ profile = "smoke"
 # %% [markdown]
 # ## Cutting the inputs into pieces
 #
-# Chapter 5 looked at staircases on a grid of inputs, and a grid can miss a narrow step. We can do without a grid. Under a
-# constant current $i$, a neuron that has paid $q$ for its spikes so far holds $t\,i + V(0) - q$ at timestep $t$, and fires if
+# Chapter 5 looked at staircases on a grid of inputs, and a grid can miss a narrow step. We can do without a grid. Under
+# a constant current $i$, a neuron that has paid $q$ for its spikes so far holds $t\,i + V(0) - q$ at timestep $t$, and
+# fires if
 #
 # $$ i \ge \frac{q + V_{th}(t) - V(0)}{t}. $$
 #
-# So at each timestep one number separates the inputs that fire from those that do not. Start with the whole line of inputs,
-# cut it at the number for $t = 1$, cut each half at its number for $t = 2$, and so on. In rational arithmetic the result is
-# exact.
+# So at each timestep one number separates the inputs that fire from those that do not. Start with the whole line of
+# inputs, cut it at the number for $t = 1$, cut each half at its number for $t = 2$, and so on. In rational arithmetic
+# the result is exact.
 
 # %% tags=["hide-cell"]
 figures.show_source(pieces)
@@ -74,9 +75,9 @@ falling = [Fraction(n, 10) for n in (21, 19, 13, 24)]
 show_pieces(falling)
 
 # %% [markdown]
-# Seven patterns occur, and the count does fall. Between 19/20 and 16/15 the neuron answers `0100`, one spike, while smaller
-# inputs make two. An early spike at $t = 2$ has paid 1.9, and what is left does not reach 2.4. But read the patterns as
-# *binary numbers*: 0, 2, 3, 4, 6, 7, 15.
+# Seven patterns occur, and the count does fall. Between 19/20 and 16/15 the neuron answers `0100`, one spike, while
+# smaller inputs make two. An early spike at $t = 2$ has paid 1.9, and what is left does not reach 2.4. But read the
+# patterns as *binary numbers*: 0, 2, 3, 4, 6, 7, 15.
 #
 # :::{admonition} Theorem 1: patterns are ordered
 # :class: important
@@ -85,8 +86,8 @@ show_pieces(falling)
 # pieces, and the count is monotone exactly if the number of ones never falls along this sequence.
 # :::
 #
-# *Proof.* Take $i < i'$ and the first timestep $t$ at which their patterns differ. Before it both have paid the same, so the
-# membrane of $i'$ is larger by $t\,(i' - i) > 0$. If only one of them fires at $t$, it is $i'$. $\square$
+# *Proof.* Take $i < i'$ and the first timestep $t$ at which their patterns differ. Before it both have paid the same,
+# so the membrane of $i'$ is larger by $t\,(i' - i) > 0$. If only one of them fires at $t$, it is $i'$. $\square$
 #
 # The *pattern* is a monotone code of the input even where the *count* is not: a receiver that reads patterns instead of
 # counts never gets a smaller answer for a larger input.
@@ -214,15 +215,15 @@ pd.DataFrame({f"here, {draws:,} draws": live, "record, 50,000 draws": record["sh
 ).rename(index=ROWS)
 
 # %% [markdown]
-# With each of the two formulas for the thresholds, the printed one and the telescoping one, about one $p$ in a hundred comes
-# true. But the last row says that nearly **one in four** comes true with *some* thresholds. So the neuron can do more than
-# these formulas. The next two sections explain the last two rows.
+# With each of the two formulas for the thresholds, the printed one and the telescoping one, about one $p$ in a hundred
+# comes true. But the last row says that nearly **one in four** comes true with *some* thresholds. So the neuron can do
+# more than these formulas. The next two sections explain the last two rows.
 #
 # ## Spikes in any order
 #
-# The derivation of Chapter 5 assumes that spikes are late: as the input grows, first timestep 4 begins to fire, then 3, then
-# 2, then 1. Other orders are possible. Let timestep $o_k$ be the one that begins to fire at the $k$-th transition $\tau_k$,
-# and solve for its threshold:
+# The derivation of Chapter 5 assumes that spikes are late: as the input grows, first timestep 4 begins to fire, then 3,
+# then 2, then 1. Other orders are possible. Let timestep $o_k$ be the one that begins to fire at the $k$-th transition
+# $\tau_k$, and solve for its threshold:
 #
 # $$ V_{th}(o_k) = o_k\,\tau_k + V(0) - \sum_{j<k,\; o_j < o_k} V_{th}(o_j). $$
 #
@@ -256,17 +257,22 @@ figures.show_source(order_thresholds)
 # the conditions of Theorem 2 ask for $p_k \ge (k+1)\,p_{k+1}$: transitions that grow at least like 1, 4, 12, 24. Other orders
 # suit other staircases.
 #
-# **Predict:** the steps of the Lloyd–Max staircase of Chapter 12 are nearly even. In which order do the four timesteps begin
-# to fire there: late first, early first, or mixed?
+# **Predict:** the steps of the Lloyd–Max staircase of Chapter 12 are nearly even. In which orders can the four timesteps
+# begin to fire there: late first, early first, mixed?
 
 # %% tags=["hide-output"]
 rows = {}
 for T in range(1, 10):
     limit = lloyd_max(GAUSSIAN, T)
-    found = realise_in_order(limit.transitions)
+    found = dict(realising_orders(limit.transitions))
+    early, late = tuple(range(1, T + 1)), tuple(range(T, 0, -1))
+    order = early if early in found else next(iter(found), None)
     rows[T] = {
-        "order": " ".join(map(str, found[0])) if found else "none",
-        "thresholds / σ": ", ".join(f"{v:.3f}" for v in found[1]) if found else "",
+        "orders": len(found),
+        "early first": "yes" if early in found else "no",
+        "late first": "yes" if late in found else "no",
+        "one of them": " ".join(map(str, order)) if order else "",
+        "its thresholds / σ": ", ".join(f"{v:.3f}" for v in found[order]) if order else "",
         "SQNR, dB": limit.sqnr_db,
     }
 pd.DataFrame(rows).T.rename_axis("T")
@@ -277,26 +283,28 @@ with_order = [T for T, order in enumerate(orders, 1) if order]
 print("T for which an order makes the Lloyd–Max staircase:", *with_order, f"of 1 to {len(orders)}")
 
 # %% [markdown]
-# The answer is: mixed. At $T = 4$ the order is 4, 2, 3, 1. For $T = 1$ to 8 there is an order, and with it thresholds whose
-# spike *count* makes the Lloyd–Max staircase **to the last digit**, from $V(0) = 0$. No half-step start is needed. From $T =
-# 3$ on the thresholds both rise and fall over time. For $T = 9$ to 13, as far as the search went, there is no order. Here are the pieces at $T = 4$, with
-# thresholds rounded to thousandths:
+# More than one order works. At $T = 4$ nine do: early first, and eight mixed ones, such as 4, 2, 3, 1. Late first does
+# not. For $T = 1$ to 8 there is an order, and with it thresholds whose spike *count* makes the Lloyd–Max staircase **to
+# the last digit**, from $V(0) = 0$. No half-step start is needed. Up to $T = 5$ the thresholds can simply rise from
+# timestep to timestep. For $T = 6$ to 8 early first fails, and what is left mixes. For $T = 9$ to 13, as far as the
+# search went, there is no order. Here are the pieces at $T = 4$, for thresholds that rise, rounded to thousandths:
 
 # %%
-_, thresholds = realise_in_order(lloyd_max(GAUSSIAN, 4).transitions)
+thresholds = dict(realising_orders(lloyd_max(GAUSSIAN, 4).transitions))[1, 2, 3, 4]
 show_pieces([Fraction(round(1000 * v), 1000) for v in thresholds.tolist()])
 
 # %% [markdown]
 # ## More than orders
 #
-# An order demands more than we need: a timestep that has begun to fire must fire for all larger inputs. The uniform neuron
-# does not do this. Here it is at $T = 6$:
+# An order demands more than we need: a timestep that has begun to fire must fire for all larger inputs. The uniform
+# neuron does not do this. Here it is at $T = 6$:
 
 # %%
 show_pieces([Fraction(1)] * 6)
 
 # %% [markdown]
-# Between two steps its spikes move to earlier timesteps, and at the third step timesteps 3 and 5 stop firing while 2, 4 and
+# Between two steps its spikes move to earlier timesteps, and at the third step timesteps 3 and 5 stop firing while 2, 4
+# and
 # 6 begin. For a *count* this makes no difference. Can other thresholds make even steps in some order?
 
 # %%
@@ -311,11 +319,11 @@ pd.Series(
 # * by an **order**: do thresholds exist with which the timesteps begin to fire one after another, as in Theorem 2?
 # * by the **count**: do thresholds exist whose count steps up at $\tau_1 < \dots < \tau_T$, whatever the patterns?
 #
-# A receiver that counts spikes needs only the second. By Theorem 1 the patterns of any neuron form a *chain* of increasing
-# binary numbers, and where the count never falls or jumps, there are few chains: 33 for three timesteps, 2,079 for
-# four. Theorem 2 holds for each of them, with the next pattern of the chain in place of $P_{k+1}$: all its conditions
-# are linear in the thresholds, also where the pattern changes at one count, at an input that the thresholds determine.
-# So for each chain a linear programme decides whether thresholds exist. For $T \le 4$ we can ask them all.
+# A receiver that counts spikes needs only the second. By Theorem 1 the patterns of any neuron form a *chain* of
+# increasing binary numbers, and where the count never falls or jumps, there are few chains: 33 for three timesteps,
+# 2,079 for four. Theorem 2 holds for each of them, with the next pattern of the chain in place of $P_{k+1}$: all its
+# conditions are linear in the thresholds, also where the pattern changes at one count, at an input that the thresholds
+# determine. So for each chain a linear programme decides whether thresholds exist. For $T \le 4$ we can ask them all.
 
 # %% tags=["hide-cell"]
 figures.show_source(conditions)
@@ -324,9 +332,9 @@ figures.show_source(conditions)
 print("chains for T = 1 ... 4:", *(len(chains(T)) for T in range(1, 5)))
 
 # %% [markdown]
-# Are there staircases for which the answer is no to the first question and yes to the second? The thresholds $\frac94, \frac92, 5$ step up at $\frac53,
-# \frac{29}{12}, \frac{47}{12}$. On the way one spike moves from the last timestep to the first, and one of two from the
-# last to the second:
+# Are there staircases for which the answer is no to the first question and yes to the second? The thresholds
+# $\frac94, \frac92, 5$ step up at $\frac53, \frac{29}{12}, \frac{47}{12}$. On the way one spike moves from the last
+# timestep to the first, and one of two from the last to the second:
 
 # %%
 show_pieces([Fraction(9, 4), Fraction(9, 2), Fraction(5)])
@@ -338,8 +346,8 @@ chain, thresholds = realise(wanted)
 print("by the count:", *("".join(map(str, z)) for z in chain), [round(v, 4) for v in thresholds.tolist()])
 
 # %% [markdown]
-# No order makes these transitions; by the count they can be made, also by other thresholds with another chain. And this is
-# the share of random $p$ that can be made:
+# No order makes these transitions; by the count they can be made, also by other thresholds with another chain. And this
+# is the share of random $p$ that can be made:
 
 # %%
 pd.DataFrame(
@@ -361,13 +369,14 @@ pd.DataFrame(
 # Both $V_1 \ge \tau_1$ and $\frac12 V_2 \ge \tau_1$, so $\tau_2 \ge \frac12(\tau_1 + 2\tau_1)$. For the converse take
 # $V_1 = \tau_1$, $V_2 = 2\tau_2 - \tau_1$, the order $1, 2$. $\square$
 #
-# So a second step cannot follow too soon. Two thirds of the random $p$ can be made, since $\tau_1 \le \frac23 \tau_2$ has the
-# probability $\frac23$. For any $T$ it must hold that $V_{th}(t) \ge t\,\tau_1$, since no timestep may fire below $\tau_1$.
+# So a second step cannot follow too soon. Two thirds of the random $p$ can be made, since $\tau_1 \le \frac23 \tau_2$
+# has the probability $\frac23$. For any $T$ it must hold that $V_{th}(t) \ge t\,\tau_1$, since no timestep may fire
+# below $\tau_1$.
 #
 # ## Staying inside
 #
-# For training we want parameters whose staircase is always the intended one. For the telescoping form, $T = 4$ and thresholds
-# that never rise, the region of such parameters is known exactly.
+# For training we want parameters whose staircase is always the intended one. For the telescoping form, $T = 4$ and
+# thresholds that never rise, the region of such parameters is known exactly.
 #
 # :::{admonition} Theorem 4: the region of the telescoping form
 # :class: important
@@ -399,8 +408,8 @@ figures.show_source(safe_thresholds)
 # %% [markdown]
 # The exercise of Chapter 5, $p = (1, \frac12, \frac14, \frac18)$, is the first corner.
 #
-# **Predict:** the region is small, and in none of its staircases is a step up to $p_2$ more than twice another. How many of
-# the 3 dB of Figure 5 are left in it?
+# **Predict:** the region is small, and in none of its staircases is a step up to $p_2$ more than twice another. How
+# many of the 3 dB of Figure 5 are left in it?
 
 # %% tags=["hide-output"]
 k = torch.arange(1, 5, dtype=torch.float64)
@@ -444,18 +453,19 @@ corners = {"2, 1, 1": 0, "3/2, 3/2, 1": 1, "1, 1, 1": 2}
 pd.Series({f"V_2, V_3, V_4 as {name}": best_at(n) for name, n in corners.items()}, name="best, dB").round(2).to_frame()
 
 # %% [markdown]
-# Nearly all of them: 14.43 dB of 14.63 if the count is read as the paper does, rate times $p_1$. That is 3.3 dB above the
-# uniform neuron. The shape of the staircase matters, as the three corners show; in the best one the first step is narrower
-# than the next two. And $p_1$ is free: it sets the levels, $k p_1 / 4$, apart from the steps, and a $p_1$ of about 1.6 times
-# $p_2$ puts each level near the middle of its step. This is the half step of Chapter 12 again. So one can train a non-uniform neuron whose $p$ *are* its transitions, and loses 0.2 dB.
+# Nearly all of them: 14.43 dB of 14.63 if the count is read as the paper does, rate times $p_1$. That is 3.3 dB above
+# the uniform neuron. The shape of the staircase matters, as the three corners show; in the best one the first step is
+# narrower than the next two. And $p_1$ is free: it sets the levels, $k p_1 / 4$, apart from the steps, and a $p_1$ of
+# about 1.6 times $p_2$ puts each level near the middle of its step. This is the half step of Chapter 12 again. So one
+# can train a non-uniform neuron whose $p$ *are* its transitions, and loses 0.2 dB.
 #
 # ## The best of all
 #
-# A threshold, and a weight, for each timestep: {cite:t}`stoeckl2021optimized` gave both to a neuron, with a reset of its own for
-# each timestep too, fitted them to an activation function, and came near it with few spikes. {cite:t}`jiang2025dsatgo` set the
-# threshold of each timestep by the membranes that they find there. Others have several thresholds at *one* timestep
-# {cite:p}`wang2023mtsnn`; if they are equidistant, that is, for a constant current, a neuron with one threshold that runs for
-# as many timesteps {cite:p}`hao2024lmht`. How near can ours come?
+# A threshold, and a weight, for each timestep: {cite:t}`stoeckl2021optimized` gave both to a neuron, with a reset of
+# its own for each timestep too, fitted them to an activation function, and came near it with few spikes.
+# {cite:t}`jiang2025dsatgo` set the threshold of each timestep by the membranes that they find there. Others have
+# several thresholds at *one* timestep {cite:p}`wang2023mtsnn`; if they are equidistant, that is, for a constant
+# current, a neuron with one threshold that runs for as many timesteps {cite:p}`hao2024lmht`. How near can ours come?
 #
 # Let the thresholds themselves be free, compute staircase and noise exactly, and search: differential evolution from
 # random populations, then the exact gradient. At $T = 4$ that takes seconds:
@@ -479,9 +489,9 @@ best.insert(3, "Lloyd–Max, T + 1 levels", record["lloyd_max_db"])
 best.T.round(2)
 
 # %% [markdown]
-# The error has many local minima, at least one for each set of patterns, and a search may end in any of them. So we do two
-# things. Each family is also searched from the best neurons of the families that it contains, and of one timestep less. And
-# the record counts how many of 36 searches from random numbers ended at the best neuron:
+# The error has many local minima, at least one for each set of patterns, and a search may end in any of them. So we do
+# two things. Each family is also searched from the best neurons of the families that it contains, and of one timestep
+# less. And the record counts how many of 36 searches from random numbers ended at the best neuron:
 
 # %%
 searched = ["weights", "weights_free_start", "patterns", "patterns_free_start"]
@@ -522,7 +532,7 @@ figures.show(
     alt="Best SQNR found against timesteps for five ways to read the spikes. The two that count lie close together and reach "
     "about 20 decibels at eight timesteps; the three that read patterns lie six to nine decibels higher there.",
     caption="The best spiking quantizers found for a Gaussian, the thresholds free at each timestep. Counting reaches the "
-    "limit of Lloyd and Max for $T + 1$ levels; decoding *when* the spikes came goes far beyond it. The upper three are "
+    "limit of Lloyd and Max for $T + 1$ levels; from $T = 3$ on decoding *when* the spikes came goes far beyond it. The upper three are "
     "lower bounds of what is possible.",
     data=best[drawn].set_axis(labels, axis=1).reset_index(),
 )
@@ -635,19 +645,19 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 # ```{solution} ex-early
 # :class: dropdown
 # $\sum_{j \le k} V_{th}(j) = k\,\tau_k$, so $V_{th}(k) = k\tau_k - (k-1)\tau_{k-1}$. After its early spikes the neuron
-# must stay silent although charge still comes in: the later thresholds have to be high, and the transitions must grow
-# fast.
+# must stay silent although charge still comes in, so later thresholds have to be higher. Even steps are possible up to
+# $T = 3$ (for $\tau_k = k$ the thresholds are 1, 3, 5), the Lloyd–Max staircase of a Gaussian up to $T = 5$. With more
+# timesteps the steps have to widen.
 # ```
 #
 # ## Recap
 #
 # * For a constant input and $T$ thresholds the pieces can be found exactly, and patterns never decrease as binary numbers.
-# * Each order of the timesteps has its own closed form for the thresholds; the paper's is the late one.
+# * Each order of the timesteps has its own closed form for the thresholds; the paper assumes the late order.
 # * Fewer staircases can be made by an order than by the count; for $T \le 4$ a linear programme for each chain decides what
 #   the count can make.
 # * Among falling thresholds the telescoping form realises its $p$ exactly if and only if $p_2 \le 4 p_4$; that costs
 #   0.2 dB against the best of all.
-# * Counting realises the Lloyd–Max staircase exactly for $T = 1$ to 8, from $T = 3$ on with thresholds that go up and
-#   down.
+# * Counting realises the Lloyd–Max staircase exactly for $T = 1$ to 8, up to $T = 5$ with thresholds that only rise.
 # * To read *when* spikes come is worth at least 2.4 to 5 dB more at $T = 4$ than any counting, at the price of $T$ sets of
 #   weights.

@@ -1,14 +1,14 @@
 r"""Which staircases of the count some thresholds make: by an order of the timesteps, or by any chain of patterns.
 
 Two questions are easily mixed. Do thresholds exist with which the timesteps join one after another, none ever leaving
-(:func:`realise_in_order`)? And do thresholds exist whose spike *count* steps up where it should, whatever the patterns
+(:func:`realising_orders`)? And do thresholds exist whose spike *count* steps up where it should, whatever the patterns
 (:func:`realise`)? The first is sufficient for the second, not necessary.
 
 As the input grows the pattern of spikes runs through a *chain* of increasing binary numbers (see
 :mod:`atif_lib.quantization.staircases`). With the chain given, all that it asks of thresholds is linear.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import combinations, pairwise, product
 from typing import NamedTuple
@@ -22,7 +22,16 @@ from torch import Tensor
 from atif_lib import checks
 from atif_lib.quantization.staircases import realises
 
-__all__ = ["Conditions", "chains", "conditions", "order_chain", "realise", "realise_in_order", "realised_by"]
+__all__ = [
+    "Conditions",
+    "chains",
+    "conditions",
+    "order_chain",
+    "realise",
+    "realise_in_order",
+    "realised_by",
+    "realising_orders",
+]
 
 Chain = tuple[tuple[int, ...], ...]  # patterns in the order of the input, first timestep first
 _ROUNDING = 1e-9
@@ -143,27 +152,28 @@ def realise(transitions: Tensor, initial: float = 0.0) -> tuple[Chain, Tensor] |
     return None
 
 
-def realise_in_order(transitions: Tensor, initial: float = 0.0) -> tuple[tuple[int, ...], Tensor] | None:
-    """Find an order in which the timesteps can join one after another, exactly at the given inputs.
+def realising_orders(transitions: Tensor, initial: float = 0.0) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+    """Find all orders in which the timesteps can join one after another, exactly at the given inputs.
 
-    Orders are tried timestep by timestep, and left as soon as a condition of :func:`conditions` fails.
+    Orders are tried timestep by timestep, late ones first, and left as soon as a condition of :func:`conditions` fails.
 
     Args:
         transitions: increasing positive inputs, shape [T]; seconds up to T = 13.
         initial: V(0), in the unit of the transitions.
 
-    Returns:
-        The order and the thresholds, shape [T]; None where no order does it.
+    Yields:
+        An order and its thresholds, shape [T].
 
     Raises:
         ValueError: transitions that are not positive and increasing.
     """
     wanted = _increasing(transitions).tolist()
 
-    def joined(order: tuple[int, ...], v: dict[int, float]) -> tuple[tuple[int, ...], dict[int, float]] | None:
+    def joined(order: tuple[int, ...], v: dict[int, float]) -> Iterator[tuple[tuple[int, ...], dict[int, float]]]:
         k = len(order)
         if k == len(wanted):
-            return order, v
+            yield order, v
+            return
         for t in sorted(set(range(1, len(wanted) + 1)) - v.keys(), reverse=True):
             threshold = t * wanted[k] + initial - sum(v[j] for j in order if j < t)
             paid = np.cumsum([0.0] + [v[j] if j < t else 0.0 for j in order])
@@ -174,12 +184,16 @@ def realise_in_order(transitions: Tensor, initial: float = 0.0) -> tuple[tuple[i
             grown = dict(sorted((v | {t: threshold}).items()))
             spent = np.cumsum(list(grown.values()))
             fires = all(u * wanted[k] + initial >= s - _ROUNDING for u, s in zip(grown, spent, strict=True))
-            if silent and fires and (found := joined((*order, t), grown)):
-                return found
-        return None
+            if silent and fires:
+                yield from joined((*order, t), grown)
 
-    found = joined((), {})
-    return found and (found[0], torch.tensor([found[1][t] for t in sorted(found[1])], dtype=torch.float64))
+    for order, v in joined((), {}):
+        yield order, torch.tensor([v[t] for t in sorted(v)], dtype=torch.float64)
+
+
+def realise_in_order(transitions: Tensor, initial: float = 0.0) -> tuple[tuple[int, ...], Tensor] | None:
+    """Return the first of :func:`realising_orders`, None where no order does it; its arguments and errors are those."""
+    return next(realising_orders(transitions, initial), None)
 
 
 def _increasing(transitions: Tensor) -> NDArray[np.float64]:

@@ -9,7 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atif_lib.quantization.chains import chains, conditions, order_chain, realise, realise_in_order, realised_by
+from atif_lib.quantization.chains import (
+    chains,
+    conditions,
+    order_chain,
+    realise,
+    realise_in_order,
+    realised_by,
+    realising_orders,
+)
 from atif_lib.quantization.density import GAUSSIAN
 from atif_lib.quantization.lloyd_max import lloyd_max
 from atif_lib.quantization.realisable import shares
@@ -145,6 +153,31 @@ def test_uniform_steps_have_an_order_up_to_five_timesteps_only():
     for order in by_count:
         met = tuple(piece.spikes for piece in pieces(order_thresholds(wanted, order).tolist()))
         assert met != order_chain(order)
+
+
+@pytest.mark.parametrize(("timesteps", "count"), [*enumerate((1, 2, 4, 9, 11, 8, 2, 1, 0), 1)])
+def test_all_orders_that_make_the_lloyd_max_staircase_and_where_thresholds_may_simply_rise(timesteps, count):
+    best = lloyd_max(GAUSSIAN, timesteps).transitions
+    found = dict(realising_orders(best))
+    assert len(found) == count
+    rising = {order for order, thresholds in found.items() if (thresholds.diff() > 0).all()}
+    early = tuple(range(1, timesteps + 1))
+    assert rising == ({early} if timesteps <= 5 else set())
+    falling = [order for order, thresholds in found.items() if (thresholds.diff() < 0).all()]
+    assert bool(falling) == (timesteps <= 2)
+    for order, thresholds in found.items():
+        assert thresholds.tolist() == pytest.approx(order_thresholds(best, order).tolist())
+        assert spike_counts(best + 1e-9, thresholds).tolist() == list(range(1, timesteps + 1))
+        assert spike_counts(best - 1e-9, thresholds).tolist() == list(range(timesteps))
+
+
+@pytest.mark.parametrize("timesteps", range(1, 8))
+def test_early_first_makes_even_steps_up_to_three_timesteps(timesteps):
+    found = dict(realising_orders(torch.arange(1, timesteps + 1)))
+    early = tuple(range(1, timesteps + 1))
+    assert (early in found) == (timesteps <= 3)
+    if timesteps == 3:
+        assert found[early].tolist() == [1, 3, 5]
 
 
 @pytest.mark.parametrize("timesteps", range(1, 11))
