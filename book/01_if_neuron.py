@@ -15,7 +15,7 @@
 # or a *no*, again and again, for $T$ timesteps. {cite:t}`castagnetti2023trainable` start from one observation: to count
 # the yeses of such a neuron is to round its input to one of $T+1$ values. A signal that is rounded to a few values is
 # called *quantized*, and engineers have known for seventy years how to quantize well. This book follows the paper from
-# there, equation by equation, and every number in it is made by running the cells that you see.
+# there, equation by equation, and every number in it is made by the cells that you see, or read from the record of a run.
 
 # %%
 import pandas as pd
@@ -49,8 +49,8 @@ profile = "smoke"
 #
 # $$ z^l(t) = \Theta\big(H^l(t) - V_{th}\big) \tag{4} $$ (eq-4)
 #
-# where $\Theta$ is the Heaviside step, $\Theta(0) = 1$. ($l$ numbers the layers: $z^{l-1}$ are the spikes of the layer before.
-# Current summed over timesteps is called charge.) A spike costs one threshold of charge. The rest stays:
+# where $\Theta$ is the Heaviside step, $\Theta(0) = 1$. ($l$ numbers the layers: $z^{l-1}$ are the spikes of the layer
+# before. Current summed over timesteps is called charge.) A spike costs one threshold of charge. The rest stays:
 #
 # $$ V^l(t) = H^l(t)\,\big(1 - z^l(t)\big) + \big(H^l(t) - V_{th}\big)\, z^l(t) \tag{5} $$ (eq-5)
 #
@@ -132,10 +132,10 @@ trace.set_index("t").T.round(1)
 # %% [markdown]
 # ## Move it
 #
-# On this page the neuron below has sliders. Move one at a time, and guess first what will change. Where are the steps of
-# the staircase (the number of spikes against the current) when $V_{th}$ falls? What does a bias do? And how much better does
-# the estimate, in the right-hand panel, become with more timesteps? ($v(0)$ is what the membrane holds before the first
-# timestep; the sections below explain the estimate.)
+# On this page the neuron below has sliders. Move one at a time, and guess first what will change. Where are the steps
+# of the staircase (the number of spikes against the current) when $V_{th}$ falls? What does a bias do? And how much
+# better does the estimate, in the right-hand panel, become with more timesteps? ($v(0)$ is what the membrane holds
+# before the first timestep; the sections below explain the estimate.)
 
 # %% tags=["remove-input"]
 first = {"i": 0.7, "threshold": 1.0, "b": 0.0, "T": 4, "start": 0.0}
@@ -169,13 +169,13 @@ figures.show_moving(
 # %% [markdown]
 # ## Decoding: what did the spikes say?
 #
-# To *decode* is to estimate the input of a neuron from its spikes. The receiver sees nothing else. It takes their average,
-# the **firing rate**:
+# To *decode* is to estimate the input of a neuron from its spikes. The receiver sees nothing else. It takes their
+# average, the **firing rate**:
 #
 # $$ y^l_s = \frac{1}{T} \sum_{t=1}^{T} z^l(t) \tag{6} $$ (eq-6)
 #
-# Here that is $2/8 = 0.25$, an estimate of the current $0.3$. The rate lies between 0 and 1 whatever the
-# threshold is, and a rate of 1 stands for the current $V_{th}$. So to *estimate the current* the rate is multiplied by $V_{th}$:
+# Here that is $2/8 = 0.25$, an estimate of the current $0.3$. The rate lies between 0 and 1 whatever the threshold is,
+# and a rate of 1 stands for the current $V_{th}$. So to *estimate the current* the rate is multiplied by $V_{th}$:
 #
 # $$ \hat x = \frac{V_{th}}{T} \sum_{t=1}^{T} z(t) $$
 #
@@ -195,8 +195,8 @@ figures.show_source(IF.decode)
 #
 # Let the current be constant, with $0 \le i \le V_{th}$, and let the membrane start empty. Then the neuron never holds
 # a whole threshold after a reset: $0 \le V(T) < V_{th}$. Divide by $V_{th}$. The number of spikes is a whole number,
-# and $n \le T i / V_{th} < n + 1$ for this number $n$: it is $T i / V_{th}$ *rounded down*. A current above $V_{th}$ makes a
-# spike at every step and no more than that; a negative current makes none. Together:
+# and $n \le T i / V_{th} < n + 1$ for this number $n$: it is $T i / V_{th}$ *rounded down*. A current above $V_{th}$
+# makes a spike at every step and no more than that; a negative current makes none. Together:
 #
 # $$ \sum_{t=1}^{T} z(t) = \min\left\{ T,\ \max\left\{ 0,\ \left\lfloor \frac{\sum_{t=1}^{T} z^{l-1}(t)\,W^l + b\,T}
 # {V_{th}} \right\rfloor \right\} \right\} \tag{7} $$ (eq-7)
@@ -232,8 +232,8 @@ pd.Series(
 ).to_frame("T = 8, V_th = 1")
 
 # %% [markdown]
-# There are $T + 1$ outputs, because zero spikes is an answer too. Each step is $V_{th}/T = 0.125$ wide, and the formula and
-# the simulation agree at every one of 20,001 inputs. A spiking neuron under a constant current *is* a uniform
+# There are $T + 1$ outputs, because zero spikes is an answer too. Each step is $V_{th}/T = 0.125$ wide, and the formula
+# and the simulation agree at every one of 20,001 inputs. A spiking neuron under a constant current *is* a uniform
 # quantizer of its input, clipped at zero and at $V_{th}$: a ReLU that is rounded down and has a ceiling.
 #
 # ## What bias and threshold do (Figure 1)
@@ -278,10 +278,10 @@ for name, curves, symbol, alt, caption in [
     figures.show(fig, name, alt=alt, caption=caption, data=table)
 
 # %% [markdown]
-# Bias and threshold do different things. The bias chooses *where* the ReLU's corner lies, as in any network. The threshold
-# chooses *which inputs can be told apart*: a low threshold gives fine steps and an early ceiling, a high one gives coarse
-# steps and a late ceiling. The whole paper is about this trade-off, and [the next chapter](02_quantization_error.py)
-# measures it.
+# Bias and threshold do different things. The bias chooses *where* the ReLU's corner lies, as in any network. The
+# threshold chooses *which inputs can be told apart*: a low threshold gives fine steps and an early ceiling, a high one
+# gives coarse steps and a late ceiling. The whole paper is about this trade-off, and
+# [the next chapter](02_quantization_error.py) measures it.
 #
 # ## What can go wrong
 #
@@ -304,9 +304,9 @@ table.assign(
 
 # %% [markdown]
 # The charge that arrives late is worth two spikes, and there is time for only one. In the last row two spikes are sent
-# before the charge is taken back, and a spike cannot be called back. Both happen in a deep network, where the current of a
-# layer is made of the spikes of the layer before. {cite:t}`li2022qffs` call this *occasional noise*. This book trains with
-# the spikes in the loop, so the network can learn to live with it.
+# before the charge is taken back, and a spike cannot be called back. Both happen in a deep network, where the current
+# of a layer is made of the spikes of the layer before. {cite:t}`li2022qffs` call this *occasional noise*. This book
+# trains with the spikes in the loop, so the network can learn to live with it.
 #
 # **Sums of decimals.** Ten times 0.1 should make one whole spike. In floating point it does not:
 
@@ -333,8 +333,9 @@ print(f"spike_counts: {spike_counts(tenth, torch.ones(10, dtype=torch.float64)).
 # :class: dropdown
 # The charge in the balance grows by $V_{th}/2$, so the count is $\lfloor T i/V_{th} + 1/2 \rfloor$ between its clips:
 # the input is rounded to the *nearest* step instead of down. Every transition moves half a step to the left, and the
-# error, which lay between 0 and one step, now lies between minus and plus half a step. It costs nothing, and
-# [](05_nonuniform_thresholds.py) shows that it is worth more than all the learned non-uniformity.
+# error, which lay between 0 and one step, now lies between minus and plus half a step. It needs no parameter, though
+# about a tenth more spikes, and [](05_nonuniform_thresholds.py) shows that it is worth more than all the learned
+# non-uniformity.
 # ```
 #
 # ```{exercise} Reset to zero

@@ -145,13 +145,14 @@ figures.show(
 # %% [markdown]
 # ## What Eq. 11 leaves out
 #
-# The formula of $q$ holds $V_{th}$ once. But each soft reset has taken one more $V_{th}$ from the membrane, so after one
-# spike $q$ depends on it twice, and so on. Whether this counts is a choice: one can keep the reset *in the graph* of
-# automatic differentiation, or detach it. For a current of 0.6 and a threshold of 1 the neuron fires at steps 2 and 4:
+# The formula of $q$ holds $V_{th}$ once. But each soft reset has taken one more $V_{th}$ from the membrane, so after
+# one spike $q$ depends on it twice, and so on. Whether this counts is a choice. Of the reset one can keep all *in the
+# graph* of automatic differentiation, detach the spike alone (`detach_reset=True`, in SpikingJelly and in `ATIFu`), or
+# detach all. Here are the last two. For a current of 0.6 and a threshold of 1 the neuron fires at steps 2 and 4:
 
 # %%
 rows = {}
-for name, detach in [("reset in the graph", False), ("reset detached", True)]:
+for name, detach in [("spike detached, threshold counts", False), ("whole reset detached", True)]:
     threshold = torch.tensor(1.0, requires_grad=True)
     v, slopes = 0.0 * threshold, []
     for _ in range(timesteps):
@@ -164,9 +165,9 @@ for name, detach in [("reset in the graph", False), ("reset detached", True)]:
 pd.DataFrame(rows, index=[f"t={t}" for t in range(1, 5)]).T.rename_axis(columns="dq/dV_th")
 
 # %% [markdown]
-# With the reset in the graph Eq. {eq}`eq-11` holds up to the first spike. It holds at every timestep only if the whole
-# reset is detached. (There is a third choice in between. In `ATIFu`, `detach_reset=True` detaches the *spike* in the reset,
-# as SpikingJelly does; the threshold that is subtracted still counts.)
+# With the spike detached Eq. {eq}`eq-11` holds up to the first spike. It holds at every timestep only if the whole reset
+# is detached. With all of the reset in the graph, which is the default of `ATIFu`, it fails from the second timestep on:
+# there the surrogate acts inside the reset, too.
 #
 # ## Where does learning end?
 #
@@ -203,8 +204,9 @@ def end(gradient: torch.Tensor) -> float:
 #
 # so that "close to the threshold" means the same for a large threshold and a small one.
 #
-# **Predict:** a sigmoid of slope 1 has a width of about 4. Inputs are about 0.1 large, thresholds lie between 0.1 and 1. How
-# much does such a surrogate say about the distance between membrane and threshold, and will learning end at the optimum?
+# **Predict:** a sigmoid of slope 1 has a width of about 4. Inputs are about 0.1 large, thresholds lie between 0.1
+# and 1. How much does such a surrogate say about the distance between membrane and threshold, and will learning end at the
+# optimum?
 
 # %% tags=["hide-output"]
 absolute = {"surrogate": "absolute"}
@@ -260,7 +262,7 @@ figures.show(
     alt="Expected gradient against threshold for five surrogates; the curves cross zero for the last time at 7.5, 3.7, 2.1, "
     "1.8 and 3.6 standard deviations, the optimum being 1.73.",
     caption="Where learning ends. A threshold moves left where the curve is above zero and right where it is below, "
-    "and rests at the dot. Too flat and too sharp surrogates both stop far to the right of the optimum.",
+    "and rests at the dot. The surrogates that are too flat, and the one that is too sharp, stop far to the right of the optimum.",
     data={"threshold_over_sigma": grid / sigma} | {name: gradients[name] for name in shown},
 )
 
@@ -299,12 +301,13 @@ pd.DataFrame(halves).T.round(2)
 
 # %% [markdown]
 # From a half-step start the surrogate as printed, which lost 5 dB before, comes within 0.02 dB of the optimum, 15.13 dB
-# at 2.14 σ. So a flat surrogate does harm only together with rounding down. A surrogate that is too sharp fails both times.
+# at 2.14 σ. So with $\mathrm{ReLU}(i)$ as the target a flat surrogate does harm only together with rounding down. A
+# surrogate that is too sharp fails both times.
 #
 # ## The relative argument does not depend on σ
 #
-# In a network the currents of each layer have another size. The absolute surrogate behaves differently in each layer; the
-# relative one does not:
+# In a network without normalisation the currents of each layer have another size. The absolute surrogate behaves
+# differently in each layer; the relative one does not:
 
 # %%
 pd.DataFrame(
@@ -320,7 +323,7 @@ pd.DataFrame(
 # %% [markdown]
 # This is why `surrogate="relative"` with slope 4 is the library's default; the paper's own is `surrogate="absolute",
 # slope=1.0`. Does training with real draws and a real optimizer agree with these predictions? The records of full
-# runs (5,000 updates of Adam, $V_{th}$ from 1):
+# runs (5,000 updates of Adam, in the first row 10,000; $V_{th}$ from 1):
 
 # %%
 experiments = {
@@ -343,16 +346,17 @@ Markdown(provenance(experiments.values()))
 # They do. The paper reports a gain of more than 10 dB with "the sigmoid". The first row is one reading of it: the paper
 # names SpikingJelly, whose `Sigmoid` has the slope 4 unless one asks for another and whose neurons detach the spike of
 # the reset when `detach_reset=True`, and it compares the neuron with a ReLU. So read, **the claim comes out**, given
-# 10,000 updates. With the slope 1 of the printed formula it does not. Only the authors can say which one they ran.
+# 10,000 updates. With the slope 1 of the printed formula it does not. The paper does not say which one was run.
 #
 # ## What can go wrong
 #
-# **Too sharp.** As the slope grows, the surrogate approaches the true derivative, and fails as that does: only membranes
-# very close to the threshold count.
+# **Too sharp.** With a very sharp surrogate only membranes very close to the threshold count. How far it leads then
+# depends on the reset:
 
 # %%
 for slope in (16.0, 40.0, 64.0):
-    print(f"relative, slope {slope:.0f}, ends at V_th / σ = {end(pull(slope=slope)):.2f}")
+    in_graph, detached = end(pull(slope=slope)), end(pull(slope=slope, kind=Eq11))
+    print(f"relative, slope {slope:.0f}: ends at {in_graph:.2f} σ, with the whole reset detached at {detached:.2f} σ")
 
 # %% [markdown]
 # **A threshold below zero.** Nothing in Eq. {eq}`eq-12` keeps the threshold positive, and a neuron with a negative one
@@ -371,10 +375,10 @@ for slope in (16.0, 40.0, 64.0):
 #
 # ```{solution} ex-detach
 # :class: dropdown
-# `end(pull(surrogate="absolute", detach_reset=True))` is 2.1 σ, `end(pull(detach_reset=True))` is 1.3 σ. Without the
-# reset in the graph the relative neuron forgets that a lower threshold also costs less charge, and settles too low. The
-# two choices are not independent: each surrogate has its own best partner. (With `kind=Eq11`, the whole reset detached,
-# they are 2.3 σ and 1.6 σ.)
+# `end(pull(surrogate="absolute", detach_reset=True))` is 2.1 σ, `end(pull(detach_reset=True))` is 1.3 σ. With the spike
+# detached the gradient no longer sees that one more spike empties the membrane for the later ones, and with the
+# relative argument the threshold settles too low. The two choices are not independent: each surrogate has its own best
+# partner. (With `kind=Eq11`, the whole reset detached, they are 2.3 σ and 1.6 σ.)
 # ```
 #
 # ```{exercise} Another bump
@@ -387,7 +391,7 @@ for slope in (16.0, 40.0, 64.0):
 # :class: dropdown
 # Import `surrogate` from `spikingjelly.activation_based` and add the line `neuron.surrogate_function =
 # surrogate.ATan()` after the neuron is made. With the relative argument it ends at 1.85 σ, a little further out than
-# the sigmoid of slope 4: its peak is equally wide, its tails are heavier.
+# the sigmoid of slope 4: its peak is as high and narrower, its tails are heavier.
 # ```
 #
 # ## Recap
@@ -395,7 +399,8 @@ for slope in (16.0, 40.0, 64.0):
 # * The gradient of the expected loss is right. If one differentiates sample by sample, the terms at the transitions are
 #   lost, and what is left raises the threshold without end.
 # * A surrogate derivative counts membranes near the threshold. Its width relative to the threshold decides where
-#   learning ends. Too flat a surrogate hurts because the neuron rounds down; too sharp a one always hurts.
+#   learning ends. Too flat a surrogate hurts because the neuron rounds down; too sharp a one hurts where the
+#   reset is in the graph.
 # * To the letter (slope 1, Eq. 11, all inputs) learning stops at 7.5 σ with 1.6 dB. With SpikingJelly's slope 4, the
 #   spike of the reset detached and ReLU(i) as target it ends at 2.1 σ and gains the printed 10 dB. Relative to the
 #   threshold, slope 4, it ends at 1.78 σ with 11.08 dB. The expected gradient predicts all of these ends without training.

@@ -53,8 +53,8 @@ figures.show_source(ATIFu.integrate_and_fire)
 # %% [markdown]
 # ## The task
 #
-# The neuron sees one constant current after another, $i \sim N(0, \sigma^2)$, and the receiver estimates each current from
-# the spikes. The loss is the mean square error between input and estimate:
+# The neuron sees one constant current after another, $i \sim N(0, \sigma^2)$, and the receiver estimates each current
+# from the spikes. The loss is the mean square error between input and estimate:
 #
 # $$ L(i, \hat y) = E\big[(i - \hat y)^2\big] \tag{13} $$ (eq-13)
 #
@@ -207,7 +207,7 @@ Markdown(provenance(experiments.values()))
 # %% [markdown]
 # One row is not in the paper. `v0=0.5` lets the membrane start half full, so that the neuron rounds to the *nearest*
 # step ({ref}`ex-half-full`). It has the same number of timesteps and parameters, and ends 4 dB higher. (Its surrogate
-# has slope 8 instead of 4, which gains it 0.01 dB; see [](03_surrogate_gradients.py).) The column of gains counts from
+# has slope 8 instead of 4, which hardly matters; see [](03_surrogate_gradients.py).) The column of gains counts from
 # the *empty* neuron at $V_{th} = 1$. From where the half-step neuron itself begins there is less to learn:
 
 # %%
@@ -222,13 +222,13 @@ print(f"half-step start, V_th = 1: {begin:.2f} dB; learned: {final:.2f} dB; gain
 # ## What can go wrong
 #
 # **A dead start.** At $V_{th} = 1$ only inputs above $2.5\,\sigma$ make a spike, 6 in 1,000. The surrogate still sees
-# how near the others came, so learning starts. With a start at $V_{th} = 100$ the relative argument is about $-1$ for every
-# input: the gradient is small, but Adam divides by its size, and the threshold falls at the same steady pace.
+# how near the others came, so learning starts. With a start at $V_{th} = 100$ the relative argument is about $-1$ for
+# every input: the gradient is small, but Adam divides by its size, and the threshold falls at the same steady pace.
 #
 # **A threshold learned on the wrong density.** A threshold fits one width of inputs. If the width changes, the SQNR is
 # that of another point on the curve of {numref}`fig-sqnr-against-threshold`: half the best threshold and twice the best
-# both cost more than 4 dB, the first by overload, the second by granular error. In a network batch normalisation keeps the
-# width in place; see [](06_first_network.py).
+# both cost more than 4 dB, the first by overload, the second by granular error. In a network batch normalisation keeps
+# the width in place; see [](06_first_network.py).
 #
 # ## Exercises
 #

@@ -42,9 +42,9 @@ profile = "smoke"
 # ## The idea (Figure 4)
 #
 # Most values of a Gaussian are near zero. A staircase with narrow steps there and wide steps further out should make a
-# smaller error. Let $p_4 < p_3 < p_2 < p_1$ be the inputs at which the count is to step to 1, 2, 3 and 4. In the uniform neuron
-# they are $\frac14 V_{th}, \dots, V_{th}$. Now we want to choose them freely, and all that we may change is the
-# threshold, now a function of time: $V_{th}(t) = [V_{p_1}, V_{p_2}, V_{p_3}, V_{p_4}]$.
+# smaller error. Let $p_4 < p_3 < p_2 < p_1$ be the inputs at which the count is to step to 1, 2, 3 and 4. In the
+# uniform neuron they are $\frac14 V_{th}, \dots, V_{th}$. Now we want to choose them freely, and all that we may change
+# is the threshold, now a function of time: $V_{th}(t) = [V_{p_1}, V_{p_2}, V_{p_3}, V_{p_4}]$.
 
 # %% tags=["hide-input"]
 i = torch.linspace(0, 1.25, 5001, dtype=torch.float64)
@@ -141,8 +141,8 @@ pd.DataFrame(made, index=["V_p1", "V_p2", "V_p3", "V_p4"]).T
 
 # %% [markdown]
 # $V_{p_2}$ comes out as 1.25. Eq. {eq}`eq-19` is the *second* line of {eq}`eq-18`, solved as an equality; the third,
-# which has the equals sign, then does not hold. Here is the answer to the prediction: the third line says $T p_2 = V_{p_2}
-# + V_{p_3} + V_{p_4}$, and $V_{p_3} + V_{p_4} = T p_3$, so
+# which has the equals sign, then does not hold. Here is the answer to the prediction: the third line says
+# $T p_2 = V_{p_2} + V_{p_3} + V_{p_4}$, and $V_{p_3} + V_{p_4} = T p_3$, so
 #
 # $$ V_{p_2} = T\,(p_2 - p_3), \qquad \text{in general} \quad V_{p_k} = T\,(p_k - p_{k+1}), \quad V_{p_T} = T\,p_T. $$
 #
@@ -247,7 +247,8 @@ figures.show_source(ATIFnu.p.fget)
 
 # %% [markdown]
 # Its estimate is the rate times the clipping point, $\hat x = \frac{p_1}{T} \sum_t z(t)$: evenly spaced *levels*, with
-# *transitions* that are free. Task, loss and optimizer are those of Chapter 4.
+# *transitions* that are free. (The paper prints no estimate for this neuron; this one is our choice.) Task, loss and
+# optimizer are those of Chapter 4.
 #
 # **Predict:** 11.09 dB is the best of all uniform neurons. How much can free transitions add?
 
@@ -295,9 +296,9 @@ summary(
 Markdown(provenance(experiments.values()))
 
 # %% [markdown]
-# "Almost 3 dB" is what the telescoping form gains; the printed form gains a little more, since gradient descent finds
-# other $p$ for it. So Figure 5 of the paper fits the telescoping form, and Eq. {eq}`eq-19` may be an error of the printed
-# page only. (The half-step row uses slope 8, which suits it best; see [](03_surrogate_gradients.py).) The parameters $p$ of
+# Both forms gain about the paper's "almost 3 dB". The printed one gains a little more here, since gradient descent finds
+# other $p$ for it; but surrogate and decode matter as much, so Figure 5 of the paper does not tell which of the two was
+# used. (The half-step row uses slope 8, which suits it best; see [](03_surrogate_gradients.py).) The parameters $p$ of
 # the telescoping neuron of seed 0 are not where its transitions are:
 
 # %%
@@ -346,8 +347,8 @@ pd.DataFrame(rows).T.rename_axis("update").round(2)
 # V_{th}(2)$, and the last transition follows both thresholds. After it they need $i \ge V_{th}(1)$ only, and the last
 # transition, which is still too far out, moves inwards more slowly.
 #
-# The other thing is where learning ends. The next section shows that 14.63 dB are possible with free transitions. How near
-# do the runs come, and is the end their best?
+# The other thing is where learning ends. The next section shows that 14.63 dB are possible with free transitions. How
+# near do the runs come, and is the end their best?
 
 # %% tags=["hide-input"]
 pd.DataFrame(
@@ -411,7 +412,7 @@ figures.show(
 # * If a non-uniform staircase is decoded like the uniform one, each level being the input at which it starts, free
 #   steps gain **0.25 dB**. Steps of different widths are worth almost nothing here.
 # * If it is decoded as rate times $p_1$, the gain is **3.5 dB**. Look at its transitions: 0.27, 0.81, 1.35 are the middles
-#   between the levels 0, 0.54, 1.08, 1.62. The neuron has used its freedom to round *to the nearest level* instead of
+#   between the levels 0, 0.54, 1.08, 1.62. The best staircase of this kind uses its freedom to round *to the nearest level* instead of
 #   down. Only the last transition, tied to $p_1$, is not in the middle. (The learned neurons of the table above have their
 #   first transition at a larger input than this one.)
 # * A membrane that starts half full does the same for a *uniform* neuron, for all steps, with no extra parameter:
@@ -423,9 +424,9 @@ figures.show(
 #
 # ### One neuron, or a neuron in a network?
 #
-# All these are decibels of one neuron whose spikes are decoded by *its own* rule. In a network the next layer's weights and
-# bias do the decoding, and they can scale and shift at no cost: they can learn the best gain $g$ and offset $b$ in $\hat x
-# = g \sum_t z(t) + b$. What do the same staircases reach then?
+# All these are decibels of one neuron whose spikes are decoded by *its own* rule. In a network the next layer's weights
+# and bias do the decoding, and they can scale and shift at no cost: they can learn the best gain $g$ and offset $b$ in
+# $\hat x = g \sum_t z(t) + b$. What do the same staircases reach then?
 
 # %%
 record = records_of("limits-ladder", "laptop")[0].result
@@ -486,7 +487,7 @@ except ValueError as error:
 # :class: dropdown
 # $V_{p_2} + \dots + V_{p_T}$ telescopes to $T p_2$, and $V_{p_1} = p_1$. Three late spikes out of four cost $T p_2$;
 # an input just below $p_1$ brings in $T p_1 > T p_2$, and since the first timestep made no spike, no spike is left to use
-# the rest. That is overload, and it begins below the clipping point.
+# the rest. It is granular error all the same: that of the last step, which is $p_1 - p_2$ wide.
 # ```
 #
 # ## Recap

@@ -92,9 +92,9 @@ def answer(network, images):
 
 
 # %% [markdown]
-# The activation is an argument of the network. With `nn.ReLU` it is an ordinary network and $T = 1$; with a spiking neuron
-# it runs for $T$ timesteps. Nothing else differs. The library's code builds the layers, and answers as above (a test
-# compares the two):
+# The activation is an argument of the network. With `nn.ReLU` it is an ordinary network and $T = 1$; with a spiking
+# neuron it runs for $T$ timesteps. Nothing else differs. The library's code builds the layers, and answers as above (a
+# test compares the two):
 
 # %% tags=["hide-cell"]
 for part in (vgg, Network.spikes, Network.forward):
@@ -126,7 +126,7 @@ pd.DataFrame({"values at the input of a convolution": seen})
 # **No layer decodes.** No layer multiplies its spikes by $V_{th}$, as Chapter 1 did to estimate an input: the next
 # convolution is linear, and the normalisation behind it would cancel any factor. Behind the last neurons there is no
 # normalisation, so there the scale matters: the readout is a linear map of spike *counts*. With rates instead, which are
-# at most 1, its outputs stay small for a long time, and training is much slower.
+# at most 1, its outputs stay small for long, and so do the gradients of all layers.
 #
 # ## The sparsity θ
 #
@@ -135,7 +135,7 @@ pd.DataFrame({"values at the input of a convolution": seen})
 # $$ \theta = \frac{\sum_{t=1}^{T} \sum_{i=0}^{n} \sum_{j=0}^{m} z_{i,j}(t)}{n \times m \times T} \tag{20} $$ (eq-20)
 #
 # for each layer, the share of neurons and timesteps that fire, and averages over layers. $T\theta$ is the mean number
-# of spikes of a neuron for one image. A lower θ is better; ReLU networks have none to count.
+# of spikes of a neuron for one image, each layer counting alike. A lower θ is better; ReLU networks have none to count.
 
 # %% tags=["hide-cell"]
 figures.show_source(evaluate)
@@ -160,17 +160,17 @@ def one_epoch(network, batches, optimizer):
 
 # %% [markdown]
 # The library's loop does the same, which a test checks, and adds what long runs need: a schedule of the learning rate,
-# checkpoints, several devices, an error that names the layer where a number is not finite. Its optimizer treats thresholds
-# as a group of their own, without weight decay, which would pull $\ln V_{th}$ towards $V_{th} = 1$.
+# checkpoints, several devices, an error that names the layer where a number is not finite. Its optimizer treats
+# thresholds as a group of their own, without weight decay, which would pull $\ln V_{th}$ towards $V_{th} = 1$.
 
 # %% tags=["hide-cell"]
 for part in (train, update, parameter_groups):
     figures.show_source(part)
 
 # %% [markdown]
-# Here it runs live. `laptop` takes all images and makes the complete run of one seed. `smoke` takes 512, which are too few to
-# learn much: the loss falls just below that of a network that guesses, and no accuracy is shown. **That shows only that the
-# code runs; the results over several seeds are further down.**
+# Here it runs live. `laptop` takes all images and makes the complete run of one seed. `smoke` takes 512, which are too
+# few to learn much: the loss falls just below that of a network that guesses, and no accuracy is shown. **That shows
+# only that the code runs; the results over several seeds are further down.**
 
 # %%
 shown = ("train_loss", "theta") if profile == "smoke" else ("train_loss", "test_accuracy", "theta")
@@ -228,8 +228,8 @@ figures.show(
     fig,
     "networks",
     alt="Above, test accuracy by epoch, one line a seed: after three epochs the ReLU network is some three points above the three spiking "
-    "ones, whose lines overlap. Below, the share of neurons that fire: the first of four layers fires about three times as "
-    "often as the others, with each of the neurons.",
+    "ones, whose lines overlap. Below, the share of neurons that fire: the first of four layers fires three to five and a half "
+    "times as often as each of the others, with each of the neurons.",
     caption="The small network on CIFAR-10, one line for each seed. Above: accuracy after each epoch. Below: the "
     "sparsity θ of each layer after training.",
     data=pd.DataFrame(table),
@@ -252,7 +252,8 @@ pd.DataFrame(
 
 # %% [markdown]
 # Differences that are as small as the spread over seeds mean nothing. And these are small networks trained for three
-# epochs, an experiment of ours, which measures how fast they begin to learn; the paper's ResNet-18 and VGG-16, trained for
+# epochs, an experiment of ours, which measures how fast they begin to learn; the paper's ResNet-18 and VGG-16, trained
+# for
 # 900 epochs, are other rows of [](report.md). Two things can be said already.
 #
 # * The spiking networks are a few points below their ReLU twin. Three things could cause this: five values for every
@@ -265,8 +266,8 @@ pd.DataFrame(
 #
 # ## What can go wrong
 #
-# **Forgetting the reset.** The membranes of one batch would be the start of the next. SpikingJelly's own neurons then go on
-# without a word. Ours count their timesteps and stop:
+# **Forgetting the reset.** The membranes of one batch would be the start of the next. SpikingJelly's own neurons then
+# go on without a word. Ours count their timesteps and stop:
 
 # %%
 network = vgg_small(ACTIVATIONS["atif-u"], T)
@@ -278,7 +279,8 @@ except ValueError as error:
 functional.reset_net(network)
 
 # %% [markdown]
-# **Average pooling.** The mean of four spikes is not a spike. Where a network averages, the signal into the next
+# **Average pooling.** The mean of four spikes is not a spike. Where a network averages (ours does only before its
+# readout), the signal into the next
 # layer is no longer binary, and the additions turn into multiplications again.
 #
 # ## Exercises
@@ -318,5 +320,5 @@ functional.reset_net(network)
 # ## Recap
 #
 # * A spiking network is an ordinary one with another activation and $T$ timesteps; its stem runs once.
-# * Only zeros and ones pass between layers; thresholds and normalisation both scale the current.
+# * Only zeros and ones pass between layers, except into the readout; thresholds and normalisation both scale the current.
 # * θ is the share of neurons and timesteps that fire; on spiking hardware each spike costs energy.

@@ -307,9 +307,9 @@ print(f"best staircase on 40 samples: {few.sqnr_db:.2f} dB on them; the limit of
 #
 # ```{solution} ex-bias
 # :class: dropdown
-# Below saturation the bias is about half a step for each output. A gain adds in proportion to the output, $(g-1)k\Delta$: too
-# little at one spike, too much at three. And where the answer is 0 it does nothing, while the half-step start moves the first
-# transition down to $\frac12\Delta$.
+# Below saturation the bias is about half a step for each output. A gain adds in proportion to the output,
+# $(g-1)k\Delta$: too little at one spike, too much at three. And where the answer is 0 it does nothing, while the
+# half-step start moves the first transition down to $\frac12\Delta$.
 # ```
 #
 # ```{exercise} One timestep

@@ -128,15 +128,15 @@ print(
 # %% [markdown]
 # ## Equations 10 to 12 with Section 3.3: which sigmoid?
 #
-# **Printed:** the surrogate is the sigmoid $\sigma(x) = 1 / (1 + e^{-x})$, its argument $q = H - V_{th}$, Adam with learning rate
-# $10^{-3}$, a gain above 10 dB.
+# **Printed:** the surrogate is the sigmoid $\sigma(x) = 1 / (1 + e^{-x})$, its argument $q = H - V_{th}$, Adam with
+# learning rate $10^{-3}$, a gain above 10 dB.
 #
 # **A reading in which it comes out:** the sigmoid of SpikingJelly, which Section 4.1 names. Its class `Sigmoid`
 # computes $\sigma(\alpha x)$ with $\alpha = 4$ unless told otherwise. With it, the spike of the reset detached, and
 # $\mathrm{ReLU}(i)$ as the target, the gain is there, if slowly: the first row below, 10,000 updates. With the slope 1
-# of the printed formula we do not find it: for inputs of size 0.1 that sigmoid is almost flat, and its gradient follows the
-# mean error of a neuron that always rounds down. Only the authors can say which of them they ran. With $q$ measured in
-# thresholds, $H / V_{th} - 1$, the gain comes out for every $\sigma$; that is this library's default.
+# of the printed formula we do not find it: for inputs of size 0.1 that sigmoid is almost flat, and its gradient follows
+# the mean error of a neuron that always rounds down. Only the authors can say which of them they ran. With $q$ measured
+# in thresholds, $H / V_{th} - 1$, the gain comes out for every $\sigma$; that is this library's default.
 
 # %%
 rows = {
@@ -169,8 +169,8 @@ print(
 # %% [markdown]
 # ## Section 3.4: which inputs give one spike
 #
-# **Printed:** "in the first interval, that is when $i \ge p_4$, the neuron outputs only one spike"; $[0011]$ "when $p_3 \le i
-# \le p_2$".
+# **Printed:** "in the first interval, that is when $i \ge p_4$, the neuron outputs only one spike"; $[0011]$ "when
+# $p_3 \le i \le p_2$".
 #
 # **Surely meant:** one spike for $p_4 \le i < p_3$, two for $p_3 \le i < p_2$; at $p_2$ itself the third one comes.
 # Here for uniform $p = (1, \frac34, \frac12, \frac14)$:
@@ -187,9 +187,9 @@ pd.Series(
 # **Printed:** $V_{p_2} = (T-1)\,p_2 - T\,(p_3 - p_4)$.
 #
 # **Likely meant:** $V_{p_2} = T\,(p_2 - p_3)$, by the third line of Eq. 18, which bears the equals sign, as Eq. 17 is
-# by the last line of Eq. 16. The printed one is the second line with an equals sign. It may be an error of the printed page
-# only: the figure's "almost 3 dB" is what the third line gives when trained, and the printed equation gives a little more.
-# For uniform $p$ only the third line gives the uniform neuron.
+# by the last line of Eq. 16. The printed one is the second line with an equals sign. It may be an error of the printed
+# page only: when trained, both give about the figure's "almost 3 dB". For uniform $p$ only the third line gives the
+# uniform neuron.
 
 # %%
 p = torch.tensor([[1.0, 0.75, 0.5, 0.25]], dtype=torch.float64)
@@ -215,17 +215,17 @@ summary(
 )
 
 # %% [markdown]
-# With neither form do the transitions come out at an arbitrary ordered $p$; [](13_realisable_staircases.py) says at which they
-# do.
+# With neither form do the transitions come out at an arbitrary ordered $p$; [](13_realisable_staircases.py) says at
+# which they do.
 #
 # ## Section 3.4: where the 3 dB come from
 #
-# **Printed:** the gain "comes from the fact that using non-uniform quantization steps, we can better approximate the input
-# data in regions that have more probability mass".
+# **Printed:** the gain "comes from the fact that using non-uniform quantization steps, we can better approximate the
+# input data in regions that have more probability mass".
 #
 # **A second explanation:** the gain is there, and the best non-uniform staircase does have its finest step next to
-# zero. But steps of equal width, shifted by half a step, gain more than the best non-uniform ones with the same levels. So
-# finer steps are not needed for the gain: it is that of rounding to the nearest level; see [](12_limits.py).
+# zero. But steps of equal width, shifted by half a step, gain more than the best non-uniform ones with the same levels.
+# So finer steps are not needed for the gain: it is that of rounding to the nearest level; see [](12_limits.py).
 
 # %%
 ladder = records_of("limits-ladder", "laptop")[0].result
@@ -258,7 +258,8 @@ pd.DataFrame(
 # %% [markdown]
 # ## Equation 20: the limits of the sum
 #
-# **Printed:** $\theta = \sum_{t=1}^{T} \sum_{i=0}^{n} \sum_{j=0}^{m} z_{i,j}(t) \,/\, (n\,m\,T)$ for a tensor of size $(m, n)$.
+# **Printed:** $\theta = \sum_{t=1}^{T} \sum_{i=0}^{n} \sum_{j=0}^{m} z_{i,j}(t) \,/\, (n\,m\,T)$ for a tensor of size
+# $(m, n)$.
 #
 # **Surely meant:** $n \times m$ terms, from 1 to $n$ and $m$, or from 0 to $n - 1$ and $m - 1$. From 0 to $n$ there are
 # $n + 1$, and neurons that always fire would have $\theta > 1$.
@@ -335,12 +336,12 @@ spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * 
 #
 # ## What can go wrong
 #
-# **Taking an erratum for a refutation.** Most of these would be corrected in a second printing, and several may come from our
-# copy or our reading. In two sentences more than a letter would have to change: where the learned threshold ends, and why
-# non-uniform thresholds help. The gains that these sentences explain are real.
+# **Taking an erratum for a refutation.** Most of these would be corrected in a second printing, and several may come
+# from our copy or our reading. In two sentences more than a letter would have to change: where the learned threshold
+# ends, and why non-uniform thresholds help. The gains that these sentences explain are real.
 #
-# **Errata of our own.** This book has them too. Each number on these pages is computed again when the library changes, but
-# that does not help where our *reading* is wrong. Please tell us.
+# **Errata of our own.** This book has them too. Each number on these pages is computed again when the library changes,
+# but that does not help where our *reading* is wrong. Please tell us.
 #
 # ## Exercises
 #
