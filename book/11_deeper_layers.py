@@ -163,10 +163,11 @@ if errors:
 largest.loc[list(networks)] if errors else Markdown("*Not run.*")
 
 # %% [markdown]
-# A neuron of these networks makes its largest error by saturating or by rounding down; unevenness is a few percent of the
-# signal and nowhere the largest part. Training has chosen that the first and the last layer saturate: thresholds, or the
-# scales of the norms before them, were free to clip less. Perhaps a layer that says *whether* there is an edge does not
-# need to say *how much* of one.
+# A neuron of these networks makes its largest error by saturating or by rounding down; unevenness is a few percent of
+# the signal and nowhere the largest part. (In the paper's own networks it is the largest part in the last three layers
+# of ResNet-18 with ATIF-u and in the last one of VGG-16 with ATIF-nu, see [](09_ablation.py#networks-of-full-size).)
+# Training was free to let the first layer clip less, by its threshold or by the scale of the norm before it, and did
+# not. Perhaps a layer that says *whether* there is an edge does not need to say *how much* of one.
 #
 # The three errors are not independent: the whole, `total`, differs from their sum by `cross`. In the last layer this is
 # large and positive, since clipping, rounding down and missing spikes all make the output smaller.
@@ -206,8 +207,8 @@ for label, network in uniform.items():
 pd.DataFrame(rows).T.rename_axis(["neuron", "layer"]).astype(float).round(2) if rows else Markdown("*Not run.*")
 
 # %% [markdown]
-# Both occur, missing spikes most of all in the last layer. More timesteps would bring these; against a surplus only
-# negative spikes help, or inhibition that comes first.
+# Both occur, missing spikes most of all in the last layer. More timesteps would bring these, if no more current came.
+# Against a surplus negative spikes help, a start that is shifted, or inhibition that comes first.
 #
 # ## Moving spikes in time
 #
@@ -284,8 +285,8 @@ moved if rows else Markdown("*Not run.*")
 # The columns of layers are the unevenness error in percent, as above, on 250 of the images; a difference counts where
 # its 95 % interval, over the images, excludes zero. It holds for this one network, not for another seed.
 #
-# * *Evenly* spread or *shuffled*, spikes make smaller errors in the deepest layer than as they come. But the accuracy does
-#   not rise: it stays or **falls**. The network was trained with its own spike times, and its weights fit them.
+# * *Evenly* spread or *shuffled*, spikes make smaller errors in the deepest layer than as they come. But the accuracy is
+#   not shown to rise anywhere, and in places it **falls**. The network was trained with its own spike times, and its weights fit them.
 # * *All first* and *all last* make larger errors in almost every layer. Where the verdict is "lower", they cost accuracy.
 # * With *rates* there is no unevenness at all. So this row says how much accuracy uneven arrival costs while all else stays,
 #   the stored means and variances of the norms too:
@@ -304,8 +305,8 @@ Markdown(f"> Without uneven arrival, {'; '.join(said)}." if said else "*Not run.
 #
 # So an error does not always cost accuracy. The network has learned to live with the errors that were there in
 # training; a smaller one that is new can cost more. The paper says that training in the spike domain takes care of
-# uneven arrival without negative spikes. This agrees: training does not remove the error, but the accuracy does not
-# suffer from it. One network of each kind does not prove it.
+# uneven arrival without negative spikes. This agrees: training does not remove the error, but these two networks would
+# gain nothing without it.
 #
 # Three networks say more. The small VGG was trained in stages ([](07_cifar.py#three-stages-and-no-gpu)): as a quantized
 # network, in which nothing arrives unevenly, and then as spikes, from the same weights. So the first row below is what
@@ -331,8 +332,9 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# Training in the spike domain brings more than half of it back, without negative spikes. What is left is not zero.
-# Whether it is less than a point, three seeds do not decide.
+# In each of the three, training in the spike domain brought more than half of it back, without negative spikes. What is
+# left is not zero. Whether it is less than a point, three seeds do not decide, nor whether one more epoch without spikes
+# would have gained as much.
 #
 # ## Taking the other errors away
 #
@@ -383,7 +385,7 @@ pd.DataFrame(rows).T.fillna("").rename_axis(["neuron", "passed on"]) if rows els
 # the images were cropped and mirrored.
 #
 # Without clipping, new norms bring most of the lost accuracy back: it was lost to the stored statistics. Without
-# rounding they bring back little or nothing for the two uniform neurons, and for ATIF-nu a part. What is left may be
+# rounding they bring back nothing for the two uniform neurons, and for ATIF-nu a part. What is left may be
 # weights that are adapted to the rounding. All end below the accuracy of the spikes.
 #
 # In conversion, where a trained ReLU network is made to spike {cite:p}`rueckauer2017conversion,bu2022optimal`, it is the
@@ -412,10 +414,12 @@ pd.DataFrame(
 ).T.rename_axis(["neuron", "layer"]).round(2)
 
 # %% [markdown]
-# In the first layer, whose current comes from the image itself: neighbouring pixels are alike, so most differences that a
-# convolution takes are small and a few, at edges, are large. That is a Laplace-like current. From the second layer on, a
-# current is a sum of many spikes, and it comes close to a normal distribution. Its mean lies below
-# zero, by a third to six tenths of a standard deviation, so fewer than half of the currents are positive.
+# In the first layer, whose current comes from the image itself: neighbouring pixels are alike, so most differences that
+# a convolution takes are small and a few, at edges, are large. That is a Laplace-like current. From the second layer
+# on, a current is a sum of many spikes, and in these small networks it comes close to a normal distribution. (In the
+# paper's own networks some later layers are far from it: the last of VGG-16 with ATIF-u has an excess kurtosis of 19.)
+# Its mean lies below zero, by a third to six tenths of a standard deviation, so fewer than half of the currents are
+# positive.
 #
 # The same record counts what travels between the layers of the paper's own VGG-16 and ResNet-18: zeros and ones, without
 # exception. It has to be so: where the two paths of a residual block meet *before* its last neuron, the neuron puts out a
@@ -457,7 +461,8 @@ pd.DataFrame(
 # ```{solution} ex-more-time
 # :class: dropdown
 # Missing spikes: from $V(T) \ge V_{th}$ it fires once a timestep until less than a threshold is left, after
-# $\lfloor V(T) / V_{th} \rfloor$ of them. A surplus stays, for $V(T) < 0$ makes no spike, now or later.
+# $\lfloor V(T) / V_{th} \rfloor$ of them. So does what overload has clipped. A surplus stays, for $V(T) < 0$ makes no
+# spike, now or later.
 # ```
 #
 # ## Recap

@@ -5,8 +5,8 @@
 # :class: tip
 # **You will find** each place where an equation or a sentence of the paper allows two readings, or says a little more
 # than its own numbers: what was likely meant, with a cell that shows it, and what this book does. None of them touches
-# the paper's idea or the gains that it reports for a single neuron. In one place we give another explanation for a gain:
-# where the 3 dB of non-uniform thresholds come from.
+# the paper's idea. In one place a gain depends on the reading: that of the learned threshold, on the surrogate. In one
+# place we give another explanation for a gain: where the 3 dB of non-uniform thresholds come from.
 #
 # **Time:** 15 minutes to read, a few seconds to run on any laptop.
 #
@@ -51,8 +51,9 @@ profile = "smoke"
 # **Printed:** the output is decoded as $\frac1T \sum_t z(t)$, and converges to the ReLU's output for $T \to \infty$.
 #
 # **Likely meant:** the rate in units of the threshold, $\frac{V_{th}}{T} \sum_t z(t)$. It is the same at $V_{th} = 1$,
-# where the paper introduces it, and in a network the next weights include the factor. With a learned threshold it
-# matters: the rate alone converges to $i / V_{th}$. With the factor the numbers of Figure 3 come out to the second digit.
+# as in Figures 1A and 2A, and in a network the next weights include the factor. With a learned threshold it matters:
+# the rate alone converges to $i / V_{th}$. With the factor both statements on Figure 3 come out, more than 10 dB and
+# five times the timesteps.
 
 # %%
 thresholds = torch.arange(0.01, 5, 0.01, dtype=torch.float64)
@@ -67,7 +68,7 @@ print(f"best SQNR over all thresholds: {printed:.2f} dB with the rate as printed
 # on the way.
 #
 # **Surely meant:** a whole number that is not below zero, $\min\{T, \max\{0, \lfloor \cdot \rfloor\}\}$, as Figure 1
-# draws it. It is exact for a current that is constant and not negative and a membrane that starts at 0; in deeper
+# draws it. It is exact for a constant current and a membrane that starts at 0; in deeper
 # layers, where spikes come unevenly, it is an approximation.
 
 # %%
@@ -84,10 +85,11 @@ pd.DataFrame(table, index=pd.Index(current.tolist(), name="i")).T
 #
 # **Printed:** $\partial q / \partial V_{th} = -1$ for $q = H(t) - V_{th}$.
 #
-# **A reading in which it holds:** the gradient with the reset detached, as is common for spiking neurons. Then Eq. 11
-# is right at every timestep and needs no correction. If automatic differentiation goes through the reset, the result is
-# different: each earlier spike has taken one $V_{th}$ from the membrane, so the derivative is $-(1 + \text{earlier
-# spikes})$. [](03_surrogate_gradients.py) compares both.
+# **A reading in which it holds:** the *local* derivative, as the paper calls it, with $H(t)$ held fixed. It is right,
+# and needs no correction. Whether the whole derivative is the same depends on what happens to the reset. With the whole
+# reset detached it is. If only its spike is detached, as is common, each earlier spike has taken one $V_{th}$ from the
+# membrane, and the derivative is $-(1 + \text{earlier spikes})$. With all of the reset in the graph it is another
+# number again. [](03_surrogate_gradients.py) compares them.
 
 # %%
 found = facts.equation_facts()
@@ -135,8 +137,8 @@ print(
 # computes $\sigma(\alpha x)$ with $\alpha = 4$ unless told otherwise. With it, the spike of the reset detached, and
 # $\mathrm{ReLU}(i)$ as the target, the gain is there, if slowly: the first row below, 10,000 updates. With the slope 1
 # of the printed formula we do not find it: for inputs of size 0.1 that sigmoid is almost flat, and its gradient follows
-# the mean error of a neuron that always rounds down. Only the authors can say which of them they ran. With $q$ measured
-# in thresholds, $H / V_{th} - 1$, the gain comes out for every $\sigma$; that is this library's default.
+# the mean error of a neuron that always rounds down. The paper does not say which of them was run for Figure 3. With
+# $q$ measured in thresholds, $H / V_{th} - 1$, the gain comes out for every $\sigma$; that is this library's default.
 
 # %%
 rows = {
@@ -155,7 +157,7 @@ summary(rows, {"gain, dB": "gain_db", "V_th / σ": "threshold_over_sigma"})
 # **Printed:** the learned $V_{th}$ decreases and approaches $\sigma_i$.
 #
 # **Likely meant:** the threshold falls from ten standard deviations to the order of one, as the figure's curve does.
-# The optimum of Eq. 13 for $T = 4$ is at $1.73\,\sigma$, which the same sentence's "in our case $[0, 2\sigma_i]$" fits
+# The optimum of Eq. 13 for $T = 4$ is at $1.73\,\sigma$, which Section 3.3's "in our case $[0, 2\sigma_i]$" fits
 # well. At $\sigma$ itself the SQNR would be 3.3 dB lower, and the gain below the printed 10 dB.
 
 # %%
@@ -244,7 +246,9 @@ print(
 #
 # **What the sizes give:** with padding, frames of 640 samples fit $1 + \lfloor (16000 + 640 - 640) / 320 \rfloor = 51$
 # times; without it, 49 times. If the 1024 samples of the FFT are the frame, it is 49 and 47. The printed 48 is
-# $(16000 - 640) / 320$, the number of *hops* between 49 frames; a frame may have been left out, or the hops counted.
+# $(16000 - 640) / 320$, the number of *hops* between 49 frames; a frame may have been left out, or the hops counted. Or
+# the frame is that of the FFT and the 320 samples are the padding of both sides together: then
+# $1 + \lfloor (16000 + 320 - 1024) / 320 \rfloor$ is 48.
 
 # %%
 samples, hop = 16_000, 320
@@ -291,8 +295,9 @@ tables.assign(better=tables.idxmax(axis=1))
 #   non-uniform thresholds are 0.02 points behind. So it is three of five. One seed each, as far as the paper says,
 #   cannot decide any of them.
 # * **"Outperform previous methods regardless of the network architecture"** (Section 4.2), and "consistently better"
-#   than conversion methods, holds for ATIF-nu in every row of Table 1. For ATIF-u there is one exception, by a hair: on
-#   CIFAR-10 with VGG-16 it has 92.51 %, and the earlier QFFS 92.64 %, also at $T = 4$. One seed decides nothing at 0.13
+#   than conversion methods, holds for ATIF-nu in every row of Table 1. For ATIF-u there is one exception in the table, by a hair: on
+#   CIFAR-10 with VGG-16 it has 92.51 %, and the earlier QFFS 92.64 %, also at $T = 4$. (Section 2 quotes another VGG-16 of
+#   earlier work, with 92.70 % in five timesteps.) One seed decides nothing at 0.13
 #   points, and the sentence is probably about the better of the two neurons.
 # * **"We improve by 1.5 %"** (Section 4.2) and **"increases by 4.16 %"** (Section 4.4) are percentage *points*: 94.65 −
 #   93.14 = 1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %.
@@ -321,8 +326,8 @@ for name, new, old in [("over QFFS", 94.65, 93.14), ("trainable over fixed thres
 #   number: a **low** $\theta$ is a sparse network.
 # * **"Using only ... 0.5 spikes/neuron on average"** (Section 5) is said of two networks. For one of them Table 3
 #   prints 0.592; the other has $4 \times 0.12 = 0.48$. Their mean is 0.54.
-# * **"Non-uniform quantization generates more spikes"** (Section 4.2) holds for three of the four pairs of Table 1; for
-#   ResNet-18 on CIFAR-100 it is 0.191 against 0.192.
+# * That **non-uniform quantization generates on average more spikes** (Section 4.2) holds for the mean of the four pairs
+#   of Table 1 (0.159 against 0.144) and for three of them; for ResNet-18 on CIFAR-100 it is 0.191 against 0.192.
 
 # %%
 theta = {"VGG-16, CIFAR-10": (0.111, 0.129), "ResNet-18, CIFAR-10": (0.113, 0.148)}
@@ -354,14 +359,16 @@ spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * 
 # ```{solution} ex-padding
 # :class: dropdown
 # $1 + \lfloor (16000 + 2\,\text{pad} - \text{frame}) / 320 \rfloor = 48$ needs $15040 \le 16000 + 2\,\text{pad} -
-# \text{frame} < 15360$: without padding a frame between 641 and 960 samples. The printed 640 misses it by one sample.
+# \text{frame} < 15360$: without padding a frame between 641 and 960 samples, which the printed 640 misses by one. With 160
+# samples on each side, 320 in all, a frame between 961 and 1,280, such as the FFT's 1,024.
 # ```
 #
 # ## Recap
 #
 # * The estimate has the factor $V_{th}$ (Eq. 6), the count a floor and a clip (Eq. 7), $V_{p_2}$ the third line of Eq.
 #   18.
-# * Eq. 11 detaches the reset. The sigmoid with SpikingJelly's slope 4 gives the printed gain; with slope 1 it does not.
+# * Eq. 11 is the local derivative. The sigmoid with SpikingJelly's slope 4 gives the printed gain, if the spike of the reset
+#   is detached and $\mathrm{ReLU}(i)$ the target; with slope 1 it does not.
 # * The optimum of the paper's loss is 1.73 σ. The gain of non-uniform thresholds is real; it is the gain of the half step.
-# * Percentages are points, 48 frames are 49 or 51, "regardless of the architecture" is true of ATIF-nu, and "3 out of
+# * Percentages are points, 48 frames are 49 or 51 (or the padding is 320 in all), "regardless of the architecture" is true of ATIF-nu, and "3 out of
 #   four" is three of five with Speech Commands.

@@ -133,6 +133,17 @@ def test_chapter_9_thresholds_and_errors_of_the_layers_of_full_size():
     assert whole == pytest.approx([0.53, 0.30], abs=0.005)
 
 
+@pytest.mark.parametrize(("name", "layers"), [("resnet18-atif-u", 3), ("vgg16-atif-nu", 1), ("resnet18-if", 0)])
+def test_chapter_11_uneven_arrival_is_the_largest_error_in_the_last_layers_of_some_networks(name, layers):
+    largest = [largest_error(errors) for errors in full_size(name).result["errors"].values()]
+    assert [part == "unevenness" for part in largest] == [False] * (len(largest) - layers) + [True] * layers
+
+
+def test_chapter_11_the_last_current_of_vgg16_is_far_from_normal():
+    currents = full_size("vgg16-atif-u").result["currents"]
+    assert list(currents.values())[-1]["excess_kurtosis"] == pytest.approx(19, abs=0.2)
+
+
 def test_chapter_9_the_thresholds_of_atif_nu_in_vgg16_stay_close_together():
     spread = [max(v) / min(v) - 1 for v in full_size("vgg16-atif-nu").result["thresholds"].values()]
     assert [share > 0.1 for share in spread] == [False] * 11 + [True, False]
