@@ -242,6 +242,31 @@ def test_chapter_9_the_number_of_levels_explains_the_gap_as_well_as_the_error_do
         assert np.corrcoef(sqnr[own], gap[own])[0, 1] > 0  # less error goes with a wider gap, if with any
 
 
+def words(name):
+    (record,) = records.records_of(f"gsc13-resnet18-{name}-staged", "full")
+    return record
+
+
+def test_chapter_8_resnet18_on_thirteen_words_loses_little_and_more_than_in_the_paper():
+    names = ("relu", "quantized", "atif-u", "atif-nu")
+    relu, quantized, uniform, uneven = (words(name).result["test_accuracy"] for name in names)
+    assert [relu - uniform, relu - uneven] == pytest.approx([0.58, 0.48], abs=0.005)
+    assert 0.3 < (relu - quantized) / (relu - uniform) < 0.36
+    paper = [tables.printed(f"gsc-resnet18-{name}-staged") for name in names if name != "quantized"]
+    assert [paper[0] - paper[1], paper[0] - paper[2]] == pytest.approx([0.15, 0.17])
+    assert (uneven - uniform) / 100 * 3108 == pytest.approx(3)
+    assert [words(name).result["theta"] for name in names[2:]] == pytest.approx([0.094, 0.089], abs=0.0006)
+    for name in names[2:]:
+        record = words(name)
+        over_time = record.result["accuracy_over_time"]
+        assert 0.9 < quantized - record.epochs[0]["test_accuracy"] < 1.3
+        assert max(over_time[:2]) < 12.5
+        assert over_time[3] - 0.3 < over_time[2] < over_time[3]
+    over_time = words("atif-u").result["accuracy_over_time"]
+    assert len(over_time) == 8
+    assert over_time[7] - over_time[3] == pytest.approx(0.2, abs=0.05)
+
+
 def test_chapter_8_the_order_of_the_neurons_is_open_on_words():
     assert [verdict("gsc13-small", *step) for step in THREE_STEPS[:2]] == ["open", "open"]
 
