@@ -359,8 +359,8 @@ figures.show(
 # %% [markdown]
 # First the learned thresholds. In the first four layers of ResNet-18 the threshold is within a tenth of 1.73 σ. In all
 # its later layers, and in all layers of VGG-16 but the last, it lies *above*, in most of them far above. Where it is
-# far above, overload is small and rounding is the largest of the three errors. In the last three layers of ResNet-18 it
-# is uneven arrival, by 16 to 39 % more than rounding. The thresholds began as the best ones for the currents of the
+# far above, overload is small and rounding is the largest of the three errors. In the last three layers of ResNet-18
+# uneven arrival is the largest, 16 to 39 % more than rounding. The thresholds began as the best ones for the currents of the
 # ReLU network. Then weights and thresholds learned together, as a quantized network and as spikes, and the currents are
 # no longer those of the beginning. Also, σ is measured over all channels together. So the rule for a lone neuron with
 # one Gaussian current is a start, not a law. In the last layer of VGG-16 the ratio is low because the threshold is: it
