@@ -262,9 +262,15 @@ def test_chapter_8_resnet18_on_thirteen_words_loses_little_and_more_than_in_the_
         assert 0.9 < quantized - record.epochs[0]["test_accuracy"] < 1.3
         assert max(over_time[:2]) < 12.5
         assert over_time[3] - 0.3 < over_time[2] < over_time[3]
-    over_time = words("atif-u").result["accuracy_over_time"]
-    assert len(over_time) == 8
-    assert over_time[7] - over_time[3] == pytest.approx(0.2, abs=0.05)
+    learned, fixed = (words(name).result for name in ("atif-u", "if"))
+    assert (learned["test_accuracy"] - fixed["test_accuracy"]) / 100 * 3108 == pytest.approx(15)
+    assert fixed["theta"] / learned["theta"] == pytest.approx(3, abs=0.05)
+    assert fixed["spikes_per_neuron"] == pytest.approx(1.1, abs=0.01)
+    assert fixed["accuracy_over_time"][0] == pytest.approx(95.9, abs=0.05)
+    for result, gained in ((learned, 0.2), (fixed, 0.3)):
+        over_time = result["accuracy_over_time"]
+        assert len(over_time) == 8
+        assert over_time[7] - over_time[3] == pytest.approx(gained, abs=0.05)
 
 
 def test_chapter_8_the_order_of_the_neurons_is_open_on_words():
