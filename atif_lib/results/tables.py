@@ -97,7 +97,8 @@ def gap_table(networks: Mapping[str, tuple[str, str]], runs: Sequence[Record] | 
         gaps = [difference(f"{own}-relu-staged", name, profile="full", runs=runs) for name in names.values()]
         table.insert(3, "ReLU less it, points", [gap["difference"] for gap in gaps])
         relu, rows = printed(f"{theirs}-relu-staged"), [printed(f"{theirs}-{a}-staged") for a in _STAGED.values()]
-        table.insert(4, "in the paper", ["" if None in (relu, row) else f"{relu - row:+.2f}" for row in rows])
+        paper = ["" if relu is None or row is None else f"{relu - row:+.2f}" for row in rows]
+        table.insert(4, "in the paper", paper)
         tables[label] = table
     return pd.concat(tables, names=["network", "trained"])
 
