@@ -31,7 +31,16 @@ from atif_lib.experiments.recipes import FAST_SPEECH, PAPER_SPEECH
 from atif_lib.networks import ACTIVATIONS, NETWORKS, cost
 from atif_lib.results import figures
 from atif_lib.results.records import records_of
-from atif_lib.results.tables import ABLATION, difference, gap_table, paper_table, provenance, show_ran, summary
+from atif_lib.results.tables import (
+    ABLATION,
+    difference,
+    gap_table,
+    paper_table,
+    provenance,
+    show_ran,
+    summary,
+    time_table,
+)
 from atif_lib.training import train
 
 figures.use_style()
@@ -283,13 +292,9 @@ Markdown(
 # And the accuracy in percent if the readout is taken after so many timesteps:
 
 # %% tags=["hide-output"]
-full = {
-    label: records_of(f"gsc13-resnet18-{a}-staged", "full")[0].result
-    for label, a in {"IF, V_th = 1": "if", "ATIF-u": "atif-u", "ATIF-nu": "atif-nu"}.items()
-}
-after = pd.DataFrame({label: pd.Series(result["accuracy_over_time"]) for label, result in full.items()}).T
-after.columns = [f"T = {t}" for t in range(1, 1 + after.shape[1])]
-after.map("{:.1f}".format).replace("nan", "")
+spiking = {"IF, V_th = 1": "if", "ATIF-u": "atif-u", "ATIF-nu": "atif-nu"}
+found = {label: records_of(f"gsc13-resnet18-{a}-staged", "full")[0] for label, a in spiking.items()}
+time_table({label: record.result["accuracy_over_time"] for label, record in found.items()})
 
 # %% [markdown]
 # One seed each, so no verdict is given. The ReLU network has 97.43 %. ATIF-u ends 0.58 points below it and ATIF-nu

@@ -38,6 +38,7 @@ from atif_lib.results.tables import (
     provenance,
     show_ran,
     summary,
+    time_table,
     training_table,
 )
 from atif_lib.training.evaluation import accuracy_over_time, confusion, evaluate, predictions
@@ -61,7 +62,7 @@ show_ran(paper_table(3).drop(columns="experiment"))
 show_ran(training_table(3))
 
 # %%
-rows = {}
+paper, rows = printed(), {}
 for label, pair in {
     "learned − fixed": ("atif-u", "if"),
     "ATIF-nu − ATIF-u": ("atif-nu", "atif-u"),
@@ -70,8 +71,8 @@ for label, pair in {
 }.items():
     one, other = (f"cifar10-resnet18-{a}-staged" for a in pair)
     found = difference(one, other, profile="full")
-    rows[label] = {"ours, points": found["difference"], "the paper's": f"{printed(one) - printed(other):+.2f}"}
-    rows[label] |= {"seeds": found["seeds"]}
+    theirs = f"{paper[one] - paper[other]:+.2f}"
+    rows[label] = {"ours, points": found["difference"], "the paper's": theirs, "seeds": found["seeds"]}
 show_ran(pd.DataFrame(rows).T)
 
 # %% [markdown]
@@ -400,9 +401,7 @@ spread.rename_axis("layer").round(1).to_frame().T
 
 # %% tags=["hide-output"]
 answers = large | {"VGG-16, ATIF-nu": uneven}
-after = pd.DataFrame({label: pd.Series(result["accuracy_over_time"]) for label, result in answers.items()}).T
-after.columns = [f"T = {t}" for t in range(1, 1 + after.shape[1])]
-after.map("{:.1f}".format).replace("nan", "")
+time_table({label: result["accuracy_over_time"] for label, result in answers.items()})
 
 # %%
 for network, result in large.items():
@@ -497,8 +496,7 @@ for label, network in networks_of_seed_0.items():
     if label not in ("ReLU", "ATIF-nu"):  # the one has no timesteps, the other a threshold for each
         set_timesteps(network, 8)
     over_time[label] = accuracy_over_time(network, images)
-after = pd.DataFrame({label: pd.Series(values, range(1, 1 + len(values))) for label, values in over_time.items()}).T
-after.add_prefix("T = ").map("{:.1f}".format).replace("nan", "") if over_time else Markdown("*Not run yet.*")
+time_table(over_time) if over_time else Markdown("*Not run yet.*")
 
 # %% tags=["hide-input", "hide-output"]
 if over_time:
@@ -581,14 +579,14 @@ means = grouped[["SQNR, dB", "accuracy, %", "gap, points"]].mean()
 means.round(2).assign(seeds=grouped.size())
 
 # %% tags=["hide-output"]
-points["log gap"] = points["gap, points"].map(math.log10)
-fit = stats.linregress(points["SQNR, dB"], points["log gap"])
+log_gap = points["gap, points"].map(math.log10)
+fit = stats.linregress(points["SQNR, dB"], log_gap)
 reach = stats.t.ppf(0.975, len(points) - 2) * fit.stderr
 factor, least, most = (10 ** (-10 * slope) for slope in (fit.slope, fit.slope + reach, fit.slope - reach))
 print(f"{len(points)} networks: 10 dB more divide the gap by {factor:.0f} [{least:.0f}, {most:.0f}];", end=" ")
 print(f"correlation {fit.rvalue:.2f}")
-by_levels = stats.pearsonr((points["T"] + 1).map(math.log), points["log gap"]).statistic
-inside = [stats.pearsonr(own["SQNR, dB"], own["log gap"]).statistic for _, own in points.groupby("T")]
+by_levels = stats.pearsonr((points["T"] + 1).map(math.log), log_gap).statistic
+inside = [stats.pearsonr(own["SQNR, dB"], log_gap[own.index]).statistic for _, own in points.groupby("T")]
 print(f"with the logarithm of the number of levels instead of the SQNR: correlation {by_levels:.2f};", end=" ")
 print("with the SQNR, at one T:", ", ".join(f"{r:+.2f}" for r in inside))
 

@@ -290,7 +290,7 @@ print("T for which an order makes the Lloyd–Max staircase:", *with_order, f"of
 # search went, there is no order. Here are the pieces at $T = 4$, for thresholds that rise, rounded to thousandths:
 
 # %%
-thresholds = dict(realising_orders(lloyd_max(GAUSSIAN, 4).transitions))[1, 2, 3, 4]
+thresholds = order_thresholds(lloyd_max(GAUSSIAN, 4).transitions, (1, 2, 3, 4))
 show_pieces([Fraction(round(1000 * v), 1000) for v in thresholds.tolist()])
 
 # %% [markdown]

@@ -22,6 +22,7 @@ __all__ = [
     "ran",
     "show_ran",
     "summary",
+    "time_table",
     "training_table",
 ]
 
@@ -68,13 +69,14 @@ def _cells(number: int, manifest: Manifest) -> list[Entry]:
     return cells
 
 
-def printed(experiment: str, metric: str = "test_accuracy", manifest: Manifest | None = None) -> float | None:
-    """Return what the paper's tables print in the cell of one of our experiments; None where they print nothing."""
-    for entry in (manifest or load()).of_kind("table"):
-        quantity, paper = entry.checks[0].quantity, entry.checks[0].paper
-        if quantity and (quantity.experiment, quantity.metric) == (experiment, metric) and isinstance(paper, float):
-            return paper
-    return None
+def printed(metric: str = "test_accuracy", manifest: Manifest | None = None) -> dict[str, float]:
+    """Return what the paper's tables print of a metric, by the experiment of ours that stands for the cell."""
+    cells = [entry.checks[0] for entry in (manifest or load()).of_kind("table")]
+    return {
+        cell.quantity.experiment: cell.paper
+        for cell in cells
+        if cell.quantity and cell.quantity.metric == metric and isinstance(cell.paper, float)
+    }
 
 
 def gap_table(networks: Mapping[str, tuple[str, str]], runs: Sequence[Record] | None = None) -> pd.DataFrame:
@@ -90,17 +92,24 @@ def gap_table(networks: Mapping[str, tuple[str, str]], runs: Sequence[Record] | 
     """
     runs = records.load_all() if runs is None else runs
     metrics = {"before the first update, %": "epochs.0.test_accuracy", "at the end, %": "test_accuracy", "θ": "theta"}
-    tables = {}
+    paper, tables = printed(), {}
     for label, (own, theirs) in networks.items():
         names = {row: f"{own}-{activation}-staged" for row, activation in _STAGED.items()}
         table = summary(names, metrics, "full", runs)
         gaps = [difference(f"{own}-relu-staged", name, profile="full", runs=runs) for name in names.values()]
         table.insert(3, "ReLU less it, points", [gap["difference"] for gap in gaps])
-        relu, rows = printed(f"{theirs}-relu-staged"), [printed(f"{theirs}-{a}-staged") for a in _STAGED.values()]
-        paper = ["" if relu is None or row is None else f"{relu - row:+.2f}" for row in rows]
-        table.insert(4, "in the paper", paper)
+        relu, *rows = (paper.get(f"{theirs}-{a}-staged") for a in ("relu", *_STAGED.values()))
+        table.insert(4, "in the paper", ["" if relu is None or row is None else f"{relu - row:+.2f}" for row in rows])
         tables[label] = table
     return pd.concat(tables, names=["network", "trained"])
+
+
+def time_table(accuracies: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """Tabulate accuracies in percent after 1, 2, ... timesteps: a row a network, empty where it has no more."""
+    rows = {
+        label: {f"T = {t}": f"{value:.1f}" for t, value in enumerate(values, 1)} for label, values in accuracies.items()
+    }
+    return pd.DataFrame(rows).T.fillna("")
 
 
 def training_table(number: int, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> pd.DataFrame:

@@ -74,15 +74,16 @@ def test_chapter_11_training_with_spikes_brings_more_than_half_of_the_loss_back_
     assert 0 < left.interval[0] < 1 < left.interval[1]
 
 
-def full_size(name):
-    (record,) = records.records_of(f"cifar10-{name}-staged", "full")
+def full_size(name, task="cifar10"):
+    (record,) = records.records_of(f"{task}-{name}-staged", "full")
     return record
 
 
 @pytest.mark.parametrize(("network", "wider"), [("vgg16", -0.81), ("resnet18", 0.46)])
 def test_chapter_7_the_paper_s_networks_end_about_six_points_below_it_and_keep_its_gaps(network, wider):
     relu, spikes = full_size(f"{network}-relu"), full_size(f"{network}-atif-u")
-    paper = [tables.printed(f"cifar10-{network}-{a}-staged") for a in ("relu", "atif-u")]
+    printed = tables.printed()
+    paper = [printed[f"cifar10-{network}-{a}-staged"] for a in ("relu", "atif-u")]
     accuracy = [run.result["test_accuracy"] for run in (relu, spikes)]
     assert all(5.5 < theirs - own < 6.6 for theirs, own in zip(paper, accuracy, strict=True))
     assert accuracy[0] - accuracy[1] - (paper[0] - paper[1]) == pytest.approx(wider, abs=0.005)
@@ -98,11 +99,12 @@ def test_chapter_7_spikes_by_layers_and_by_neurons_and_atif_nu_in_vgg16():
         assert found == pytest.approx([layers, neurons], abs=0.005)
         assert counted[name]["spikes_per_neuron"] == pytest.approx(found[0])
     uneven, even, relu = (full_size(f"vgg16-{name}").result for name in ("atif-nu", "atif-u", "relu"))
-    theta = [tables.printed(f"cifar10-vgg16-{name}-staged", "theta") for name in ("atif-nu", "atif-u")]
+    printed = {metric: tables.printed(metric) for metric in ("theta", "test_accuracy")}
+    theta = [printed["theta"][f"cifar10-vgg16-{name}-staged"] for name in ("atif-nu", "atif-u")]
     assert uneven["theta"] < even["theta"]
     assert theta[0] > theta[1]
     assert 0.4 < uneven["theta"] / theta[0] < even["theta"] / theta[1] < 0.6
-    paper = [tables.printed(f"cifar10-vgg16-{name}-staged") for name in ("relu", "atif-nu")]
+    paper = [printed["test_accuracy"][f"cifar10-vgg16-{name}-staged"] for name in ("relu", "atif-nu")]
     gap = relu["test_accuracy"] - uneven["test_accuracy"]
     assert gap - (paper[0] - paper[1]) == pytest.approx(-0.29, abs=0.005)
 
@@ -173,9 +175,10 @@ def test_chapter_9_eight_timesteps_lose_accuracy_but_from_a_half_step_start():
 def test_chapter_9_fixed_thresholds_clip_are_busier_and_answer_sooner_than_learned_ones():
     learned, fixed, relu = (full_size(f"resnet18-{name}").result for name in ("atif-u", "if", "relu"))
     assert learned["test_accuracy"] - fixed["test_accuracy"] == pytest.approx(1.19, abs=0.005)
-    paper = {a: tables.printed(f"cifar10-resnet18-{a}-staged") for a in ("relu", "if")}
+    printed = {metric: tables.printed(metric) for metric in ("theta", "test_accuracy")}
+    paper = {a: printed["test_accuracy"][f"cifar10-resnet18-{a}-staged"] for a in ("relu", "if")}
     assert relu["test_accuracy"] - fixed["test_accuracy"] < paper["relu"] - paper["if"]
-    theta = [tables.printed(f"cifar10-resnet18-{a}-staged", "theta") for a in ("atif-u", "if")]
+    theta = [printed["theta"][f"cifar10-resnet18-{a}-staged"] for a in ("atif-u", "if")]
     assert learned["theta"] / fixed["theta"] < 0.5 < theta[0] / theta[1]
     ratios = [1 / current["sd"] for current in fixed["currents"].values()]
     assert sorted(ratios)[-2] < 1.25
@@ -242,27 +245,24 @@ def test_chapter_9_the_number_of_levels_explains_the_gap_as_well_as_the_error_do
         assert np.corrcoef(sqnr[own], gap[own])[0, 1] > 0  # less error goes with a wider gap, if with any
 
 
-def words(name):
-    (record,) = records.records_of(f"gsc13-resnet18-{name}-staged", "full")
-    return record
-
-
 def test_chapter_8_resnet18_on_thirteen_words_loses_little_and_more_than_in_the_paper():
     names = ("relu", "quantized", "atif-u", "atif-nu")
-    relu, quantized, uniform, uneven = (words(name).result["test_accuracy"] for name in names)
+    words = {name: full_size(f"resnet18-{name}", "gsc13") for name in (*names, "if")}
+    relu, quantized, uniform, uneven = (words[name].result["test_accuracy"] for name in names)
     assert [relu, relu - uniform, relu - uneven] == pytest.approx([97.43, 0.58, 0.48], abs=0.005)
     assert 0.3 < (relu - quantized) / (relu - uniform) < 0.36
-    paper = [tables.printed(f"gsc-resnet18-{name}-staged") for name in names if name != "quantized"]
+    printed = tables.printed()
+    paper = [printed[f"gsc-resnet18-{name}-staged"] for name in names if name != "quantized"]
     assert [paper[0] - paper[1], paper[0] - paper[2]] == pytest.approx([0.15, 0.17])
     assert (uneven - uniform) / 100 * 3108 == pytest.approx(3)
-    assert [words(name).result["theta"] for name in names[2:]] == pytest.approx([0.094, 0.089], abs=0.0006)
+    assert [words[name].result["theta"] for name in names[2:]] == pytest.approx([0.094, 0.089], abs=0.0006)
     for name in names[2:]:
-        record = words(name)
+        record = words[name]
         over_time = record.result["accuracy_over_time"]
         assert 0.9 < quantized - record.epochs[0]["test_accuracy"] < 1.3
         assert max(over_time[:2]) < 12.5
         assert over_time[3] - 0.3 < over_time[2] < over_time[3]
-    learned, fixed = (words(name).result for name in ("atif-u", "if"))
+    learned, fixed = (words[name].result for name in ("atif-u", "if"))
     assert (learned["test_accuracy"] - fixed["test_accuracy"]) / 100 * 3108 == pytest.approx(15)
     assert fixed["theta"] / learned["theta"] == pytest.approx(3, abs=0.05)
     assert fixed["spikes_per_neuron"] == pytest.approx(1.1, abs=0.01)

@@ -651,10 +651,11 @@ def test_a_table_says_how_its_networks_were_trained(tmp_path):
 
 
 def test_what_the_paper_s_tables_print_for_an_experiment():
-    assert tables.printed("cifar10-resnet18-if-staged") == 89.68
-    assert tables.printed("cifar10-resnet18-if-staged", "theta") == 0.17
-    assert tables.printed("gsc-resnet18-relu-staged") == 94.46
-    assert tables.printed("gsc13-resnet18-relu-staged") is None
+    accuracy = tables.printed()
+    assert accuracy["cifar10-resnet18-if-staged"] == 89.68
+    assert tables.printed("theta")["cifar10-resnet18-if-staged"] == 0.17
+    assert accuracy["gsc-resnet18-relu-staged"] == 94.46
+    assert accuracy.get("gsc13-resnet18-relu-staged") is None
 
 
 def test_the_gap_to_relu_stands_beside_the_paper_s(results):
@@ -669,3 +670,9 @@ def test_the_gap_to_relu_stands_beside_the_paper_s(results):
     assert list(table.loc["ATIF-u"]) == ["60", "95.5", "0.1", "+0.50", "+0.15", 1]
     assert list(table.loc["IF, V_th = 1"]) == ["40", "93", "0.1", "+3.00", "", 1]
     assert list(table.loc["ATIF-nu"]) == ["not run"] * 4 + ["+0.17", 0]
+
+
+def test_accuracies_over_time_are_a_row_a_network():
+    table = tables.time_table({"ReLU": [73.06], "ATIF-u": [14.14, 59.6, 68.3]})
+    assert list(table.columns) == ["T = 1", "T = 2", "T = 3"]
+    assert [list(row) for row in table.values] == [["73.1", "", ""], ["14.1", "59.6", "68.3"]]
