@@ -145,7 +145,7 @@ Markdown(provenance(joins.values()))
 stated = {"epochs", "lr", "schedule", "step_epochs", "step_factor", "augment", "mix"}
 protocols = {"PAPER": PAPER, "FAST": FAST, "STAGED": STAGED}
 recipes = pd.DataFrame({name: dataclasses.asdict(recipe) for name, recipe in protocols.items()})
-recipes = recipes.map(lambda value: ", ".join(value) if isinstance(value, tuple) else str(value))
+recipes = recipes.map(lambda value: ", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
 recipes["in the paper"] = ["stated" if name in stated else "not stated" for name in recipes.index]
 recipes
 

@@ -39,10 +39,10 @@ FAST = Recipe(
 )
 FAST_SPEECH = dataclasses.replace(FAST, epochs=30, augment=("shift", "mask"))
 # Three stages for a processor: a ReLU network, its quantized twin, and that as spikes. Each starts from the one before.
+# So few epochs end before a network knows its images by heart: it needs no augmentation that makes them much harder.
 STAGED = Recipe(
-    epochs=20,
+    epochs=12,
     batch_size=128,
-    augment=("crop", "flip", "cutout"),
     label_smoothing=0.1,
     precision="bf16-mixed",
     channels_last=True,
@@ -51,7 +51,9 @@ STAGED = Recipe(
 SMALL = Recipe(epochs=3, compile=True)
 SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"), precision="bf16-mixed")
 
-_EPOCHS = {"cifar": (12, 3, 1), "gsc": (8, 3, 2), "cifar small": (3, 1, 1), "gsc small": (12, 6, 6)}
+_EPOCHS = {"cifar": (STAGED.epochs, 3, 1), "gsc": (8, 3, 2), "cifar small": (3, 1, 1), "gsc small": (12, 6, 6)}
+# Small images first: a ResNet averages its last maps, whatever their size; VGG-16's pools leave nothing of smaller ones.
+_SCALES = {"resnet18": (0.5, 0.75, 1.0)}
 # The last stage takes smaller batches: T maps an image fit the processor's cache better.
 _CHANGES = (
     {},
@@ -60,17 +62,20 @@ _CHANGES = (
 )
 
 
-def stage(number: int, sound: bool, small: bool) -> Recipe:
+def stage(number: int, network: str, sound: bool, small: bool) -> Recipe:
     """Return the recipe of a stage.
 
     Args:
         number: 0 for the ReLU network, 1 for the quantized one, 2 for spikes.
+        network: its name; some begin with smaller images.
         sound: for spectrograms; else for images.
         small: for the small networks, whose stages take about as long as their direct training; else for the paper's.
     """
     base = (SMALL_SPEECH if sound else SMALL) if small else STAGED
     augment = FAST_SPEECH.augment if sound else base.augment
-    return dataclasses.replace(base, epochs=stage_epochs(sound, small)[number], augment=augment, **_CHANGES[number])
+    scales = base.scales if sound or number else _SCALES.get(network, base.scales)
+    epochs = stage_epochs(sound, small)[number]
+    return dataclasses.replace(base, epochs=epochs, augment=augment, scales=scales, **_CHANGES[number])
 
 
 def stage_epochs(sound: bool, small: bool) -> tuple[int, int, int]:

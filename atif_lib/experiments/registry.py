@@ -178,7 +178,7 @@ def _staged(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
             name_of(dataset, network, activation, "staged"),
             dataclasses.replace(
                 base,
-                recipe=recipes.stage(stage, _is_sound(dataset), small=base.size == "laptop"),
+                recipe=recipes.stage(stage, network, _is_sound(dataset), small=base.size == "laptop"),
                 start=start and name_of(dataset, network, start, "staged"),
                 summary=f"{base.summary}, in stages",
             ),
@@ -193,10 +193,27 @@ def _rates(staged: dict[str, NetworkExperiment]) -> Iterator[Named]:
         yield name_of("cifar10", "small", "atif-u", f"staged-{variant}"), _like(base, f"rates × {factor:g}", rates)
 
 
+def _first_stages(staged: dict[str, NetworkExperiment]) -> Iterator[Named]:
+    """Yield three first stages of one cost, half as wide as ResNet-18 and shorter, by which its images were chosen."""
+    half = {"network": "resnet18-half"}
+    growing = _like(staged[name_of("cifar10", "resnet18", "relu", "staged")], "half the width", {"epochs": 6}, **half)
+    whole = _like(growing, "whole images", {"epochs": 4, "scales": (1.0,)})
+    cutout = _like(whole, "Cutout", {"augment": (*whole.recipe.augment, "cutout")})
+    for variant, made in (("staged", growing), ("staged-whole", whole), ("staged-cutout", cutout)):
+        yield name_of("cifar10", "resnet18-half", "relu", variant), made
+
+
 def _trained() -> dict[str, NetworkExperiment]:
     direct = dict(_direct())
     staged = dict(_staged(direct))
-    others = (_variants(direct), _worth(direct), _timesteps(direct), staged.items(), _rates(staged))
+    others = (
+        _variants(direct),
+        _worth(direct),
+        _timesteps(direct),
+        staged.items(),
+        _rates(staged),
+        _first_stages(staged),
+    )
     return direct | dict(chain.from_iterable(others))
 
 

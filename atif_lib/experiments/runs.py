@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 import torch
@@ -154,7 +154,10 @@ def _differing(before: dict[str, Any], now: dict[str, Any], ignored: tuple[str, 
 
 
 class CostHere(NamedTuple):
-    """What a run costs on this machine: seconds an update (median; the first), updates, and what was run to tell."""
+    """What a run costs on this machine: seconds an update (median; the first), updates, and what was run to tell.
+
+    The median is for inputs at the recipe's scales, each of which is taken to cost its share of the area.
+    """
 
     seconds: float
     first: float
@@ -180,13 +183,15 @@ def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere
     steps = f"{count} steps of {recipe.batch_size} examples"
     tqdm.write(f"{name}: taking {steps}, to tell what all would cost", file=sys.stderr)
     # One batch an epoch, so that train() itself tells the time of each update.
+    alone = dataclasses.replace(recipe, epochs=count, scales=(1.0,))
     few = examples.thinned(recipe.batch_size)._replace(
         test_inputs=examples.test_inputs[:1], test_labels=examples.test_labels[:1]
     )
-    clock = [0.0, *(m["seconds"] for m in train(network, few, dataclasses.replace(recipe, epochs=count)))]
+    clock = [0.0, *(m["seconds"] for m in train(network, few, alone))]
     first, *times = (after - before for before, after in pairwise(clock))
     updates = recipe.epochs * (len(examples.train_labels) // recipe.batch_size)
-    return CostHere(median(times), first, updates, len(times), network, examples, recipe)
+    area = fmean(scale**2 for scale in recipe.scales)
+    return CostHere(area * median(times), first, updates, len(times), network, examples, recipe)
 
 
 def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str, str]:

@@ -299,6 +299,7 @@ def resnet8(
 NETWORKS: dict[str, Callable[..., Network]] = {
     "vgg16": vgg16,
     "resnet18": resnet18,
+    "resnet18-half": partial(resnet, [32, 64, 128, 256], 2),
     "small": vgg_small,
     "small-plain": partial(vgg_small, norm=False),
     "resnet8": resnet8,

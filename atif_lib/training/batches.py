@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
 
 from atif_lib import data
 from atif_lib.training import augment
@@ -13,7 +13,7 @@ __all__ = ["Batches", "draws", "mixed_loss", "updates_per_epoch"]
 
 
 class Batches:
-    """Training batches, each a function of the seed and of its place alone: shuffled, augmented, mixed, normalized."""
+    """Training batches, each a function of the seed and of its place alone: shuffled, augmented, mixed, normalized, scaled."""
 
     def __init__(self, examples: data.Examples, recipe: Recipe, seed: int) -> None:
         self.examples, self.recipe, self.seed = examples, recipe, seed
@@ -27,7 +27,13 @@ class Batches:
         part, generator = part.to(labels.device), draws(self.seed, epoch, step)
         changed = self.change(inputs[part], generator)
         mixed, one, other, weight = augment.mix(self.recipe.mix, changed, labels[part], generator)
-        return self.normalize(mixed), one, other, weight
+        return self._scaled(self.normalize(mixed), epoch), one, other, weight
+
+    def _scaled(self, inputs: Tensor, epoch: int) -> Tensor:
+        """Return the inputs at the scale of an epoch; where there are more scales than epochs, the last ones count."""
+        scales = self.recipe.scales
+        scale = scales[((epoch + 1) * len(scales) - 1) // self.recipe.epochs]
+        return inputs if scale == 1 else interpolate(inputs, scale_factor=scale, mode="area")
 
     def _order_of(self, epoch: int) -> Tensor:
         """Return the order of the examples in an epoch; it is drawn once and kept until the next epoch."""

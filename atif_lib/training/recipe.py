@@ -50,6 +50,11 @@ class Recipe:
     """Factor of each such step."""
     augment: tuple[str, ...] = ("crop", "flip")
     """Random changes of the inputs, in this order: names of :data:`atif_lib.training.augment.AUGMENTATIONS`."""
+    scales: tuple[float, ...] = (1.0,)
+    """Sides of the training inputs as a share of the data's, each for an equal share of the epochs, the last of them 1.
+
+    Smaller inputs are averages over areas and cost less, and a network without a linear layer but the last takes them.
+    """
     mix: Mix | None = None
     """How two examples become one, and their labels too."""
     label_smoothing: float = 0.0
@@ -98,6 +103,11 @@ def _checked(name: str, value: Any) -> Any:
             raise ValueError(f"augment={value!r}; allowed: a tuple of names")
         augment.compose(value)  # refuses what it does not know
         return tuple(value)
+    elif name == "scales":
+        scales = tuple(checks.number(name, scale) for scale in value) if isinstance(value, tuple | list) else ()
+        if not scales or not all(0 < scale <= 1 for scale in scales) or scales[-1] != 1:
+            raise ValueError(f"scales={value!r}; allowed: a tuple of numbers in (0, 1], the last of them 1")
+        return scales
     elif not isinstance(value, bool):
         raise ValueError(f"{name}={value!r}; allowed: True, False")
     return value
