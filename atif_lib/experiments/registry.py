@@ -206,14 +206,8 @@ def _first_stages(staged: dict[str, NetworkExperiment]) -> Iterator[Named]:
 def _trained() -> dict[str, NetworkExperiment]:
     direct = dict(_direct())
     staged = dict(_staged(direct))
-    others = (
-        _variants(direct),
-        _worth(direct),
-        _timesteps(direct),
-        staged.items(),
-        _rates(staged),
-        _first_stages(staged),
-    )
+    chosen = *_rates(staged), *_first_stages(staged)
+    others = (_variants(direct), _worth(direct), _timesteps(direct), staged.items(), chosen)
     return direct | dict(chain.from_iterable(others))
 
 
