@@ -13,7 +13,7 @@ __all__ = ["Batches", "draws", "mixed_loss", "updates_per_epoch"]
 
 
 class Batches:
-    """Training batches, each a function of the seed and its place alone: shuffled, changed, mixed, normalized, scaled."""
+    """Training batches, each a function of the seed and its place alone: shuffled, changed, mixed, scaled."""
 
     def __init__(self, examples: data.Examples, recipe: Recipe, seed: int) -> None:
         self.examples, self.recipe, self.seed = examples, recipe, seed
@@ -32,7 +32,8 @@ class Batches:
     def _scaled(self, inputs: Tensor, epoch: int) -> Tensor:
         """Return the inputs at the scale of an epoch; where there are more scales than epochs, the last ones count."""
         scales = self.recipe.scales
-        scale = scales[((epoch + 1) * len(scales) - 1) // self.recipe.epochs]
+        part = ((epoch + 1) * len(scales) - 1) // self.recipe.epochs
+        scale = scales[min(part, len(scales) - 1)]
         return inputs if scale == 1 else interpolate(inputs, scale_factor=scale, mode="area")
 
     def _order_of(self, epoch: int) -> Tensor:

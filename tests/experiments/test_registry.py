@@ -7,6 +7,7 @@ import pytest
 import torch
 from spikingjelly.activation_based import neuron
 from torch import nn
+from torch.nn.functional import interpolate
 
 from atif_lib import data
 from atif_lib.experiments import networks as experiments
@@ -74,6 +75,16 @@ def test_recipes_name_what_there_is(name):
     )
     if experiment.dataset.startswith("gsc"):
         assert not {"flip", "resize", "crop"} & set(recipe.augment), "a spectrogram is not an image"
+
+
+@pytest.mark.parametrize("name", [name for name, e in TRAINED.items() if e.recipe.scales != (1.0,)])
+def test_a_network_takes_the_smallest_images_of_its_recipe(name):
+    experiment = TRAINED[name]
+    assert not experiment.start, "its norms and thresholds would be set for small images"
+    network = experiment.build(examples := random_examples(experiment.dataset)).eval()
+    with torch.no_grad():
+        small = interpolate(examples.test_inputs[:1].float(), scale_factor=min(experiment.recipe.scales))
+        assert network(small).shape == (1, len(examples.classes))
 
 
 def test_the_paper_s_protocol_is_the_paper_s():

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ import training_worker as worker
 from atif_lib import data
 from atif_lib.experiments import runs
 from atif_lib.experiments.networks import behaviour
+from atif_lib.experiments.registry import find
 from atif_lib.networks import ACTIVATIONS, NETWORKS
 from atif_lib.results import records
 from atif_lib.training import Recipe
@@ -250,6 +252,17 @@ def test_an_estimate_tells_the_cost_and_leaves_nothing(finished, folders):
     assert float(told["seconds an update"].split()[0]) > 0
     assert told["peak memory"].endswith("MiB")
     assert not any(folder.exists() for folder in folders)
+
+
+def test_small_inputs_cost_their_share_of_the_area(folders, monkeypatch):
+    whole = find(QUICK).at("smoke")
+    scaled = replace(whole, recipe=replace(whole.recipe, scales=(0.5, 1.0)))
+    monkeypatch.setattr(runs, "train", lambda *arguments: [{"seconds": seconds} for seconds in (9.0, 11.0, 13.0)])
+    costs = []
+    for experiment in (whole, scaled):
+        monkeypatch.setattr(runs, "_at", lambda *arguments, chosen=experiment: (chosen, "smoke"))
+        costs.append(runs.cost_here(QUICK, "smoke", count=3).seconds)
+    assert costs == [2.0, 1.25]
 
 
 def test_an_estimate_says_of_what_it_takes_steps(folders, capsys):

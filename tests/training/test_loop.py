@@ -287,6 +287,31 @@ def test_batches_are_of_all_examples_once_an_epoch_and_mixed_with_their_labels(f
     assert torch.equal(other, labels.roll(1))
 
 
+def test_scales_share_the_epochs_and_small_inputs_are_means_over_areas(few):
+    whole = Batches(few, dataclasses.replace(FAST, epochs=6), seed=3)
+    scaled = Batches(few, dataclasses.replace(FAST, epochs=6, scales=(0.5, 0.75, 1.0)), seed=3)
+    drawn = [scaled.draw(epoch, 0)[0] for epoch in range(6)]
+    assert [x.shape[2:] for x in drawn] == [(16, 16)] * 2 + [(24, 24)] * 2 + [(32, 32)] * 2
+    means = whole.draw(1, 0)[0].unflatten(2, (16, 2)).unflatten(4, (16, 2)).mean((3, 5))
+    assert_close(drawn[1], means)
+    assert torch.equal(drawn[5], whole.draw(5, 0)[0])
+
+
+@pytest.mark.parametrize(("epochs", "sides"), [(1, [32]), (2, [24, 32])])
+def test_with_fewer_epochs_than_scales_the_last_ones_count(few, epochs, sides):
+    batches = Batches(few, dataclasses.replace(FAST, epochs=epochs, scales=(0.5, 0.75, 1.0)), seed=3)
+    assert [batches.draw(epoch, 0)[0].shape[3] for epoch in range(epochs)] == sides
+
+
+def test_a_network_learns_from_small_inputs_first(few):
+    recipe = dataclasses.replace(FAST, epochs=2, scales=(0.5, 1.0))
+    seen = []
+    network = worker.network()
+    network.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[3]))
+    list(train(network, few, recipe))
+    assert [side for side, other in zip(seen, [None, *seen], strict=False) if side != other] == [16, 32]  # tests too
+
+
 def test_training_draws_every_batch_of_every_epoch(few, monkeypatch):
     drawn, draw = [], Batches.draw
     monkeypatch.setattr(Batches, "draw", lambda self, *place: drawn.append(place) or draw(self, *place))
@@ -385,6 +410,7 @@ SENSELESS = {
     "mix": ("mixap", "", False),
     "precision": ("fp16", "fp4", 32, None),
     "augment": ("crop", None, ("flp",), (1,)),
+    "scales": (1.0, None, (), (0.5,), (0.0, 1.0), (2.0, 1.0), (math.nan, 1.0), ("1",), (0.5, True)),
 }
 BEYOND = {"momentum": [1.0], "warmup": [1.0], "label_smoothing": [2.0], "step_factor": [1.1], "clip": [0.0]}
 
