@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from atif_lib.experiments import CHANGES as ALL_CHANGES
 from atif_lib.results import records, tables
@@ -220,15 +221,17 @@ def test_chapter_9_the_step_of_a_learned_threshold_is_smaller_than_the_paper_s(s
 
 
 def test_chapter_9_accuracy_follows_the_number_of_levels_and_not_the_start():
-    steps = [("atif-u-t2", "atif-u-t1"), ("atif-u", "atif-u-t2")]
-    assert [verdict("cifar10-small", *step) for step in steps] == ["higher", "higher"]
-    halves = [tables.compare(f"cifar10-small-atif-u-half{t}", f"cifar10-small-atif-u{t}") for t in ("-t1", "-t2", "")]
-    assert [found.n for found in halves] == [3, 3, 3]
+    steps = [("atif-u-t2", "atif-u-t1"), ("atif-u", "atif-u-t2"), ("atif-u-t8", "atif-u")]
+    assert [verdict("cifar10-small", *step) for step in steps] == ["higher"] * 3
+    assert tables.compare("cifar10-small-atif-u-t8", "cifar10-small-atif-u").mean == pytest.approx(2.06, abs=0.005)
+    endings = ("-t1", "-t2", "", "-t8")
+    halves = [tables.compare(f"cifar10-small-atif-u-half{t}", f"cifar10-small-atif-u{t}") for t in endings]
+    assert [found.n for found in halves] == [3, 3, 3, 3]
     assert all(found.interval[0] < 0 < found.interval[1] for found in halves)
     assert halves[0].interval[1] < 1
 
 
-def test_chapter_9_the_number_of_levels_explains_the_gap_as_well_as_the_error_does():
+def test_chapter_9_the_number_of_levels_explains_the_gap_a_little_better_than_the_error_does():
     relu = {r.seed: r.result["test_accuracy"] for r in records.records_of("cifar10-small-relu", "laptop")}
     rows = [
         (timesteps, sum(sqnr.values()) / len(sqnr), math.log(relu[record.seed] - record.result["test_accuracy"]))
@@ -238,11 +241,28 @@ def test_chapter_9_the_number_of_levels_explains_the_gap_as_well_as_the_error_do
         if (sqnr := record.result.get("sqnr_db_layers"))
     ]
     timesteps, sqnr, gap = np.array(rows).T
-    assert np.corrcoef(np.log(timesteps + 1), gap)[0, 1] < -0.95
-    assert np.corrcoef(sqnr, gap)[0, 1] < -0.95
+    assert np.corrcoef(np.log(timesteps + 1), gap)[0, 1] < np.corrcoef(sqnr, gap)[0, 1] < -0.95
+    assert 7 < np.ptp(sqnr) < 8.5
+    slope = stats.linregress(sqnr, gap)
+    assert slope.slope + 3 * slope.stderr < -math.log(10) / 10  # faster than the power
     for number in set(timesteps):
         own = timesteps == number
         assert np.corrcoef(sqnr[own], gap[own])[0, 1] > 0  # less error goes with a wider gap, if with any
+
+
+def test_chapter_9_at_eight_timesteps_the_neuron_with_the_largest_error_is_not_the_less_accurate():
+    found = {
+        name: records.records_of(f"cifar10-small-{name}-t8", "laptop") for name in ("atif-u", "atif-u-half", "atif-nu")
+    }
+    sqnr = {name: np.mean([list(r.result["sqnr_db_layers"].values()) for r in runs]) for name, runs in found.items()}
+    assert sqnr["atif-nu"] == pytest.approx(sqnr["atif-u"] - 1.15, abs=0.05)
+    assert sqnr["atif-nu"] < sqnr["atif-u-half"] < sqnr["atif-u"]
+    step = tables.compare("cifar10-small-atif-nu-t8", "cifar10-small-atif-u-t8")
+    assert step.interval[0] < 0 < step.mean
+    accuracies = [r.result["test_accuracy"] for r in found["atif-u"]]
+    relu = {r.seed: r.result["test_accuracy"] for r in records.records_of("cifar10-small-relu", "laptop")}
+    gaps = [relu[r.seed] - r.result["test_accuracy"] for r in found["atif-u"]]
+    assert np.mean(gaps) == pytest.approx(np.ptp(accuracies), abs=0.05)
 
 
 def test_chapter_8_resnet18_on_thirteen_words_loses_little_and_more_than_in_the_paper():
