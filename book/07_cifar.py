@@ -290,10 +290,9 @@ show_ran(summary(rates, {"accuracy on held-back examples, %": "test_accuracy", "
 # Lower rates are worse by two thirds of a point; whether higher ones are better, three seeds leave open. The protocol
 # keeps its rates. Lower rates also send the fewest spikes.
 #
-# (first-stage-images)=
-# And which images should the first stage see? Twelve epochs end before a large network knows its images by heart. So an
-# augmentation that makes them harder to learn, such as Cutout, may cost more than it gives; in a long training it
-# helps. And what a network learns first, it may learn from small images, which cost little. A ResNet takes images of
+# (first-stage-images)= And which images should the first stage see? Twelve epochs end before a large network knows
+# its images by heart. So an augmentation that makes them harder to learn, such as Cutout, may cost more than it
+# gives. And what a network learns first, it may learn from small images, which cost little. A ResNet takes images of
 # any size, because it averages its last maps. (VGG-16 does not: its five pools leave one place of $32 \times 32$, and
 # nothing of less.) So a third of the epochs can have sides of 16 pixels, a third 24, and the last third all 32. Three
 # first stages that cost about the same, of a ResNet-18 of half the width; the cost is in epochs of whole images:
@@ -347,14 +346,14 @@ show_ran(training_table(1))
 show_ran(gap_table({name: (f"cifar10-{stem}",) * 2 for name, stem in (("VGG-16", "vgg16"), ("ResNet-18", "resnet18"))}))
 
 # %% [markdown]
-# Five rows have run on a processor, one seed each: on CIFAR-10, VGG-16 as a ReLU network, with ATIF-u and with ATIF-nu,
-# and ResNet-18 as a ReLU network and with ATIF-u. They are older than [the choice of images above](first-stage-images):
-# all their epochs showed whole images, with Cutout. So `reproduce` calls them stale, and trains them anew. All lie about
-# six points below the paper's rows, the ReLU networks too: with that recipe twelve epochs were too few. What can be
-# compared are the gaps between networks of one chain. That
-# of ResNet-18 is 0.46 points wider than the paper's, those of VGG-16 are 0.81 and 0.29 points narrower. Right after
-# their neurons began to spike the networks had lost between thirteen and twenty points, and one epoch in the spike
-# domain brought back all of them but one or one and a half.
+# Five rows have run on a processor, one seed each: on CIFAR-10, VGG-16 as a ReLU network, with ATIF-u and with
+# ATIF-nu, and ResNet-18 as a ReLU network and with ATIF-u. They are older than [the choice of images
+# above](first-stage-images): all their epochs showed whole images, with Cutout. So `reproduce` calls them stale, and
+# trains them anew. All lie about six points below the paper's rows, the ReLU networks too: with that recipe twelve
+# epochs were too few. What can be compared are the gaps between networks of one chain. That of ResNet-18 is 0.46
+# points wider than the paper's, those of VGG-16 are 0.81 and 0.29 points narrower. Right after their neurons began to
+# spike the networks had lost between thirteen and twenty points, and one epoch in the spike domain brought back all
+# of them but one or one and a half.
 #
 # And they are quiet. ResNet-18's θ, 0.103, is near the paper's 0.113; those of VGG-16, 0.063 with ATIF-u and 0.059 with
 # ATIF-nu, are about half of the paper's. (The mean over layers makes that 0.41 and 0.25 spikes a neuron for each image

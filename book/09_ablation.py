@@ -602,7 +602,7 @@ for timesteps, own in points.groupby("T"):
     place = own["SQNR, dB"].mean(), own["gap, points"].max()
     ax.annotate(f"T = {timesteps}", place, xytext=(0, 9), textcoords="offset points", ha="center")
 ax.set_yscale("log")
-ax.set_yticks([2, 3, 5, 10], ["2", "3", "5", "10"])
+ax.set_yticks(ticks := [0.5, 1, 2, 3, 5, 10], [f"{tick:g}" for tick in ticks])
 ax.minorticks_off()
 ax.set(xlabel="SQNR in dB, mean of the layers", ylabel="gap to ReLU in points")
 ax.legend(loc="lower left")
@@ -611,25 +611,26 @@ figures.show(
     fig,
     "gap-against-sqnr",
     alt="Gap to ReLU, on a logarithmic axis, against the mean SQNR of the layers. The networks stand in one group for each number of "
-    f"timesteps. The groups descend along a straight line, from {first['gap, points'].mean():.0f} points at "
-    f"{first['SQNR, dB'].mean():.0f} dB to {last['gap, points'].mean():.0f} points at {last['SQNR, dB'].mean():.0f} dB. Within a group "
-    "the neurons lie mixed.",
+    f"timesteps. The groups descend, more steeply at the end, from {first['gap, points'].mean():.1f} points at "
+    f"{first['SQNR, dB'].mean():.1f} dB to {last['gap, points'].mean():.1f} points at {last['SQNR, dB'].mean():.1f} dB. Within a "
+    "group the neurons lie mixed.",
     caption="Each mark is a trained network. The line falls faster than the power of the error, which loses a factor of "
     "ten in 10 dB.",
     data=points,
 )
 
 # %% [markdown]
-# The groups stand nearly along one line. 10 dB more are a tenth of the error's power, and they leave much less than a
-# tenth of the gap. (The interval takes the networks as independent, which those of one group are not; and the groups
-# span only 8 dB.) So from one timestep to eight what is lost falls faster than the error does. With eight timesteps about
-# a point is left, which is no more than the seeds of one network differ by.
+# The groups stand nearly along one line, which should grow steeper to the right. 10 dB more are a tenth of the
+# error's power, and by the line they leave much less than a tenth of the gap. (The interval takes the networks as
+# independent, which those of one group are not; and the groups span only 8 dB.) So from one timestep to eight what is
+# lost falls faster than the error does. With eight timesteps about a point is left, which is no more than the seeds
+# of one network differ by.
 #
-# Is the error the cause? These groups cannot tell. The number of levels alone explains the gap a little better than the
-# SQNR does, and another $T$ may change more than the error, for example the gradient. At one $T$ the correlation has the
-# *wrong* sign, if any. At eight timesteps, for example, ATIF-nu makes the largest error of the three neurons, more than a
-# decibel above that of ATIF-u, and its networks lie no farther from ReLU. Here are the steps, seed by seed, beside what
-# the line says of them:
+# Is the error the cause? These groups cannot tell. The number of levels alone explains the gap a little better than
+# the SQNR does, and another $T$ may change more than the error, for example the gradient. At one $T$ the correlation
+# has the *wrong* sign, if any. At eight timesteps, for example, ATIF-nu makes the largest error of the three neurons,
+# more than a decibel above that of ATIF-u, and its networks lie no farther from ReLU. Here are the steps, seed by
+# seed, beside what the line says of them:
 
 # %% tags=["hide-input"]
 steps = {
@@ -653,14 +654,15 @@ for label, (one, other) in steps.items():
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# More timesteps are worth points, as the line says. (Eight timesteps are worth two points over four if the network is
-# trained for them. The networks above, which were trained for four, gain nothing or lose.) The half-step start gives
-# the layers a little less error at one to four timesteps, one to four tenths of a decibel, not the 1.08 dB of a lone
-# neuron with Gaussian currents; at eight it gives them more. At two timesteps and beyond the line makes that a quarter of a
-# point or less, which three seeds cannot tell from nothing. At one timestep it promises a whole point, and the interval
-# excludes that. So the mean SQNR does not say everything. It is a mean: there the half step is better in the two middle
-# layers and worse in the first and the last. Or the *number* of levels counts by itself, however well they are placed.
-# ATIF-nu makes more error than ATIF-u at each number of timesteps, and is not seen to lose accuracy by it.
+# More timesteps are worth points, from one to two about half as many as the line says. (Eight timesteps are worth two
+# points over four if the network is trained for them. The networks above, which were trained for four, gain nothing
+# or lose.) The half-step start gives the layers a little less error at one to four timesteps, one to four tenths of a
+# decibel, not the 1.08 dB of a lone neuron with Gaussian currents; at eight it gives them more. At two timesteps and
+# beyond the line makes that a quarter of a point or less, which three seeds cannot tell from nothing. At one timestep
+# it promises more than a point, and the interval excludes that. So the mean SQNR does not say everything. It is a
+# mean: there the half step is better in the two middle layers and worse in the first and the last. Or the *number* of
+# levels counts by itself, however well they are placed. ATIF-nu makes more error than ATIF-u at each number of
+# timesteps, and is not seen to lose accuracy by it.
 #
 # What is shown, then, in one small network after three epochs: the gap to ReLU closes with more timesteps, faster than the
 # error's power falls. What is not: that the error is the cause, and that a neuron with less error at the same number of

@@ -207,6 +207,24 @@ def test_chapter_7_lower_rates_of_the_last_stage_are_worse(rates, words):
     assert tuple(row["verdict"] for row in found) == words
 
 
+def test_chapter_7_the_first_stage_is_better_without_cutout_and_better_still_with_small_images_first():
+    names = [f"cifar10-resnet18-half-relu-staged{ending}" for ending in ("-cutout", "-whole", "")]
+    found = [[r for r in records.load_all(validation=True) if r.experiment == name] for name in names]
+    assert [r.seed for r in found[0]] == [r.seed for r in found[1]] == [r.seed for r in found[2]] != []
+    for cutout, whole, small in zip(*found, strict=True):
+        assert cutout.result["test_accuracy"] + 1 < whole.result["test_accuracy"] < small.result["test_accuracy"] - 1
+        assert whole.wall_s == pytest.approx(small.wall_s, rel=0.15)
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_the_records_of_a_chain_belong_together(validation):
+    """A network trained anew would leave those that started from the old one behind; their gaps would mean nothing."""
+    found = {(r.experiment, r.profile, r.seed): r for r in records.load_all(validation=validation)}
+    started = [r for r in found.values() if r.config.get("start")]
+    before = [found[r.config["start"], r.profile, r.seed] for r in started]
+    assert [r.result.get("start_sha256") for r in started] == [r.result.get("weights_sha256") for r in before]
+
+
 @pytest.mark.parametrize("stem", ["cifar10-small", "cifar10-resnet8"])
 def test_chapter_9_accuracy_is_open_and_in_the_small_resnet_the_learned_threshold_is_quieter(stem):
     assert [verdict(stem, *step) for step in THREE_STEPS] == ["open"] * 3
