@@ -268,6 +268,15 @@ def test_chapter_9_the_number_of_levels_explains_the_gap_a_little_better_than_th
         assert np.corrcoef(sqnr[own], gap[own])[0, 1] > 0  # less error goes with a wider gap, if with any
 
 
+@pytest.mark.parametrize("ending", ["-t2", "", "-t8"])
+def test_chapter_9_atif_nu_makes_more_error_than_atif_u_and_is_not_seen_to_lose_accuracy(ending):
+    both = [records.records_of(f"cifar10-small-{name}{ending}", "laptop") for name in ("atif-nu", "atif-u")]
+    errors = [[np.mean(list(r.result["sqnr_db_layers"].values())) for r in runs] for runs in both]
+    assert [len(runs) for runs in both] == [3, 3]
+    assert max(errors[0]) < min(errors[1])
+    assert verdict("cifar10-small", f"atif-nu{ending}", f"atif-u{ending}") == "open"
+
+
 def test_chapter_9_at_eight_timesteps_the_neuron_with_the_largest_error_is_not_the_less_accurate():
     found = {
         name: records.records_of(f"cifar10-small-{name}-t8", "laptop") for name in ("atif-u", "atif-u-half", "atif-nu")
