@@ -4,9 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
+from atif_lib import data
 from atif_lib.experiments import CHANGES as ALL_CHANGES
+from atif_lib.experiments import find
+from atif_lib.networks import neurons_of
 from atif_lib.results import records, tables
 from atif_lib.results.measured import Quantity
 
@@ -212,7 +216,7 @@ def test_chapter_7_the_first_stage_is_better_without_cutout_and_better_still_wit
     found = [[r for r in records.load_all(validation=True) if r.experiment == name] for name in names]
     assert [r.seed for r in found[0]] == [r.seed for r in found[1]] == [r.seed for r in found[2]] != []
     for cutout, whole, small in zip(*found, strict=True):
-        assert cutout.result["test_accuracy"] + 1 < whole.result["test_accuracy"] < small.result["test_accuracy"] - 1
+        assert cutout.result["test_accuracy"] + 4 < whole.result["test_accuracy"] < small.result["test_accuracy"] - 1
         assert whole.wall_s == pytest.approx(small.wall_s, rel=0.15)
 
 
@@ -371,3 +375,16 @@ def test_chapters_5_and_12_what_an_affine_decode_leaves_of_the_half_step():
     (record,) = records.records_of("limits-ladder", "laptop")
     assert round(record.result["half_step_over_uniform_db"][3], 2) == 4.04
     assert round(record.result["half_step_over_uniform_affine_db"][3], 2) == 1.08
+
+
+def test_chapter_14_weights_as_torch_draws_them_leave_deeper_layers_far_below_the_threshold():
+    torch.manual_seed(0)
+    network = find("cifar10-small-plain-if-raw").build(data.load("digits"))
+    spread = []
+    for node in neurons_of(network).values():
+        node.register_forward_pre_hook(lambda _, inputs: spread.append(inputs[0].std().item()))
+    with torch.no_grad():
+        network(torch.randn(64, 3, 32, 32))
+    assert spread == sorted(spread, reverse=True)
+    assert spread[1] < 0.5
+    assert spread[-1] < 0.1
