@@ -388,3 +388,20 @@ def test_chapter_14_weights_as_torch_draws_them_leave_deeper_layers_far_below_th
     assert spread == sorted(spread, reverse=True)
     assert spread[1] < 0.5
     assert spread[-1] < 0.1
+
+
+@pytest.mark.parametrize("ending", ["", "-raw"])
+def test_chapter_14_without_norms_a_learned_threshold_is_not_shown_to_be_worth_anything(ending):
+    step = tables.compare(f"cifar10-small-plain-atif-u{ending}", f"cifar10-small-plain-if{ending}")
+    assert step.n == 3
+    assert step.interval[0] < 0 < step.interval[1] < 3
+    assert verdict("cifar10-small-plain", "atif-u", "if-data") == "open"
+
+
+@pytest.mark.parametrize("row", ["if", "atif-u"])
+def test_chapter_14_weights_as_torch_draws_them_cost_three_points(row):
+    step = tables.compare(f"cifar10-small-plain-{row}-raw", f"cifar10-small-plain-{row}")
+    assert step.interval[1] < 0
+    assert step.mean == pytest.approx(-3.2, abs=0.1)
+    best_plain = max(r.result["test_accuracy"] for r in records.records_of(f"cifar10-small-plain-{row}", "laptop"))
+    assert best_plain < min(r.result["test_accuracy"] for r in records.records_of(f"cifar10-small-{row}", "laptop"))
