@@ -290,7 +290,8 @@ show_ran(summary(rates, {"accuracy on held-back examples, %": "test_accuracy", "
 # Lower rates are worse by two thirds of a point; whether higher ones are better, three seeds leave open. The protocol
 # keeps its rates. Lower rates also send the fewest spikes.
 #
-# (first-stage-images)= And which images should the first stage see? Twelve epochs end before a large network knows
+# (first-stage-images)=
+# And which images should the first stage see? Twelve epochs end before a large network knows
 # its images by heart. So an augmentation that makes them harder to learn, such as Cutout, may cost more than it
 # gives. And what a network learns first, it may learn from small images, which cost little. A ResNet takes images of
 # any size, because it averages its last maps. (VGG-16 does not: its five pools leave one place of $32 \times 32$, and
