@@ -611,4 +611,5 @@ print(f"{len(held_out.train_labels):,} to learn from, {len(held_out.test_labels)
 # * Recipes differ by as much as neurons do: compare neurons within a recipe.
 # * A spiking network can be trained in stages: ReLU, quantized, spikes. Most epochs then cost no more than those of a ReLU
 #   network. It says nothing about training from random weights.
+# * Four to six epochs want images that are easy: in one run each, without Cutout, and small ones first.
 # * A table is one command, and a small network is never shown in the place of a large one.
