@@ -9,6 +9,7 @@ import pytest
 
 from atif_lib import cli as command_line
 from atif_lib import console
+from ci import browser
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = [path for path in sorted((ROOT / "ci").glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
@@ -24,6 +25,11 @@ def environment(tmp_path, digits):
 
 def run(command, environment, **options):
     return subprocess.run([sys.executable, "-m", *command], env=environment, stderr=subprocess.PIPE, **options)
+
+
+def complaint(ran):
+    """What a command says beside its output, but for the word that there is no browser, where there is none."""
+    return "".join(line for line in ran.stderr.decode().splitlines(keepends=True) if browser.MISSING not in line)
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii"])
@@ -65,7 +71,7 @@ def test_a_closed_pipe_ends_quietly(command, unbuffered, environment, tmp_path):
         ran = run(command, environment, stdout=writer, cwd=tmp_path)
     finally:
         os.close(writer)
-    assert (ran.returncode, ran.stderr.decode()) == (console.CLOSED, "")
+    assert (ran.returncode, complaint(ran)) == (console.CLOSED, "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX's pipes")
@@ -78,7 +84,7 @@ def test_the_help_of_each_command_ends_quietly(command, environment):
         ran = run([command, "--help"], environment | {"PYTHONUNBUFFERED": ""}, stdout=writer, cwd=ROOT)
     finally:
         os.close(writer)
-    assert ran.stderr.decode() == ""
+    assert complaint(ran) == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX's pipes")

@@ -21,6 +21,7 @@ BINARY = [name for name in SPIKING if name != "atif-u-charge"]
 SYNAPSES = {
     "vgg16": 12,
     "resnet18": 19,
+    "resnet18-half": 19,
     "small": 3,
     "small-plain": 3,
     "resnet8": 8,
