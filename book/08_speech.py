@@ -216,7 +216,7 @@ pd.DataFrame(rows).T
 recipes = pd.DataFrame(
     {"PAPER_SPEECH": dataclasses.asdict(PAPER_SPEECH), "FAST_SPEECH": dataclasses.asdict(FAST_SPEECH)}
 )
-recipes = recipes.map(lambda value: (", ".join(value) or "none") if isinstance(value, tuple) else str(value))
+recipes = recipes.map(lambda value: (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value))
 recipes[recipes["PAPER_SPEECH"] != recipes["FAST_SPEECH"]]
 
 # %% [markdown]
