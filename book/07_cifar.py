@@ -300,7 +300,7 @@ show_ran(summary(rates, {"accuracy on held-back examples, %": "test_accuracy", "
 #
 # **Predict:** which is better, four epochs of whole images, or six of which four are of small ones?
 
-# %%
+# %% tags=["hide-output"]
 tried = {"whole images, Cutout": "-cutout", "whole images": "-whole", "small images first": ""}
 tried = {label: f"cifar10-resnet18-half-relu-staged{ending}" for label, ending in tried.items()}
 rows = {}

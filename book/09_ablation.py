@@ -620,8 +620,8 @@ figures.show(
 )
 
 # %% [markdown]
-# The groups stand nearly along one line, which should grow steeper to the right. 10 dB more are a tenth of the
-# error's power, and by the line they leave much less than a tenth of the gap. (The interval takes the networks as
+# The groups stand nearly along one line; they bend a little, and lie above it in the middle. 10 dB more are a tenth of
+# the error's power, and by the line they leave much less than a tenth of the gap. (The interval takes the networks as
 # independent, which those of one group are not; and the groups span only 8 dB.) So from one timestep to eight what is
 # lost falls faster than the error does. With eight timesteps about a point is left, which is no more than the seeds
 # of one network differ by.
@@ -646,8 +646,8 @@ for label, (one, other) in steps.items():
     names = [f"cifar10-small-{kinds[neuron]}{suffixes[timesteps]}" for neuron, timesteps in (one, other)]
     found = difference(*names)
     rows[label] = {
-        "SQNR, dB": f"{means.loc[one, 'SQNR, dB'] - means.loc[other, 'SQNR, dB']:+.2f}",
-        "by the line, points": f"{by_line[other] - by_line[one]:+.2f}",
+        "SQNR, dB": f"{means.loc[one, 'SQNR, dB'] - means.loc[other, 'SQNR, dB']:+.2f}".replace("-", "−"),
+        "by the line, points": f"{by_line[other] - by_line[one]:+.2f}".replace("-", "−"),
         "accuracy, points": found["difference"],
         "seeds": found["seeds"],
     }
