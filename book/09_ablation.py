@@ -600,7 +600,7 @@ ends = points["SQNR, dB"].agg(["min", "max"])
 ax.plot(ends, 10 ** (fit.intercept + fit.slope * ends), color=figures.BLACK, linestyle="-", linewidth=1, label="fit")
 for timesteps, own in points.groupby("T"):
     place = own["SQNR, dB"].mean(), own["gap, points"].max()
-    ax.annotate(f"T = {timesteps}", place, xytext=(0, 9), textcoords="offset points", ha="center")
+    ax.annotate(f"T = {timesteps}", place, xytext=(8, 10), textcoords="offset points")
 ax.set_yscale("log")
 ax.set_yticks(ticks := [0.5, 1, 2, 3, 5, 10], [f"{tick:g}" for tick in ticks])
 ax.minorticks_off()
@@ -613,7 +613,7 @@ figures.show(
     alt="Gap to ReLU, on a logarithmic axis, against the mean SQNR of the layers. The networks stand in one group for each number of "
     f"timesteps. The groups descend, more steeply at the end, from {first['gap, points'].mean():.1f} points at "
     f"{first['SQNR, dB'].mean():.1f} dB to {last['gap, points'].mean():.1f} points at {last['SQNR, dB'].mean():.1f} dB. Within a "
-    "group the neurons lie mixed.",
+    "group the neurons lie mixed; with eight timesteps ATIF-nu lies left of the others, and lowest on average.",
     caption="Each mark is a trained network. The line falls faster than the power of the error, which loses a factor of "
     "ten in 10 dB.",
     data=points,
