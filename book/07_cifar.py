@@ -137,9 +137,9 @@ Markdown(provenance(joins.values()))
 # ## Three protocols
 #
 # The paper describes its training in one paragraph. What is not in it has to be chosen by everyone who reproduces it.
-# Here are three complete protocols: `PAPER`, as printed and completed; `FAST`, our own, which aims at the same accuracy
-# in a fifteenth of the epochs; and the first stage of `STAGED` for ResNet-18, explained below. The first two need a GPU, the
-# third does not.
+# Here are three complete protocols: `PAPER`, as printed and completed; `FAST`, our own, which aims at the same
+# accuracy in a fifteenth of the epochs; and the first stage of `STAGED` for ResNet-18, explained below. The first two
+# need a GPU, the third does not.
 
 # %%
 stated = {"epochs", "lr", "schedule", "step_epochs", "step_factor", "augment", "mix"}

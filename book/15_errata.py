@@ -290,13 +290,14 @@ pairs = {
 }
 
 
-def both(cells: str, metric: str = "test_accuracy") -> dict[str, float]:
-    """What the paper prints of a metric for its two neurons in one network."""
-    return {title: printed(metric)[f"{cells}-{name}-staged"] for title, name in NEURONS.items()}
+def both(values: dict[str, float], cells: str) -> dict[str, float]:
+    """Return the paper's values for its two neurons in one network."""
+    return {title: values[f"{cells}-{name}-staged"] for title, name in NEURONS.items()}
 
 
+accuracies = printed()
 words = {"Speech Commands, ResNet-18": "gsc-resnet18"}
-tables = pd.DataFrame({title: both(cells) for title, cells in (pairs | words).items()}).T
+tables = pd.DataFrame({title: both(accuracies, cells) for title, cells in (pairs | words).items()}).T
 tables.assign(better=tables.idxmax(axis=1))
 
 # %% [markdown]
@@ -314,16 +315,13 @@ tables.assign(better=tables.idxmax(axis=1))
 #   93.14 = 1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %.
 
 # %%
-qffs = {
-    title: next(c.paper for c in load().cited if c.text == f"QFFS: {title}, 4 timesteps")
-    for title in pairs
-    if title.startswith("CIFAR-10,")
-}
-pd.DataFrame({title: {"QFFS": old} | both(pairs[title]) for title, old in qffs.items()}).T
+cited = {c.text: c.paper for c in load().cited}
+qffs = {title: cited[f"QFFS: {title}, 4 timesteps"] for title in pairs if title.startswith("CIFAR-10,")}
+pd.DataFrame({title: {"QFFS": old} | both(accuracies, pairs[title]) for title, old in qffs.items()}).T
 
 # %%
 network = "CIFAR-10, ResNet-18"
-fixed = printed()[f"{pairs[network]}-if-staged"]
+fixed = accuracies[f"{pairs[network]}-if-staged"]
 steps = [
     ("over QFFS", tables.loc[network, "ATIF-nu"], qffs[network]),
     ("trainable over fixed threshold", tables.loc[network, "ATIF-u"], fixed),
@@ -342,7 +340,8 @@ for name, new, old in steps:
 #   of Table 1 (0.159 against 0.144) and for three of them; for ResNet-18 on CIFAR-100 it is 0.191 against 0.192.
 
 # %%
-spikes = pd.DataFrame({title: both(cells, "theta") for title, cells in pairs.items()}).T.add_suffix(", θ")
+theta = printed("theta")
+spikes = pd.DataFrame({title: both(theta, cells) for title, cells in pairs.items()}).T.add_suffix(", θ")
 spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * spikes["ATIF-nu, θ"]}).round(3)
 
 # %% [markdown]

@@ -13,7 +13,7 @@ __all__ = ["Batches", "draws", "mixed_loss", "updates_per_epoch"]
 
 
 class Batches:
-    """Training batches, each a function of the seed and its place alone: shuffled, changed, mixed, scaled."""
+    """Training batches, functions of seed and place alone: shuffled, augmented, mixed, normalized, scaled."""
 
     def __init__(self, examples: data.Examples, recipe: Recipe, seed: int) -> None:
         self.examples, self.recipe, self.seed = examples, recipe, seed

@@ -53,7 +53,7 @@ class Recipe:
     scales: tuple[float, ...] = (1.0,)
     """Sides of the training inputs as a share of the data's, each for an equal share of the epochs, the last of them 1.
 
-    Smaller inputs are averages over areas and cost less, and a network without a linear layer but the last takes them.
+    Smaller inputs are averages over areas, and cost less. The network must take inputs of each size.
     """
     mix: Mix | None = None
     """How two examples become one, and their labels too."""
