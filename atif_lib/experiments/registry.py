@@ -194,12 +194,14 @@ def _rates(staged: dict[str, NetworkExperiment]) -> Iterator[Named]:
 
 
 def _first_stages(staged: dict[str, NetworkExperiment]) -> Iterator[Named]:
-    """Yield three first stages of one cost, half as wide as ResNet-18 and shorter, by which its images were chosen."""
+    """Yield first stages half as wide as ResNet-18: three short ones of one cost, and one of four times the epochs."""
     base = staged[name_of("cifar10", "resnet18", "relu", "staged")]
     growing = _like(base, "half the width", {"epochs": 6}, network="resnet18-half")
     whole = _like(growing, "whole images", {"epochs": 4, "scales": (1.0,)})
     cutout = _like(whole, "Cutout", {"augment": (*whole.recipe.augment, "cutout")})
-    for variant, made in (("staged", growing), ("staged-whole", whole), ("staged-cutout", cutout)):
+    long = _like(growing, "four times the epochs", {"epochs": 24})
+    tried = {"staged": growing, "staged-whole": whole, "staged-cutout": cutout, "staged-long": long}
+    for variant, made in tried.items():
         yield name_of("cifar10", "resnet18-half", "relu", variant), made
 
 
