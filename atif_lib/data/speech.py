@@ -24,7 +24,7 @@ from atif_lib import checks
 from atif_lib.data import storage
 from atif_lib.data import synthetic_speech as keywords
 from atif_lib.data.download import download
-from atif_lib.data.storage import Dataset, Examples, data_root, file_sha256
+from atif_lib.data.storage import Dataset, data_root, file_sha256
 
 NAMES = ("gsc", "gsc13", "keywords")
 SAMPLE_RATE, COEFFICIENTS, FRAMES = 16_000, 10, 49
@@ -82,15 +82,6 @@ def _transform(device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
     from torchaudio.transforms import MFCC
 
     return MFCC(SAMPLE_RATE, COEFFICIENTS, log_mels=True, melkwargs=SPECTRUM | MELS).to(device, dtype)
-
-
-def load(name: str, validation: bool = False) -> Examples:
-    """Return the verified features float16 [N, 1, 49, 10] of `name`, one of NAMES, with their labels.
-
-    `train_*` are the official training clips, `test_*` the official test clips, or with `validation` the official
-    validation clips. DataUnavailable (with the command to run), DataCorrupt, ValueError.
-    """
-    return storage.read(name, _dataset(name), validation)
 
 
 def fetch(name: str, progress: bool = True) -> Path:

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
+from atif_lib import checks
 from atif_lib.paths import data_folder
 
 LOCK_SECONDS = 3600
@@ -72,6 +73,8 @@ class Examples(NamedTuple):
         return self._spaced(count, self._fields[2:4])
 
     def _spaced(self, count: int, names: tuple[str, ...]) -> "Examples":
+        count = checks.integer("count", count)
+
         def some(values: Tensor) -> Tensor:
             return values[torch.arange(min(count, len(values))) * len(values) // min(count, len(values))]
 

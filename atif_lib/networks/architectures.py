@@ -117,14 +117,18 @@ def vgg(
         classes: number of classes.
         in_channels: channels of the input.
         norm: a batch norm behind each convolution; without them the convolutions have a bias.
+
+    Raises:
+        ValueError: a plan that is empty, starts with a pool, or has anything but positive integers and ``"pool"``.
     """
 
     def node(channels: int) -> nn.Module:
         return activation(channels, timesteps)
 
-    channels, *rest = plan
-    if isinstance(channels, str):
+    if not plan or plan[0] == "pool" or not all(e == "pool" or (isinstance(e, int) and e > 0) for e in plan):
         raise ValueError(f"plan={[*plan]}; allowed: channels first, then channels and 'pool'")
+    channels, *rest = plan
+    assert isinstance(channels, int)
     stem = _stem(in_channels, channels, norm)
     while rest and rest[0] == "pool":
         stem.append(nn.MaxPool2d(2))
@@ -227,6 +231,10 @@ class Residual(nn.Module):
         spikes, shortcut = respond(self.last, f), self.shortcut(z)
         return spikes + shortcut if self.join == "add" else (1 - spikes) * shortcut
 
+    def extra_repr(self) -> str:
+        """Options, as they show in ``print(network)``."""
+        return f"join={self.join!r}"
+
 
 def resnet(
     widths: Sequence[int],
@@ -249,7 +257,13 @@ def resnet(
         in_channels: channels of the input.
         join: see :class:`Residual`.
         pool: halve the stem's current by a max pool.
+
+    Raises:
+        ValueError: no width, one that is no positive integer, or a depth that is none; an unknown ``join``.
     """
+    if not widths:
+        raise ValueError("widths=[]; allowed: the channels of one stage or more")
+    widths, depth = [checks.integer("widths", width) for width in widths], checks.integer("depth", depth)
     stem = _stem(in_channels, widths[0])
     if pool:
         stem.append(nn.MaxPool2d(2))
@@ -310,8 +324,13 @@ NETWORKS: dict[str, Callable[..., Network]] = {
 
 
 def set_timesteps(network: Network, timesteps: int) -> None:
-    """Run a trained network for another number of timesteps; a ValueError for neurons whose thresholds depend on it."""
+    """Run a trained network for another number of timesteps; a ValueError for neurons whose thresholds depend on it.
+
+    Without neurons its T stays 1.
+    """
     timesteps, before = _check_timesteps(timesteps), network.timesteps
+    if not neurons_of(network):
+        return
     counting: list[Any] = [m for m in network.modules() if hasattr(m, "timesteps")]
     for module in counting:
         module.timesteps = timesteps
@@ -362,8 +381,9 @@ def cost(network: Network, shape: Sequence[int]) -> Cost:
 
 
 def neurons_of(network: nn.Module) -> dict[str, base.MemoryModule]:
-    """Spiking neurons of a network by name, ours and SpikingJelly's."""
-    return {layer_name(name): m for name, m in network.named_modules() if isinstance(m, base.MemoryModule)}
+    """Spiking neurons of a network by name, ours and SpikingJelly's; its layers with a memory, as Dropout, are none."""
+    found = ((name, m) for name, m in network.named_modules() if isinstance(m, base.MemoryModule))
+    return {layer_name(name): m for name, m in found if not type(m).__module__.startswith(layer.__name__)}
 
 
 def layer_name(name: str) -> str:

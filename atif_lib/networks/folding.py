@@ -29,9 +29,12 @@ def fold(network: Network) -> Network:
         A copy, whose neurons all have ``charge=False``.
 
     Raises:
-        ValueError: a residual block whose paths meet behind the neurons: sums of charges have no binary form.
+        ValueError: a residual block whose paths meet behind the neurons, for sums of charges have no binary form; a
+            block of another kind than those of this library that receives charges or has neurons with ``charge``.
     """
     folded = copy.deepcopy(network)
+    for name, block in folded.blocks.named_children():  # of `save_memory`, which is for training
+        setattr(folded.blocks, name, getattr(block, "_checkpoint_wrapped_module", block))
     charges = None  # of the spikes that go into the next block, [T] or [T, C]
     for block in folded.blocks:
         charges = _fold_block(block, charges)
@@ -79,6 +82,9 @@ def _fold_block(block: nn.Module, charges: Tensor | None) -> Tensor | None:
             return charges
         _fold_synapses(block, charges)
         return None
+    charging = any(getattr(m, "charge", False) for m in neurons_of(block).values())
+    if charges is not None or (charging and not isinstance(block, SoftResetNode)):
+        raise ValueError(f"block of type {type(block).__name__}; allowed: Synapses, Residual, a max pool, a neuron")
     return _take_charges(block)
 
 

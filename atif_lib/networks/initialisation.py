@@ -15,7 +15,7 @@ from atif_lib.quantization.families import best_uniform
 
 __all__ = ["estimate_norms", "scale_from_data", "start_from_data", "start_from_network"]
 
-_SAMPLES = 2**18  # currents that a threshold is fitted to, evenly spaced in the batch
+_SAMPLES = 2**18  # currents of the batch that a threshold is fitted to, drawn at random
 
 
 @torch.no_grad()
@@ -63,6 +63,9 @@ def scale_from_data(network: Network, inputs: Tensor) -> None:
         network: changed in place.
         inputs: one batch [N, C, H, W], normalized.
 
+    Raises:
+        ValueError: a layer sends no spike, so what the next one would put out has no variance.
+
     Source: Mishkin and Matas (2016), without their orthogonal weights.
     """
 
@@ -70,7 +73,13 @@ def scale_from_data(network: Network, inputs: Tensor) -> None:
         if convolution.bias is not None:
             output = output - convolution.bias.view(-1, 1, 1)
             convolution.bias.zero_()
-        factor = 1 / output.std()
+        spread = output.std()
+        if not spread > 0:
+            raise ValueError(
+                f"inputs {[*inputs[0].shape]} leave a convolution of {convolution.in_channels} channels without input; "
+                "allowed: a batch and thresholds with which every layer sends spikes"
+            )
+        factor = 1 / spread
         convolution.weight *= factor
         return output * factor
 
@@ -97,7 +106,8 @@ def start_from_network(network: Network, weights: Mapping[str, Tensor], inputs: 
         inputs: one batch [N, C, H, W], normalized; used where thresholds are fitted.
 
     Raises:
-        ValueError: the weights do not fit, but for thresholds that they lack.
+        ValueError: the weights do not fit, but for thresholds that they lack; neurons with ``charge``; from ReLU to
+            QuantizedReLU, residual blocks whose paths meet behind the activations.
     """
     weights = dict(weights)
     for name, module in network.named_modules():
@@ -105,15 +115,24 @@ def start_from_network(network: Network, weights: Mapping[str, Tensor], inputs: 
             weights[f"{name}.log_steps"] = (log - torch.tensor(float(module.timesteps)).log()).expand_as(
                 module.log_steps
             )
-    missing, unexpected = network.load_state_dict(weights, strict=False)
+    own = network.state_dict()
     quantized = [m for m in _activations(network) if isinstance(m, QuantizedReLU)]
-    allowed = {n for n, _ in network.state_dict().items() if n.endswith("threshold")} if quantized else set()
-    if unexpected or set(missing) - allowed:
-        raise ValueError(
-            f"weights do not fit the network: {', '.join(unexpected) or 'none'} too many, "
-            f"{', '.join(sorted(set(missing) - allowed)) or 'none'} missing"
-        )
-    if quantized and missing:
+    fitted = {n for n in own.keys() - weights.keys() if quantized and n.endswith("threshold")}
+    wrong = {
+        "too many": weights.keys() - own.keys(),
+        "missing": own.keys() - weights.keys() - fitted,
+        "of another shape": {n for n in own.keys() & weights.keys() if own[n].shape != weights[n].shape},
+    }
+    if any(wrong.values()):
+        said = ", ".join(f"{', '.join(sorted(names)) or 'none'} {what}" for what, names in wrong.items())
+        raise ValueError(f"weights do not fit the network: {said}")
+    if any(getattr(m, "charge", False) for m in network.modules()):
+        raise ValueError("neurons with charge=True; allowed: charge=False, whose spikes are worth 1, as rates are")
+    joins = {m.join for m in network.modules() if isinstance(m, Residual)} - {"current"}
+    if fitted and joins:
+        raise ValueError(f"network with join={joins.pop()!r}; allowed: 'current', or rates of two units would meet")
+    network.load_state_dict(weights, strict=False)
+    if fitted:
         _start_quantized(network, quantized, inputs)
 
 
@@ -175,13 +194,15 @@ def _fit_in_order(network: Network, inputs: Tensor, hooks: list) -> None:
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     training, before = network.training, [{n: value.clone() for n, value in m.named_buffers()} for m in norms]
     functional.reset_net(network.train())
-    with unfused(network):
-        network(inputs)
-    for hook in hooks:
-        hook.remove()
-    functional.reset_net(network.train(training))
-    for norm, buffers in zip(norms, before, strict=True):
-        norm.load_state_dict(buffers, strict=False)
+    try:
+        with unfused(network):
+            network(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        functional.reset_net(network.train(training))
+        for norm, buffers in zip(norms, before, strict=True):
+            norm.load_state_dict(buffers, strict=False)
 
 
 def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -208,6 +229,7 @@ def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
 
 def _best(current: Tensor, timesteps: int, v0: float) -> float:
     x = current.flatten().cpu()
-    x = x[:: max(1, len(x) // _SAMPLES)]
-    x = x if (x > 0).any() else current.flatten().cpu()
+    if len(x) > _SAMPLES:  # not every n-th, which would be the same column of every map
+        drawn = x[torch.randint(len(x), (_SAMPLES,), generator=torch.Generator().manual_seed(0))]
+        x = drawn if (drawn > 0).any() else x
     return float(best_uniform(empirical(x), timesteps, v0).levels[-1])

@@ -179,6 +179,10 @@ class ATIFnu(SoftResetNode):
         """Intended transitions :math:`p_1 > ... > p_T`, shape [T] or [T, C]."""
         return transitions_from_steps(_bounded_exp(self.log_steps))
 
+    def extra_repr(self) -> str:
+        """Options, as they show in ``print(network)``."""
+        return f"{super().extra_repr()}, form={self.form!r}"
+
     @property
     def thresholds(self) -> Tensor:
         """Thresholds :math:`V_{p_1}, ..., V_{p_T}` in the order of the timesteps, shape [T] or [T, C]."""
@@ -193,7 +197,7 @@ class SafeATIFnu(SoftResetNode):
 
     Args:
         timesteps: T, which must be 4.
-        threshold: initial :math:`V_{th}(1)`, positive, up to a few percent.
+        threshold: initial :math:`V_{th}(4)`, one positive number; :math:`V_{th}(1)` starts 12 % above it.
         v0: 0, since the region is that of V(0) = 0; so ``learn_v0`` is False.
         learn_v0, charge, surrogate, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
 
@@ -211,7 +215,10 @@ class SafeATIFnu(SoftResetNode):
                 "allowed: 4, 0, 'relative' or 'absolute'"
             )
         start = torch.tensor([-3.0, -3.0, 0.0, 0.0, -3.0])  # nearly the corner V_2 = V_3 = V_4, and V_1 just above
-        start[3:] += _positive("threshold", threshold).log()
+        log = _positive("threshold", threshold).log()
+        if log.dim():
+            raise ValueError(f"threshold={log.exp().tolist()}; allowed: one positive number for the whole layer")
+        start[3:] += log
         self.region = nn.Parameter(start)
 
     @property
@@ -232,7 +239,10 @@ def _positive(name: str, value: float | Tensor) -> Tensor:
             "for a learned threshold use ATIFu or ATIFnu, which make a parameter of their own from it"
         )
     # A number of NumPy has NumPy's default type, float64, and would make a neuron of that type.
-    tensor = torch.as_tensor(float(value) if isinstance(value, Real) else value).detach().clone()
+    try:
+        tensor = torch.as_tensor(float(value) if isinstance(value, Real) else value).detach().clone()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}={value!r}; allowed: a positive, finite number, or one for each channel") from None
     tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
     if tensor.dim() > 1 or tensor.numel() == 0 or not (tensor.isfinite() & (tensor > 0)).all():
         raise ValueError(f"{name}={tensor.tolist()}; allowed: a positive, finite number, or one for each channel")

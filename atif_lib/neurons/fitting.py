@@ -46,11 +46,14 @@ def fit_neuron(
         A dictionary of step, sqnr_db (exact to the grid of :func:`expected_sqnr_db`) and thresholds, from step 0.
 
     Raises:
-        ValueError: ``target`` is neither of the two.
+        ValueError: ``target`` is neither of the two; the neuron is in step mode ``'s'``; fewer than 0 steps, an empty
+            batch, or less than 1 update between two reports.
 
     Source: Section 3.3.
     """
     checks.choice("target", target, ("relu", "input"))
+    steps, batch_size = checks.integer("steps", steps, least=0), checks.integer("batch_size", batch_size)
+    log_every = checks.integer("log_every", log_every)
     generator = torch.Generator().manual_seed(seed)
     parameters = list(neuron.parameters())
     optimizer = torch.optim.Adam(parameters, lr=lr) if parameters else None
@@ -73,12 +76,18 @@ def fit_neuron(
 
 @torch.no_grad()
 def expected_sqnr_db(neuron: SoftResetNode, density: Distribution, points: int = 20001) -> float:
-    """SQNR of a neuron in dB (Eq. 8) for x = ReLU(i), over evenly spaced quantiles of the density of i."""
+    """SQNR of a neuron in dB (Eq. 8) for x = ReLU(i), over evenly spaced quantiles of the density of i.
+
+    Raises:
+        ValueError: the neuron is in step mode ``'s'``.
+    """
     i = density.icdf((torch.arange(points, dtype=torch.float64) + 0.5) / points).float()
     return sqnr_db(i.relu(), _respond(neuron, i)).item()
 
 
 def _respond(neuron: SoftResetNode, i: Tensor) -> Tensor:
     """Return the decoded answer to the constant currents i."""
+    if neuron.step_mode != "m":  # all timesteps would pass for one
+        raise ValueError(f"neuron with step_mode={neuron.step_mode!r}; allowed: 'm', all timesteps in one call")
     functional.reset_net(neuron)
     return neuron.decode(neuron(i.expand(neuron.timesteps, *i.shape)))

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from atif_lib import checks
-from atif_lib.neurons.fused import compiled
 
 __all__ = ["QuantizedReLU"]
 
@@ -47,7 +46,7 @@ class QuantizedReLU(nn.Module):
             raise ValueError(
                 f"timesteps={timesteps}, threshold={threshold}, v0={v0}; allowed: at least 1, positive, from 0 to 1"
             )
-        self.levels, self.v0, self.fused = timesteps, v0, False
+        self.levels, self.v0 = timesteps, v0
         if learn:
             self.log_threshold = nn.Parameter(torch.tensor(float(threshold)).log())
         else:
@@ -61,9 +60,9 @@ class QuantizedReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the rates of inputs x."""
         threshold = self.log_threshold.exp() if self.learns else self.threshold
-        return (compiled(_rate) if self.fused else _rate)(x, threshold, self.levels, self.v0)
+        q = (self.levels * x / threshold + self.v0).clamp(0, self.levels)
+        return ((q + (q.floor() - q).detach()) / self.levels).to(x.dtype)
 
-
-def _rate(x: Tensor, threshold: Tensor, levels: int, v0: float) -> Tensor:
-    q = (levels * x / threshold + v0).clamp(0, levels)
-    return ((q + (q.floor() - q).detach()) / levels).to(x.dtype)
+    def extra_repr(self) -> str:
+        """Options, as they show in ``print(network)``."""
+        return f"timesteps={self.levels}, v0={self.v0:.4g}, learn={self.learns}"

@@ -156,7 +156,7 @@ class SoftResetNode(neuron.BaseNode):
         self._check_input(x_seq, t)
         thresholds = self._all_thresholds()
         x_seq, dtype = x_seq.to(torch.promote_types(x_seq.dtype, thresholds.dtype)), x_seq.dtype
-        thresholds = _over_channels(thresholds, x_seq)
+        thresholds = worth = _over_channels(thresholds, x_seq)
         if self.surrogate == "rate":
             rate = _straight_through_rate(x_seq.mean(0), thresholds[0], self.v0, self.timesteps)
             x_seq, thresholds = x_seq.detach(), thresholds.detach()
@@ -167,7 +167,7 @@ class SoftResetNode(neuron.BaseNode):
         if self.surrogate == "rate":
             spikes = [z.detach() + rate for z in spikes]
         if self.charge:
-            spikes = [threshold * z for threshold, z in zip(thresholds[t:], spikes, strict=False)]
+            spikes = [charge * z for charge, z in zip(worth[t:], spikes, strict=False)]
         return torch.stack(spikes).to(dtype), membranes, t + len(spikes)
 
     def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], list[Tensor]]:

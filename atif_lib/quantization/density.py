@@ -151,7 +151,8 @@ def maximise_sqnr(
     The optimum of Eq. 13 without sampling or surrogate: what learning should reach.
 
     Args:
-        staircase_of: maps free parameters, shape [P], to transitions and levels; differentiable.
+        staircase_of: maps free parameters, shape [P], to transitions and levels; differentiable. Any real numbers must
+            give a staircase (``w.exp()`` makes a positive one), for the search tries many.
         guess: the parameters to start from; a local optimum is found (BFGS on the exact integral).
         sigma: standard deviation of the input current.
 

@@ -97,9 +97,10 @@ def gaussian_noise(thresholds: Tensor, initial: Tensor, decode: str) -> Tensor:
         decode: one of ``DECODES``.
 
     Returns:
-        The error, shape [*]; of a power of one half. Differentiable almost everywhere.
+        The error, shape [*], in float64; of a power of one half. Differentiable almost everywhere.
     """
     checks.choice("decode", decode, DECODES)
+    thresholds = thresholds.double()
     edges = pattern_edges(thresholds, initial).clamp(-12, 12)
     mass = torch.special.ndtr(edges).diff()  # a spike for a negative input is an error too
     moment = -(torch.exp(-edges.clamp(min=0).square() / 2) / math.sqrt(2 * math.pi)).diff()
@@ -135,6 +136,7 @@ def best_realisable(
         there.
     """
     timesteps, free = checks.integer("timesteps", timesteps), int(free_initial)
+    restarts = checks.integer("restarts", restarts, least=0 if guesses else 1)
     bounds = [(-3.0, 2.5)] * timesteps + [(0.0, 1.0)] * free  # logarithms of the thresholds, V(0) / V_th(1)
 
     def neurons(w: Tensor) -> tuple[Tensor, Tensor]:

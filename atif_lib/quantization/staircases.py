@@ -124,17 +124,19 @@ class Staircase(NamedTuple):
     patterns: Tensor
 
 
-def count_staircase(thresholds: Tensor, initial: Tensor | float = 0.0, tolerance: float = 1e-9) -> Staircase:
+def count_staircase(thresholds: Tensor, initial: Tensor | float = 0.0, tolerance: float | None = None) -> Staircase:
     """Find the staircase of the spike count of many neurons at once.
 
     Args:
         thresholds: shape [*, T].
         initial: V(0), in the unit of the thresholds, shape [*] or one number.
-        tolerance: pieces not wider than this are rounding, and left out.
+        tolerance: pieces not wider than this are rounding, and left out; by default 1e-9 for thresholds in float64, and
+            1e-5 for others.
 
     Returns:
         The transitions, whether the count never falls as the input grows, and the number of patterns that occur.
     """
+    tolerance = _rounding(thresholds) if tolerance is None else tolerance
     edges, timesteps = pattern_edges(thresholds, initial), thresholds.shape[-1]
     there = edges.diff() > tolerance
     counts = patterns(timesteps).sum(-1)
@@ -173,8 +175,18 @@ def order_thresholds(transitions: Tensor, order: Sequence[int], initial: Tensor 
     return torch.stack([found[t] for t in sorted(found)], -1)
 
 
-def realises(thresholds: Tensor, transitions: Tensor, initial: Tensor | float = 0.0, tolerance: float = 1e-9) -> Tensor:
-    """Say of each neuron, thresholds [*, T], whether its count is monotone and steps up at ``transitions`` [*, T]."""
+def _rounding(thresholds: Tensor) -> float:
+    return 1e-9 if thresholds.dtype == torch.float64 else 1e-5
+
+
+def realises(
+    thresholds: Tensor, transitions: Tensor, initial: Tensor | float = 0.0, tolerance: float | None = None
+) -> Tensor:
+    """Say of each neuron, thresholds [*, T], whether its count is monotone and steps up at ``transitions`` [*, T].
+
+    The tolerance is that of `count_staircase`.
+    """
+    tolerance = _rounding(thresholds) if tolerance is None else tolerance
     found = count_staircase(thresholds, initial, tolerance)
     return found.monotone & ((found.transitions - transitions).abs() <= tolerance).all(-1)
 

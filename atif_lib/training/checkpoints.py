@@ -151,7 +151,10 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turn the first of `STOP_SIGNALS` into a flag, so that a step is never left half done; a second one stops."""
+    """Turn the first of `STOP_SIGNALS` into a flag, so that a step is never left half done; a second one stops.
+
+    A signal that is ignored, as SIGHUP is under ``nohup``, stays ignored.
+    """
     stop, before = StopRequest(), {}
 
     def note(number: int, frame: Any) -> None:
@@ -164,7 +167,9 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
     try:
-        before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
+        kept = (signal.SIG_IGN, None)  # None: set by what is not Python, which could not be put back
+        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) not in kept]
+        before = {number: signal.signal(number, note) for number in heard}
     except ValueError:  # not in the main thread, where signals do not arrive
         before = {}
     try:

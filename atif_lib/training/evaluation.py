@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import base, functional, monitor
+from spikingjelly.activation_based import functional, monitor
 from torch import Tensor, nn
 
 from atif_lib import data
-from atif_lib.networks.architectures import Network, layer_name
+from atif_lib.networks.architectures import Network, layer_name, neurons_of
 
 Normalizer = Callable[[Tensor], Tensor]
 
@@ -34,7 +34,7 @@ def evaluate(
         in the paper), theta_layers, theta_neurons (averaged over neurons, so that a large layer counts more), and
         spikes_per_neuron = T·theta.
     """
-    spikes = monitor.OutputMonitor(network, base.MemoryModule, _activity)
+    spikes = monitor.OutputMonitor(network, tuple({type(m) for m in neurons_of(network).values()}), _activity)
     correct = torch.zeros((), dtype=torch.int64)
     with spikes:
         for logits, labels in predictions(network, examples, batch_size, normalize=normalize):

@@ -81,15 +81,20 @@ def save_memory(network: Network) -> None:
     blocks = {name: m for name, m in network.blocks.named_children() if isinstance(m, Residual)}
     if not blocks:
         raise ValueError(f"network of {[type(m).__name__ for m in network.blocks]}; allowed: one with residual blocks")
+    charges = any(getattr(m, "charge", False) for m in neurons_of(network).values())
     for name, block in blocks.items():
-        binary = bool(neurons_of(block)) and block.join != "add"  # else numbers travel, which no byte holds
+        binary = bool(neurons_of(block)) and block.join != "add" and not charges  # else numbers travel, not bytes
         kept = checkpoint_module(block, compressor=BooleanSpikeCompressor() if binary else None)
         kept.register_forward_pre_hook(_keep_convolutions, with_kwargs=True)
         network.blocks.register_module(name, kept)
 
 
+# What `networks.convolution` computes a convolution by: torch's own, and matrix products in bfloat16 on a processor.
+_CONVOLUTIONS = [torch.ops.aten.convolution.default, torch.ops.aten.mm.default]
+
+
 def _keep_convolutions(block: nn.Module, inputs: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-    keep = partial(create_selective_checkpoint_contexts, [torch.ops.aten.convolution.default])
+    keep = partial(create_selective_checkpoint_contexts, _CONVOLUTIONS)
     return inputs, options | {"context_fn": keep}
 
 
@@ -109,7 +114,7 @@ class _SyncedBatchNorm2d(nn.BatchNorm2d):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         moments = torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
         mean, square = all_reduce(moments) / torch.distributed.get_world_size()
-        var = square - mean.square()
+        var = (square - mean.square()).clamp(min=0)  # by rounding it can be below
         n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
         with torch.no_grad():
             assert self.running_mean is not None

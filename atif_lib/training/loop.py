@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from spikingjelly.activation_based import base, functional
+from spikingjelly.activation_based import functional
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from atif_lib import checks, data
-from atif_lib.networks.architectures import Network
+from atif_lib.networks.architectures import Network, neurons_of
 from atif_lib.networks.initialisation import estimate_norms
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.training.batches import Batches, mixed_loss, updates_per_epoch
@@ -225,8 +225,8 @@ def schedule(recipe: Recipe, updates: int) -> Callable[[int], float]:
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Split the parameters: weights decay, norms and biases do not, thresholds learn at their own rate."""
-    kinds = (base.MemoryModule, QuantizedReLU)
-    thresholds = [p for m in network.modules() if isinstance(m, kinds) for p in m.parameters()]
+    activations = [*neurons_of(network).values(), *(m for m in network.modules() if isinstance(m, QuantizedReLU))]
+    thresholds = [p for m in activations for p in m.parameters()]
     others = [p for p in network.parameters() if all(p is not q for q in thresholds)]
     groups = [
         {"params": [p for p in others if p.dim() > 1], "lr": recipe.lr, "weight_decay": recipe.weight_decay},

@@ -114,7 +114,7 @@ def test_mfcc_names_what_is_wrong(bad):
 
 
 def check_loads(files, source):
-    whole, held_out = speech.load("gsc13"), speech.load("gsc13", validation=True)
+    whole, held_out = data.load("gsc13"), data.load("gsc13", validation=True)
     assert (whole.name, whole.source, whole.classes) == ("gsc13", f"{source}, 0.042 % of the data set", speech.GSC13)
     assert not whole.whole
     for inputs, labels, speakers in (
@@ -135,13 +135,13 @@ def test_folder(root, files):
     write(root / "speech_commands_v0.01", files)
     assert speech.fetch("gsc13", progress=False) == root / "gsc13.bin"
     check_loads(files, "folder")
-    assert hashlib.sha256((root / "gsc13.bin").read_bytes()).hexdigest() == speech.load("gsc13").sha256
+    assert hashlib.sha256((root / "gsc13.bin").read_bytes()).hexdigest() == data.load("gsc13").sha256
 
 
 def test_archive_put_there_by_hand_is_the_folder(root, files, monkeypatch):
     write(root / "speech_commands_v0.01", files)
     speech.fetch("gsc13", progress=False)
-    sha256 = speech.load("gsc13").sha256
+    sha256 = data.load("gsc13").sha256
     for path in (root / "gsc13.bin", root / "speech_commands_v0.01"):
         path.rename(path.with_name(f"old {path.name}"))
     archive = root / "speech_commands_v0.01.tar.gz"
@@ -151,7 +151,7 @@ def test_archive_put_there_by_hand_is_the_folder(root, files, monkeypatch):
     monkeypatch.setattr(speech, "V1", official)
     speech.fetch("gsc13", progress=False)
     check_loads(files, "official")
-    assert speech.load("gsc13").sha256 == sha256
+    assert data.load("gsc13").sha256 == sha256
 
 
 def test_batches_do_not_matter(root, files, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from atif_lib.data import storage
+from atif_lib.data import load, storage
 
 
 def unpack(packed, validation):
@@ -146,3 +146,10 @@ def test_few_test_examples_leave_those_for_training(digits):
     assert few.train_inputs is digits.train_inputs
     assert torch.equal(few.test_inputs, digits.thinned(10).test_inputs)
     assert torch.equal(few.test_labels, digits.thinned(10).test_labels)
+
+
+@pytest.mark.parametrize("count", [-1, 0])
+def test_no_example_is_none(count):
+    examples = load("digits")
+    with pytest.raises(ValueError, match=f"count={count}; allowed: an integer, 1 or more"):
+        examples.thinned(count)

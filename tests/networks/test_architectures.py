@@ -6,13 +6,24 @@ from itertools import pairwise
 import pytest
 import torch
 import torchvision
-from spikingjelly.activation_based import base, functional, neuron
+from spikingjelly.activation_based import base, functional, layer, neuron
 from torch import nn
 from torch.testing import assert_close
 
 from atif_lib.networks import architectures as networks
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, cost, neurons_of, resnet18, set_timesteps, vgg16, vgg_small
+from atif_lib.networks.architectures import (
+    NETWORKS,
+    cost,
+    neurons_of,
+    resnet,
+    resnet8,
+    resnet18,
+    set_timesteps,
+    vgg,
+    vgg16,
+    vgg_small,
+)
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu, SafeATIFnu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 
@@ -346,3 +357,42 @@ def test_a_neuron_whose_step_mode_was_forgotten_runs_all_timesteps():
     assert torch.equal(told(x), forgotten(x))
     theirs = vgg_small(lambda channels, timesteps: neuron.IFNode())
     assert {m.step_mode for m in neurons_of(theirs).values()} == {"m"}
+
+
+@pytest.mark.parametrize("plan", [[], ["pool", 8], [16, "avg"], [16, 0], [16, 2.0]])
+def test_a_plan_of_anything_but_channels_and_pools_is_refused(plan):
+    with pytest.raises(ValueError, match=r"plan=.*; allowed: channels first, then channels and 'pool'"):
+        vgg(plan, ACTIVATIONS["if"])
+
+
+@pytest.mark.parametrize(("widths", "depth"), [([], 1), ([0], 1), ([8], 0)])
+def test_a_resnet_has_stages_channels_and_blocks(widths, depth):
+    with pytest.raises(ValueError, match="allowed"):
+        resnet(widths, depth, ACTIVATIONS["if"])
+
+
+def test_a_layer_with_a_memory_is_no_neuron():
+    nodes = ATIFu(step_mode="m"), neuron.GatedLIFNode(4, step_mode="m")
+    network = nn.Sequential(nodes[0], layer.Dropout(0.5, step_mode="m"), nodes[1])
+    assert list(neurons_of(network)) == ["0", "2"]
+
+
+def test_a_network_without_neurons_stays_at_one_timestep():
+    network = resnet8(ACTIVATIONS["relu"])
+    set_timesteps(network, 4)
+    assert network.spikes(torch.randn(1, 3, 16, 16)).shape == (1, 1, 64)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (QuantizedReLU(4), QuantizedReLU(8)),
+        (QuantizedReLU(4), QuantizedReLU(4, v0=0.5)),
+        (QuantizedReLU(4), QuantizedReLU(4, learn=False)),
+        (ATIFnu(4), ATIFnu(4, form="printed")),
+        (resnet8(ACTIVATIONS["if"], join="add"), resnet8(ACTIVATIONS["if"], join="iand")),
+    ],
+)
+def test_networks_that_compute_different_things_look_different(one, other):
+    """A checkpoint knows its network by how it is written."""
+    assert repr(one) != repr(other)

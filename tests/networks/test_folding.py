@@ -12,6 +12,7 @@ from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS, neurons_of, resnet8, vgg_small
 from atif_lib.networks.folding import fold
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
+from atif_lib.training.execution import save_memory
 
 KINDS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu}
 
@@ -110,3 +111,21 @@ def test_paths_that_meet_behind_the_neurons_are_refused(join):
     ):
         fold(network)
     fold(resnet8(ACTIVATIONS["atif-u"], join=join))
+
+
+def test_a_network_that_saves_memory_folds_too():
+    torch.manual_seed(0)
+    network = resnet8(ACTIVATIONS["atif-u-charge"])
+    kept = copy.deepcopy(network)
+    save_memory(kept)
+    x = torch.randn(2, 3, 16, 16)
+    folded = fold(kept.eval())
+    assert not any(node.charge for node in neurons_of(folded).values())
+    assert_close(folded(x), network.eval()(x))
+
+
+def test_a_block_that_is_not_known_is_refused_where_it_meets_charges():
+    network = vgg_small(ACTIVATIONS["atif-u-charge"])
+    network.blocks.insert(1, nn.Identity())
+    with pytest.raises(ValueError, match="block of type Identity; allowed: Synapses, Residual, a max pool, a neuron"):
+        fold(network)

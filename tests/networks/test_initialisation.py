@@ -14,7 +14,7 @@ from atif_lib.networks.architectures import NETWORKS, Network, neurons_of, resne
 from atif_lib.networks.initialisation import estimate_norms, scale_from_data, start_from_data, start_from_network
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
-from atif_lib.quantization.density import GAUSSIAN, LAPLACE
+from atif_lib.quantization.density import GAUSSIAN, LAPLACE, empirical
 from atif_lib.quantization.families import best_uniform, ladder
 
 
@@ -266,3 +266,50 @@ def test_a_network_without_norms_learns_and_fuses(uncompiled):
     functional.reset_net(network)
     network(x).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_a_threshold_is_fitted_to_every_place_of_the_maps():
+    """With every n-th current of 2**23 the sample was the first column of every map, zeros and padding."""
+    x = 0.1 * noise(128, 64, 32, 32)
+    x[..., 0] *= 100
+    node = QuantizedReLU(4)
+    start_from_data(one_layer(node, channels=64), x)
+    every = float(best_uniform(empirical(x.flatten()[torch.randperm(x.numel())[: 2**20]]), 4, 0.0).levels[-1])
+    assert node.log_threshold.exp().item() == pytest.approx(every, rel=0.02)
+
+
+@pytest.mark.parametrize("start", [start_from_data, scale_from_data])
+def test_a_start_that_fails_leaves_no_hook_behind(start):
+    network = vgg_small(ACTIVATIONS["atif-u"])
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(RuntimeError):
+        start(network, noise(4, 1, 32, 32))
+    network.eval()(noise(4, 3, 32, 32))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_weights_cannot_be_scaled_where_no_spike_arrives():
+    network = vgg_small(lambda channels, timesteps: IF(timesteps, 100.0), norm=False)
+    with pytest.raises(ValueError, match="leave a convolution of 16 channels without input"):
+        scale_from_data(network, noise(4, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("network", "weights", "message"),
+    [
+        (("resnet8-add", "quantized"), ("resnet8-add", "relu"), "join='add'; allowed: 'current'"),
+        (("resnet8", "atif-u-charge"), ("resnet8", "quantized"), "charge=True; allowed: charge=False"),
+    ],
+)
+def test_what_would_not_keep_the_function_is_refused(network, weights, message):
+    made, other = (NETWORKS[name](ACTIVATIONS[activation]) for name, activation in (network, weights))
+    with pytest.raises(ValueError, match=message):
+        start_from_network(made, other.state_dict(), noise(4, 3, 32, 32))
+
+
+def test_weights_of_another_shape_are_refused_before_any_is_copied():
+    made, other = (resnet8(ACTIVATIONS[a], classes=n) for a, n in (("quantized", 10), ("relu", 100)))
+    before = copy.deepcopy(made.state_dict())
+    with pytest.raises(ValueError, match=r"none missing, readout.bias, readout.weight of another shape"):
+        start_from_network(made, other.state_dict(), noise(4, 3, 32, 32))
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())

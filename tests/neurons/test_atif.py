@@ -584,3 +584,29 @@ def test_thresholds_of_the_safe_region_step_up_at_their_transitions(threshold):
 def test_the_safe_region_is_that_of_four_timesteps_from_zero(options):
     with pytest.raises(ValueError, match="allowed: 4, 0, 'relative' or 'absolute'"):
         SafeATIFnu(**options)
+
+
+@pytest.mark.parametrize(("current", "slope"), [(2.0, 1.0), (0.6, -0.1)])
+def test_a_charge_keeps_its_own_gradient_beside_that_of_the_rate(current, slope):
+    """With V_th = 1 and T = 4: d/dlog V of V k(x / V) / 4, the rounding straight through, is k / 4 - x below 1."""
+    node = ATIFu(4, surrogate="rate", charge=True, step_mode="m")
+    node(torch.full((4, 1), current)).mean().backward()
+    assert node.log_threshold.grad.item() == pytest.approx(slope, abs=1e-6)
+
+
+@pytest.mark.parametrize(("threshold", "shown"), [(torch.tensor([1.0, 5.0]), r"\[1.0, 5.0"), (torch.ones(3), r"\[1.0")])
+def test_the_safe_neuron_has_one_threshold_for_the_layer(threshold, shown):
+    with pytest.raises(ValueError, match=rf"threshold={shown}.*; allowed: one positive number for the whole layer"):
+        SafeATIFnu(4, threshold)
+
+
+def test_the_safe_neuron_starts_near_the_uniform_one():
+    first, *_, last = SafeATIFnu(4, 2.0).thresholds.tolist()
+    assert last == pytest.approx(2.0, rel=1e-6)
+    assert first / last == pytest.approx(1.12, abs=0.01)
+
+
+@pytest.mark.parametrize("value", [None, "a", [[1.0], [2.0, 3.0]]])
+def test_a_threshold_that_is_no_number_is_named(value):
+    with pytest.raises(ValueError, match=r"threshold=.*; allowed: a positive, finite number, or one for each channel"):
+        IF(4, value)

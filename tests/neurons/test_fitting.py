@@ -153,3 +153,22 @@ def test_a_fixed_threshold_stays():
 def test_an_unknown_target_is_refused():
     with pytest.raises(ValueError, match="target='x'; allowed: 'relu', 'input'"):
         next(fit_neuron(IF(step_mode="m"), SOURCE, target="x"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": -1}, "steps=-1; allowed: an integer, 0 or more"),
+        ({"batch_size": 0}, "batch_size=0; allowed: an integer, 1 or more"),
+        ({"log_every": 0}, "log_every=0; allowed: an integer, 1 or more"),
+    ],
+)
+def test_counts_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        next(fit_neuron(ATIFu(step_mode="m"), Normal(0, 1), **options))
+
+
+def test_a_neuron_that_takes_one_timestep_a_call_is_refused():
+    """Its T timesteps would pass for one, and the decibels would be wrong without a word."""
+    with pytest.raises(ValueError, match="neuron with step_mode='s'; allowed: 'm'"):
+        expected_sqnr_db(ATIFu(4), Normal(0, 1))

@@ -238,3 +238,8 @@ def test_the_region_of_the_telescoping_form_is_exactly_its_realised_part():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_no_transitions_are_refused():
+    with pytest.raises(ValueError, match=r"transitions=\[\]; allowed: positive, increasing numbers"):
+        realise(torch.tensor([]))

@@ -141,3 +141,14 @@ def test_a_search_is_never_below_its_starts():
 def test_an_unknown_decode():
     with pytest.raises(ValueError, match=r"decode='rank'; allowed: 'rate_p1'"):
         gaussian_noise(torch.ones(1, 2), torch.zeros(1), "rank")
+
+
+def test_thresholds_in_float32_are_taken():
+    thresholds = torch.tensor([[1.6, 1.2, 0.8]])
+    found = [gaussian_noise(t, torch.zeros(1, dtype=t.dtype), "levels") for t in (thresholds, thresholds.double())]
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
+def test_a_search_starts_from_somewhere():
+    with pytest.raises(ValueError, match="restarts=0; allowed: an integer, 1 or more"):
+        best_realisable(2, "gain", restarts=0)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atif_lib.quantization import thresholds_from_transitions
+from atif_lib.quantization import thresholds_from_transitions, transitions_from_thresholds
 from atif_lib.quantization.staircases import (
     count_staircase,
     order_thresholds,
@@ -121,3 +121,11 @@ def test_safe_thresholds_realise_their_transitions_and_fill_the_region():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_thresholds_of_a_neuron_s_own_precision_are_judged_by_it():
+    w = torch.randn(1000, 5, generator=torch.Generator().manual_seed(0))
+    for thresholds in (safe_thresholds(w), safe_thresholds(w.double())):
+        scaled = thresholds / thresholds[:, :1]
+        assert realises(scaled, transitions_from_thresholds(scaled.T).T.flip(1)).all()
+    assert count_staircase(torch.full((4,), 0.7)).patterns == count_staircase(torch.full((4,), 0.7).double()).patterns

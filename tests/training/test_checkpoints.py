@@ -203,3 +203,16 @@ def test_outside_the_main_thread_there_are_no_signals_to_ask():
     thread.start()
     thread.join()
     assert found == [False]
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_that_is_ignored_stays_ignored(number):
+    """As SIGHUP is for a training that nohup started."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with stop_requests() as stop:
+            signal.raise_signal(number)
+            assert not stop
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)

@@ -35,7 +35,7 @@ def pair(network="resnet8", activation="atif-u"):
     return plain, kept
 
 
-@pytest.mark.parametrize("activation", ["relu", "if", "atif-u", "atif-nu", "atif-u-half"])
+@pytest.mark.parametrize("activation", ["relu", "if", "atif-u", "atif-nu", "atif-u-half", "atif-u-charge"])
 @pytest.mark.parametrize("network", ["resnet8", "resnet8-add", "resnet8-iand"])
 def test_outputs_gradients_and_running_means_are_the_same_to_the_last_bit(network, activation):
     plain, kept = pair(network, activation)
