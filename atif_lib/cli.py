@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from atif_lib import console, paths
+from atif_lib import checks, console, paths
 from atif_lib.results.environment import first_process
 from atif_lib.results.records import PROFILES
 
@@ -159,14 +159,17 @@ def _tell(text: str) -> None:
 def _reproduce(options: argparse.Namespace) -> int:
     from atif_lib.data import DataUnavailable
     from atif_lib.experiments import reproduce
+    from atif_lib.results.tables import summary
 
     if (options.what == "all") == bool(options.tables):
         raise ValueError(f"reproduce takes `table` with numbers, or `all` without, got {options.tables or 'no number'}")
     tables = options.tables or [1, 2, 3]
+    checks.integer("jobs", options.jobs)
     found = reproduce.plan(tables, options.seeds, options.protocol, options.profile)
     if options.snakefile:
         paths.write_whole(options.snakefile, lambda file: file.write(reproduce.snakefile(found).encode()))
-        print(f"{options.snakefile}: {len(found.open)} rules; run it with snakemake --snakefile {options.snakefile}")
+        command = f"snakemake --cores {options.jobs} --snakefile {options.snakefile}"
+        print(f"{options.snakefile}: {len(found.open)} rules; run it with {command}")
         return 0
     try:
         seconds = reproduce.seconds_here(found, options.jobs)
@@ -177,8 +180,13 @@ def _reproduce(options: argparse.Namespace) -> int:
     if options.dry_run:
         return 0
     failed = reproduce.run(found, seconds, options.jobs)
-    for number in tables:
-        _print_table(number)
+    if options.protocol == "staged" and not options.profile:
+        for number in tables:
+            _print_table(number)
+    else:  # the tables show complete runs in stages
+        names = {job.experiment: job.experiment for job in found.jobs}
+        metrics = {"test accuracy, %": "test_accuracy", "θ": "theta"}
+        print(summary(names, metrics, found.jobs[0].profile).to_string())
     if failed:
         print(f"atif_lib: {', '.join(failed)} failed", file=sys.stderr)
     return int(bool(failed))

@@ -16,6 +16,7 @@ from ci.icons import embed_icons
 from ci.mathjax import write_mathjax
 from ci.pages import not_found_page, write_generated
 from ci.project import Project, Repository, command_line, repository
+from ci.slides import SlideError
 
 FOLDERS = ("_static", "_templates")
 NOT_PAGES = {"404.md"}  # rendered on its own, see ci/pages.py
@@ -115,7 +116,7 @@ def main() -> int:
     project = arguments.project
     try:
         stage_pages(project, arguments.draft)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, RuntimeError, SlideError) as error:
         print(error, file=sys.stderr)
         return 1
     whole = False

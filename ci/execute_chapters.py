@@ -26,7 +26,7 @@ from tqdm import tqdm
 from atif_lib import console, paths
 from ci import processes
 from ci.notebooks import DIED, clean, figure_names, read_chapter, title
-from ci.project import Project, command_line
+from ci.project import Project, command_line, positive
 
 PROFILES = ("smoke", "laptop", "full")
 PACKAGES = ("torch", "spikingjelly", "jupyter-book")
@@ -230,7 +230,7 @@ def main() -> int:
     """Parse the command line, execute and report."""
     parser = command_line(__doc__)
     parser.add_argument("--profile", choices=PROFILES, default="smoke")
-    parser.add_argument("--jobs", type=int, default=2, help="chapters to run at once (default 2)")
+    parser.add_argument("--jobs", type=positive, default=2, help="chapters to run at once (default 2)")
     arguments = parser.parse_args()
     project = arguments.project
     paths.make_absolute()  # a chapter runs in the folder of its source

@@ -55,6 +55,13 @@ class Project:
         return self.stage / "book" / f"{chapter.stem}.ipynb"
 
 
+def positive(text: str) -> int:
+    """Return the number of an option that counts; argparse says what is wrong with another text."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: an integer, 1 or more")
+    return int(text)
+
+
 def command_line(docstring: str | None) -> argparse.ArgumentParser:
     """Make a parser for a script with this docstring: `--root` gives the `project`, by default the folder one is in."""
     parser = argparse.ArgumentParser(description=(docstring or "").partition("\n")[0])

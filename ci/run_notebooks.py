@@ -28,7 +28,7 @@ from ci.assignments import write_teachers
 from ci.check_book import RAW_MYST
 from ci.make_colab import write_notebooks
 from ci.notebooks import DIED, FIGURE
-from ci.project import Project, Repository, command_line
+from ci.project import Project, Repository, command_line, positive
 
 PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "atif_lib", "data")
 NOT_PACKAGED = shutil.ignore_patterns("__pycache__", "cache", "*-smoke-s*.json")
@@ -172,8 +172,11 @@ def lend_images(source: Path, target: Path) -> None:
 def main() -> int:
     """Parse the command line, execute and report."""
     parser = command_line(__doc__)
-    parser.add_argument("--jobs", type=int, default=2, help="notebooks to run at once (default 2)")
+    parser.add_argument("--jobs", type=positive, default=2, help="notebooks to run at once (default 2)")
     arguments = parser.parse_args()
+    if not (arguments.project.html / "index.html").is_file():
+        print(f"no site in {arguments.project.html}, where figures get their numbers: make book first", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="atif-notebooks-") as folder:
         found = run(arguments.project, Path(folder).resolve(), arguments.jobs)
     for name, wrong in found.items():

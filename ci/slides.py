@@ -114,7 +114,7 @@ def fill(text: str, runs: Sequence[records.Record]) -> str:
     def value(match: re.Match[str]) -> str:
         try:
             return _number(match[1], runs).replace("-", "−")
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise SlideError(f"{match[0]}: {error}") from None
 
     return UNIT.sub("\N{NO-BREAK SPACE}", PLACEHOLDER.sub(value, text))
@@ -123,6 +123,8 @@ def fill(text: str, runs: Sequence[records.Record]) -> str:
 def _number(name: str, runs: Sequence[records.Record]) -> str:
     kind, *rest = name.split(":")
     if kind == "interval":
+        if len(rest) != 3:
+            raise SlideError("allowed: interval:one experiment:another:metric")
         one, other, metric = rest
         found = tables.difference(one, other, metric, runs=runs)
         if found["difference"] == "not run":

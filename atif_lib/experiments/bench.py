@@ -256,7 +256,7 @@ def work(network: str, timesteps: int, batch: int, device: torch.device) -> dict
     Counted in a network of T timesteps whose activation is ReLU: a fused neuron moves the same. Each reads its input
     and writes its output, and in the backward pass reads two tensors and writes one. A cache may spare some of it.
     """
-    step = TrainingStep("relu", network, timesteps, batch, device)
+    step = TrainingStep("relu", network, timesteps, batch, device, low=has_bfloat16(device))
     step.network.timesteps = timesteps
     with FlopCounterMode(display=False) as flops:
         step()

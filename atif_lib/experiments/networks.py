@@ -89,7 +89,6 @@ class NetworkExperiment:
         The accuracy is the last epoch's, the precision the one that this machine is quick in.
         """
         draft, seed, start = context.draft, context.seed, context.start
-        begun = time.perf_counter()
         examples = self.examples() if context.examples is None else context.examples
         torch.manual_seed(seed)
         network = self.build(examples)
@@ -107,7 +106,9 @@ class NetworkExperiment:
         options = {"seed": seed, "folder": context.folder, "resume": context.resume}
         if start:
             options |= {"started": True, "origin": {"start_sha256": draft.result["start_sha256"]}}
+        begun = time.perf_counter()
         draft.epochs = list(train(network, examples, recipe, **options))
+        draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
         draft.result |= draft.epochs[-1] | cost(network, examples.test_inputs.shape[1:])._asdict()
         draft.result |= {
             "source": examples.source,
@@ -119,7 +120,6 @@ class NetworkExperiment:
         own = _own_neurons(network)
         if own and len(own) == len(neurons_of(network)):
             draft.result |= behaviour(network, examples, recipe)
-        draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))
         if first_process() and context.folder is not None:
             save_weights(network, context.folder / WEIGHTS)
             draft.result["weights_sha256"] = file_sha256(context.folder / WEIGHTS)

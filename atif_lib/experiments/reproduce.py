@@ -5,10 +5,12 @@ whose experiment was changed since, or whose first stage was trained anew, is st
 """
 
 import csv
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
@@ -22,7 +24,7 @@ from atif_lib import checks
 from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
 from atif_lib.experiments.registry import find
 from atif_lib.experiments.runs import cost_here, run_folder, staleness
-from atif_lib.paths import make_absolute, results_folder
+from atif_lib.paths import make_absolute, runs_folder
 from atif_lib.results import records
 from atif_lib.results.manifest import Manifest, load
 from atif_lib.results.records import Record
@@ -101,6 +103,11 @@ def plan(
         start = jobs.get(job.start or "")
         if start and job.state != "done" and start.state == "done" and not (start.folder / WEIGHTS).is_file():
             jobs[start.run_id] = start._replace(state="missing", why="its weights are not here")
+    for job in jobs.values():
+        start = jobs.get(job.start or "")
+        if start and job.state == "done" and start.state != "done":
+            why = f"stale then, unless {start.run_id} comes out with the same weights again"
+            jobs[job.run_id] = job._replace(why=why)
     return Plan(tuple(tables), tuple(jobs.values()))
 
 
@@ -145,28 +152,29 @@ def _state(job: Job, experiment: NetworkExperiment, start: Job | None, found: di
 
 
 def snakefile(found: Plan) -> str:
-    """Write the plan as a Snakemake workflow: a rule a run, which asks for the record of the run that it starts from.
+    """Write the plan as a Snakemake workflow: a rule a run, behind the rule of the run that it starts from.
 
-    Snakemake's executors run it on the cores of a machine, on SLURM or in a cloud. Checkpoints are no output of a
-    rule, so that a job that was stopped goes on where it was.
+    Snakemake's executors run it on the cores of a machine, on SLURM or in a cloud. A rule's output is a stamp in a
+    folder of this workflow alone: records of stale runs are there already. Checkpoints are no output, so that a job
+    that was stopped goes on where it was.
     """
     jobs = found.open
     lines = [
         "# Written by `python -m atif_lib reproduce --snakefile`; run it with `snakemake --cores 2 --snakefile FILE`.",
         f"PYTHON = {sys.executable!r}",
-        f"RESULTS = {str(results_folder())!r}",
+        f"DONE = {str(runs_folder() / f'snakemake-{time.time_ns()}')!r}",
         "",
         "rule all:",
         "    input:",
-        *[f'        f"{{RESULTS}}/{job.run_id}.json",' for job in jobs],
+        *[f'        f"{{DONE}}/{job.run_id}",' for job in jobs],
         "",
     ]
     todo = {job.run_id for job in jobs}
     for job in jobs:
         lines += [f"rule {job.run_id.replace('-', '_')}:"]
         if job.start in todo:
-            lines += [f'    input: f"{{RESULTS}}/{job.start}.json"']
-        lines += [f'    output: f"{{RESULTS}}/{job.run_id}.json"', "    threads: 1"]
+            lines += [f'    input: f"{{DONE}}/{job.start}"']
+        lines += [f'    output: touch(f"{{DONE}}/{job.run_id}")', "    threads: 1"]
         lines += [f'    shell: "OMP_NUM_THREADS={{threads}} {{PYTHON}} {" ".join(_arguments(job))}"', ""]
     return "\n".join(lines)
 
@@ -180,7 +188,11 @@ def seconds_here(found: Plan, jobs: int = 1) -> dict[str, float]:
     """Measure by a few updates how many seconds each open run would take here, by its id, with its share of the cores.
 
     What an interrupted run has done is left out of account.
+
+    Raises:
+        ValueError: ``jobs`` is not at least 1.
     """
+    jobs = checks.integer("jobs", jobs)
     costs: dict[tuple[str, str], float] = {}
     kinds = len({(job.experiment, job.profile) for job in found.open})
     if kinds:
@@ -286,7 +298,7 @@ def _last_line(job: Job) -> str:
 
 
 class _Children:
-    """The processes that train; what asks to stop is handed on to them, once, as Ctrl-C."""
+    """The processes that train; what asks to stop is handed on to them as Ctrl-C, each time."""
 
     def __init__(self, threads: int) -> None:
         self.processes: set[subprocess.Popen] = set()
@@ -304,8 +316,8 @@ class _Children:
         if not self.stopped:
             tqdm.write("stopping: every run writes its checkpoint", file=sys.stderr)
         self.stopped = True
-        for process in self.processes:
-            process.send_signal(signal.SIGINT)
+        for process in tuple(self.processes):  # threads take from the set meanwhile
+            _interrupt(process)
 
     def run(self, job: Job) -> int:
         """Train in a process of its own, away from the terminal's Ctrl-C; its output goes to a log in its folder."""
@@ -322,17 +334,22 @@ class _Children:
             self.processes.add(process)
             try:
                 if self.stopped:
-                    process.send_signal(signal.SIGINT)
+                    _interrupt(process)
                 return process.wait()
             finally:
                 self.processes.discard(process)
+
+
+def _interrupt(process: subprocess.Popen) -> None:
+    if os.name != "nt":  # Windows hands the console's Ctrl-C to the children itself
+        process.send_signal(signal.SIGINT)
 
 
 class _Bar:
     """One bar over the estimated hours of all runs; behind it, where each that runs is, and what it still takes."""
 
     def __init__(self, todo: dict[str, Job], seconds: dict[str, float], jobs: int) -> None:
-        self.todo, self.seconds, self.jobs = todo, seconds, jobs
+        self.todo, self.seconds, self.jobs, self.begun = todo, seconds, jobs, time.time()
         self.first = {i: _epochs_done(job) for i, job in todo.items()}
         total = sum(seconds.values()) / 3600 / jobs
         shown = "{desc} {percentage:3.0f}% |{bar}| {n:.2f} of {total:.2f} hours, {remaining} left{postfix}"
@@ -351,23 +368,21 @@ class _Bar:
         left = {i: self._share_left(i) * self.seconds[i] for i in self.todo}
         self.bar.n = max(0.0, self.bar.total - sum(left.values()) / 3600 / self.jobs)
         self.bar.set_description(f"{done} of {len(self.todo)} runs done", refresh=False)
-        parts = [
-            f"{i} epoch {min(_epochs_done(self.todo[i]) + 1, _epochs(self.todo[i]))} of {_epochs(self.todo[i])}, "
-            f"{left[i] / 60:.0f} min"
-            for i in running
-        ]
-        self.bar.set_postfix_str("; ".join(parts))
+        self.bar.set_postfix_str("; ".join(f"{i} {self._epoch(i)}, {left[i] / 60:.0f} min" for i in running))
+
+    def _epoch(self, name: str) -> str:
+        job = self.todo[name]
+        return f"epoch {min(_epochs_done(job, self.begun) + 1, _epochs(job))} of {_epochs(job)}"
 
     def _share_left(self, name: str) -> float:
         epochs, first = _epochs(self.todo[name]), self.first[name]
-        if first >= epochs:  # of an earlier training of a stale run
-            return 1.0
-        return 1 - max(0, _epochs_done(self.todo[name]) - first) / (epochs - first)
+        return 1 - (_epochs_done(self.todo[name], self.begun) - first) / max(1, epochs - first)
 
 
-def _epochs_done(job: Job) -> int:
-    path = job.folder / "metrics.csv"
-    if not path.is_file():
+def _epochs_done(job: Job, since: float = math.inf) -> int:
+    """Count the epochs of a training that is to go on, or that has begun since a time; not those of an earlier one."""
+    path, unfinished = job.folder / "metrics.csv", (job.folder / "checkpoint.pt").is_file()
+    if not path.is_file() or not (unfinished or path.stat().st_mtime >= since):
         return 0
     with path.open(encoding="utf-8", newline="") as file:
         return max((int(row["epoch"]) for row in csv.DictReader(file)), default=0)

@@ -133,8 +133,12 @@ def staleness(record: Record, experiment: NetworkExperiment, start: Record | Non
         experiment: as it is now, at the record's profile.
         start: the record of the run that it starts from, where there is one.
     """
-    now = json.loads(json.dumps(dataclasses.asdict(experiment)))
-    if changed := _differing(record.config, now):
+    # A setting that the record does not know yet had what is now its default.
+    then = {field.name: field.default for field in dataclasses.fields(experiment)} | record.config
+    if isinstance(then["recipe"], dict):  # in the oldest records it is a list
+        then["recipe"] = dataclasses.asdict(Recipe()) | then["recipe"]
+    then, now = json.loads(json.dumps([then, dataclasses.asdict(experiment)], default=repr))
+    if changed := _differing(then, now):
         return f"its configuration has changed: {', '.join(changed)}"
     if start and record.result.get("start_sha256") != start.result.get("weights_sha256"):
         return f"{start.run_id} was trained anew"
@@ -142,7 +146,7 @@ def staleness(record: Record, experiment: NetworkExperiment, start: Record | Non
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any], ignored: tuple[str, ...] = ("summary",)) -> list[str]:
-    """List the keys, also those of inner dictionaries, whose values differ; of those that the older one has."""
+    """List the keys, also those of inner dictionaries, whose values differ."""
     found = []
     for key in before.keys() - set(ignored):
         old, new = before[key], now.get(key)

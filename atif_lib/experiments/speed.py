@@ -72,7 +72,8 @@ class SpeedExperiment:
         """Measure, and fill in the record; the seed is not used."""
         draft = context.draft
         torch.compiler.reset()
-        calls = (2 * self.repeats + 2) * len(NEURONS) + self.repeats * (2 * len(STEPS) + 3 * len(OTHERS))
+        calls = (2 * self.repeats + 2) * len(NEURONS) + (2 * self.repeats + 1) * len(STEPS)
+        calls += 2 * self.repeats * len(OTHERS)
         calls += self.repeats * len(GROWING) * (len(self.growing_timesteps) + len(self.batches))
         bar = tqdm(total=calls, unit="call", leave=False, disable=None)
         # A compiled neuron that met torch's limit would run uncompiled without a word: better to fail.

@@ -16,6 +16,7 @@ from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from atif_lib import checks
 from atif_lib.paths import figures_folder
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -174,9 +175,13 @@ def show_moving(fig: Figure, settings: Mapping[str, Any], *, neuron: str, alt: s
     Args:
         fig: the first drawing.
         settings: ranges of the sliders and values at the start; the script says what it knows.
-        neuron: a key of `NEURON_STYLE`, whose colour and dash the lines have.
+        neuron: IF, ATIF-u or ATIF-nu, whose colour and dash the lines have.
         alt: what the first drawing shows, for who cannot see it.
+
+    Raises:
+        ValueError: another neuron.
     """
+    checks.choice("neuron", neuron, [n for n, s in NEURON_STYLE.items() if s["linestyle"] in _DASHES])
     buffer = StringIO()
     with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
         fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

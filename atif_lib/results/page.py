@@ -222,7 +222,7 @@ def paper_value(part: Check) -> str:
     if part.paper is None:
         return "–"
     if isinstance(part.paper, tuple):
-        return f"{part.paper[0]:g} to {part.paper[1]:g} {part.unit}".rstrip()
+        return f"{part.paper[0]:g} to {part.paper[1]:g} {part.unit}".rstrip().replace("-", "−")
     return f"{_SYMBOLS[part.relation]}{part.paper:g} {part.unit}".rstrip().replace("-", "−")
 
 

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 import pandas as pd
 
 from atif_lib.results import records
-from atif_lib.results.manifest import Check, Entry, Manifest, Measured, Quantity, load
+from atif_lib.results.manifest import Entry, Manifest, Measured, Quantity, load
 from atif_lib.results.page import interval, our_value
 from atif_lib.results.records import Record, RecordError
 
@@ -57,7 +57,8 @@ def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Re
         assert part.quantity is not None  # every cell of the paper's tables has one
         row = rows.setdefault(entry.row or "", {"experiment": part.quantity.experiment})
         metric = (entry.column or "") + f", {part.unit}" * (part.unit == "%")
-        ours = entry.verdict if entry.verdict == "not run" else f"{our_value(part, runs)}: {entry.verdict}"
+        verdict = entry.expected(runs)
+        ours = verdict if verdict == "not run" else f"{our_value(part, runs)}: {verdict}"
         row |= {metric: f"{part.paper:g}", f"{metric}, ours": ours}
     return pd.DataFrame(rows).T.fillna("")
 
@@ -224,19 +225,18 @@ def difference(
 
     Returns:
         ``difference`` with its 95 % interval, or "not run"; ``seeds``; ``verdict``: higher or lower where the interval
-        clears zero (`Check.holds`), else open, and of one seed always.
+        clears zero, else open, and of one seed always.
     """
     found = compare(experiment, twin, metric, profile, family, runs)
     if found is None:
         return {"difference": "not run", "seeds": "", "verdict": ""}
-    higher = Check(text="", paper=0.0, relation=">").holds(found)
     low, high = found.interval or (0.0, 0.0)
     size = (high - low) / 2 or abs(found.mean)  # two digits of half the interval say how well the difference is known
     digits = max(2, 1 - math.floor(math.log10(size))) if size else 2
     return {
         "difference": f"{found.mean:+.{digits}f}{interval(found, digits)}".replace("-", "−"),
         "seeds": str(found.n),
-        "verdict": {True: "higher", False: "lower", None: "open"}[higher],
+        "verdict": "higher" if low > 0 else "lower" if high < 0 else "open",
     }
 
 

@@ -113,12 +113,8 @@
     const xs = ticks(0, T, Math.min(T, 8)).filter(Number.isInteger);
     const { x, y } = axes(svg, box, xs, ticks(box.y[0], box.y[1], 5), "timestep t", "membrane");
     line(svg, thresholds.flatMap((v, t) => [[x(t), y(v)], [x(t + 1), y(v)]]), "threshold");
-    let v = start * thresholds[0];
-    const path = [[x(0), y(v)]];
-    for (let t = 0; t < T; t++) {
-      path.push([x(t + 1), y(result.before[t])], [x(t + 1), y(result.after[t])]);
-      v = result.after[t];
-    }
+    const path = [[x(0), y(start * thresholds[0])]];
+    for (let t = 0; t < T; t++) path.push([x(t + 1), y(result.before[t])], [x(t + 1), y(result.after[t])]);
     line(svg, path, "membrane");
     result.spikes.forEach((z, t) => {
       if (z) element("circle", { cx: x(t + 1), cy: y(result.before[t]), r: 6, class: "spike" }, svg);

@@ -7,7 +7,8 @@
   for (const row of document.querySelectorAll("article table tbody tr")) {
     if (row.closest("table").rows[0].cells.length !== 3) continue; // the counts, the runs
     const continues = row.cells[0].textContent.startsWith("– ") && !verdictOf(row); // a check of the entry above
-    rows.push({ row, verdict: continues ? rows.at(-1)?.verdict : verdictOf(row) });
+    const verdict = continues ? rows.at(-1)?.verdict : verdictOf(row);
+    if (verdict) rows.push({ row, verdict }); // numbers that the paper quotes have none
   }
   const verdicts = [...new Set(rows.map(({ verdict }) => verdict).filter(Boolean))];
   const buttons = document.createElement("div");

@@ -162,6 +162,7 @@ def test_a_stage_without_its_weights_is_trained_again_where_a_later_one_needs_it
     assert states["cifar10-small-quantized-fixed-staged"] == ("missing", "its weights are not here")
     assert states["cifar10-small-relu-staged"] == ("missing", "its weights are not here")
     assert states["cifar10-small-atif-u-staged"][0] == "done"
+    assert "unless cifar10-small-relu-staged-smoke-s0 comes out with the same" in states[ORDER[3]][1]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
@@ -238,7 +239,7 @@ def test_the_workflow_has_a_rule_a_run_and_asks_for_what_each_starts_from(folder
     text = reproduce.snakefile(smoke_plan(small_table))
     assert text.count("\nrule ") == 6
     rule = text.partition("rule cifar10_small_if_staged_smoke_s0:")[2].partition("\nrule")[0]
-    assert 'input: f"{RESULTS}/cifar10-small-quantized-fixed-staged-smoke-s0.json"' in rule
+    assert 'input: f"{DONE}/cifar10-small-quantized-fixed-staged-smoke-s0"' in rule
     assert "train cifar10-small-if-staged --profile smoke --seeds 0 --resume" in rule
 
 
@@ -281,3 +282,61 @@ def test_the_command_says_what_is_asked_of_it(folders, capsys):
     assert main(["reproduce", "all", "3"]) == 2
     assert main(["reproduce", "table"]) == 2
     assert "reproduce takes `table` with numbers, or `all` without" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1"])
+def test_fewer_runs_side_by_side_than_one_are_refused(folders, jobs, capsys):
+    assert main(["reproduce", "table", "3", "--jobs", jobs]) == 2
+    assert f"jobs={jobs}; allowed: an integer, 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unfinished", [True, False])
+def test_epochs_count_that_a_run_goes_on_from_and_not_those_of_an_earlier_training(folders, monkeypatch, unfinished):
+    job = reproduce.Job(CELLS[0], "laptop", 0, "stale", None)
+    job.folder.mkdir(parents=True)
+    epochs = EXPERIMENTS[CELLS[0]].recipe.epochs
+    rows = "".join(f"{n}\n" for n in range(1, epochs + (0 if unfinished else 1)))
+    (job.folder / "metrics.csv").write_text(f"epoch\n{rows}", encoding="utf-8")
+    if unfinished:
+        (job.folder / "checkpoint.pt").touch()
+    cost = runs.CostHere(1.0, 1.0, 100, 2, None, None, None)
+    monkeypatch.setattr(reproduce, "cost_here", lambda *key, count: cost)
+    found = reproduce.seconds_here(reproduce.Plan((3,), (job,)))
+    assert found == {job.run_id: pytest.approx(100 / epochs if unfinished else 100)}
+
+
+@pytest.mark.parametrize("state", ["stale", "missing"])
+def test_a_record_that_is_there_keeps_no_rule_from_running(folders, small_table, state, tmp_path, monkeypatch):
+    """Snakemake does nothing for an output that exists, and the record of a stale run does."""
+    pytest.importorskip("snakemake")
+    results, _ = folders
+    job = reproduce.Job(CELLS[0], "smoke", 0, state, None)
+    (results / f"{job.run_id}.json").touch()
+    (tmp_path / "Snakefile").write_text(reproduce.snakefile(reproduce.Plan((3,), (job,))), encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--snakefile", "Snakefile"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert "Nothing to be done" not in ran.stdout + ran.stderr
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_children_that_end_while_they_are_stopped_do_no_harm(capsys):
+    children = reproduce._Children(1)
+
+    class Child:
+        def send_signal(self, number):
+            children.processes.discard(self)
+
+    children.processes = {Child(), Child()}
+    children.stop(signal.SIGINT, None)
+    assert not children.processes
+    assert children.stopped
+
+
+def test_what_is_no_run_in_stages_is_shown_as_it_came_out(folders, monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "seconds_here", lambda found, jobs: no_time(found))
+    monkeypatch.setattr(reproduce, "run", lambda found, seconds, jobs: [])
+    assert main(["reproduce", "table", "3", "--protocol", "fast"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in shown if "not run" in line] == [
+        f"cifar10-resnet18-{a}" for a in ("if", "atif-u", "atif-nu")
+    ]

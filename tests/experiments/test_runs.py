@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 import training_worker as worker
 
 from atif_lib import data
-from atif_lib.experiments import runs
+from atif_lib.experiments import networks, runs
 from atif_lib.experiments.networks import behaviour
 from atif_lib.experiments.registry import find
 from atif_lib.networks import ACTIVATIONS, NETWORKS
@@ -291,3 +292,22 @@ def test_two_processes_leave_one_run(folders):
     assert os.listdir(results) == [f"{QUICK}-smoke-s0.json"]
     assert sorted(os.listdir(left / f"{QUICK}-smoke-s0")) == LEFT
     assert records.load(results / f"{QUICK}-smoke-s0.json").epochs[0]["train_loss"] < 2.5
+
+
+def test_what_follows_a_resumed_training_counts_as_time(folders, monkeypatch):
+    """100 seconds before the interruption, nearly none after it, and a third of one to look at the network."""
+    last = {"epoch": 1, "seconds": 100.0, "test_accuracy": 10.0}
+    monkeypatch.setattr(networks, "train", lambda *args, **options: iter([last]))
+    monkeypatch.setattr(networks, "behaviour", lambda *args: time.sleep(0.3) or {})
+    assert 100.3 < runs.run(NAME, "smoke").wall_s < 200
+
+
+@pytest.mark.parametrize(("setting", "changed"), [("scales", (0.5, 1.0)), ("label_smoothing", 0.1)])
+def test_a_record_without_a_setting_had_its_default(setting, changed):
+    experiment = find("cifar10-small-atif-u")
+    record = next(r for r in records.load_all() if r.experiment == "cifar10-small-atif-u")
+    assert runs.staleness(record, experiment, None) == ""
+    record.config["recipe"].pop(setting, None)
+    assert runs.staleness(record, experiment, None) == ""
+    now = replace(experiment, recipe=replace(experiment.recipe, **{setting: changed}))
+    assert runs.staleness(record, now, None) == f"its configuration has changed: {setting}"

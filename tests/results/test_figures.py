@@ -137,3 +137,8 @@ def test_the_source_of_a_function_is_shown_without_its_docstring(monkeypatch):
     monkeypatch.setattr(display, "display", lambda text: shown.append(text.data))
     figures.show_source(figures.use_style)
     assert shown == ["```python\ndef use_style() -> None:\n    mpl.rcParams.update(STYLE)\n```"]
+
+
+def test_a_neuron_that_has_no_dash_for_the_screen_is_refused():
+    with pytest.raises(ValueError, match="neuron='quantized'; allowed: 'IF', 'ATIF-u', 'ATIF-nu'"):
+        figures.show_moving(plt.figure(), {}, neuron="quantized", alt="")

@@ -676,3 +676,9 @@ def test_accuracies_over_time_are_a_row_a_network():
     table = tables.time_table({"ReLU": [73.06], "ATIF-u": [14.14, 59.6, 68.3]})
     assert list(table.columns) == ["T = 1", "T = 2", "T = 3"]
     assert [list(row) for row in table.values] == [["73.1", "", ""], ["14.1", "59.6", "68.3"]]
+
+
+def test_networks_that_are_equal_are_not_one_above_the_other(results):
+    save_accuracies(net=[10.0] * 3, twin=[10.0] * 3)
+    found = tables.difference("net", "twin")
+    assert (found["difference"], found["verdict"]) == ("+0.00 [0.00, 0.00]", "open")
