@@ -527,7 +527,7 @@ if over_time:
 # On 1,000 images an accuracy has a standard error of about a point and a half, and on all 10,000 of half a point, so
 # only larger differences count here. With a single timestep ATIF-u loses most and the half-step start least: half of
 # the charge for its first spike is there from the start. Eight timesteps bring no gain: the networks were trained for
-# five levels. With an empty start they even lose; the records of ATIF-u say 3 to 5 points on all images and three
+# five levels. With an empty start they even lose; the records of ATIF-u say 2 to 5 points on all images and six
 # seeds. With a half-step start they do not lose.
 #
 # Is it really the same to stop early and to run for a smaller $T$? A test:

@@ -1,7 +1,10 @@
 """What the chapters say in words of a difference is what the committed records say: mend the sentence, then the row."""
 
+import json
 import math
+from dataclasses import asdict
 from functools import cache
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -171,7 +174,7 @@ def test_chapter_9_eight_timesteps_lose_accuracy_but_from_a_half_step_start():
     names = ("vgg16-atif-u", "resnet18-atif-u", "resnet18-if")
     lost = [values[3] - values[7] for values in (full_size(name).result["accuracy_over_time"] for name in names)]
     assert [round(points, 1) for points in (min(lost), max(lost))] == [0.6, 2.6]
-    for ending, least, most in (("", 3, 5), ("-half", -1, 0.3)):
+    for ending, least, most in (("", 2, 5), ("-half", -1, 0.3)):
         found = records.records_of(f"cifar10-small-atif-u{ending}", "laptop")
         lost = [values[3] - values[7] for values in (r.result["accuracy_over_time"] for r in found)]
         assert len(lost) >= 3
@@ -220,6 +223,16 @@ def test_chapter_7_the_first_stage_is_better_without_cutout_and_better_still_wit
     for cutout, whole, small in zip(*found, strict=True):
         assert cutout.result["test_accuracy"] + 4 < whole.result["test_accuracy"] < small.result["test_accuracy"] - 1
         assert whole.wall_s == pytest.approx(small.wall_s, rel=0.15)
+
+
+def test_chapter_7_the_first_stage_lacks_epochs():
+    names = [f"cifar10-resnet18-{n}" for n in ("half-relu-staged", "half-relu-staged-long", "relu-staged")]
+    found = {r.experiment: r for r in records.load_all(validation=True) if r.experiment in names}
+    short, long, full = (found[name] for name in names)
+    assert long.config["recipe"]["epochs"] == 4 * short.config["recipe"]["epochs"]
+    assert long.result["test_accuracy"] - short.result["test_accuracy"] == pytest.approx(7, abs=0.5)
+    assert full.config["recipe"] == json.loads(json.dumps(asdict(find(names[2]).recipe)))
+    assert round(full.result["test_accuracy"], 1) == 90.5
 
 
 @pytest.mark.parametrize("validation", [False, True])
@@ -276,7 +289,7 @@ def test_chapter_9_the_number_of_levels_explains_the_gap_a_little_better_than_th
         for name in ("atif-u", "atif-u-half", "atif-nu")
         for timesteps, ending in ((1, "-t1"), (2, "-t2"), (4, ""), (8, "-t8"))
         for record in records.records_of(f"cifar10-small-{name}{ending}", "laptop")
-        if "sqnr_db_layers" in record.result
+        if "sqnr_db_layers" in record.result and record.seed in small_relu()
     ]
     timesteps, sqnr, gap = np.array(rows).T
     assert np.corrcoef(np.log(timesteps + 1), gap)[0, 1] < np.corrcoef(sqnr, gap)[0, 1] < -0.95
@@ -290,10 +303,12 @@ def test_chapter_9_the_number_of_levels_explains_the_gap_a_little_better_than_th
 
 @pytest.mark.parametrize("ending", ["-t2", "", "-t8"])
 def test_chapter_9_atif_nu_makes_more_error_than_atif_u_and_is_not_seen_to_lose_accuracy(ending):
-    both = [records.records_of(f"cifar10-small-{name}{ending}", "laptop") for name in ("atif-nu", "atif-u")]
-    sqnr = [[mean_sqnr(r) for r in runs] for runs in both]
-    assert [len(runs) for runs in both] == [3, 3]
-    assert max(sqnr[0]) < min(sqnr[1])
+    nonuniform, uniform = (
+        {r.seed: mean_sqnr(r) for r in records.records_of(f"cifar10-small-{name}{ending}", "laptop")}
+        for name in ("atif-nu", "atif-u")
+    )
+    assert len(nonuniform) >= 3
+    assert all(nonuniform[seed] < uniform[seed] for seed in nonuniform)
     assert verdict("cifar10-small", f"atif-nu{ending}", f"atif-u{ending}") == "open"
 
 
@@ -307,7 +322,8 @@ def test_chapter_9_at_eight_timesteps_the_neuron_with_the_largest_error_is_not_t
     step = tables.compare("cifar10-small-atif-nu-t8", "cifar10-small-atif-u-t8")
     assert step.interval[0] < 0 < step.mean
     accuracies = [r.result["test_accuracy"] for r in found["atif-u"]]
-    assert np.mean([gap_to_relu(r) for r in found["atif-u"]]) == pytest.approx(np.ptp(accuracies), abs=0.05)
+    left = np.mean([gap_to_relu(r) for r in found["atif-u"]])
+    assert 0.75 < left < np.ptp(accuracies)
 
 
 def test_chapter_8_resnet18_on_thirteen_words_loses_little_and_more_than_in_the_paper():
@@ -350,6 +366,22 @@ def test_chapter_14(change):
     spikes |= {"atif-u-half": "higher", "atif-u-rate": "higher"}
     assert verdict("cifar10-small", change, "atif-u", "theta", CHANGES) == spikes.get(change, "open")
     assert verdict("gsc13-small", change, "atif-u", family=CHANGES) in ("open", "")
+
+
+def test_chapter_14_the_slope_of_the_surrogate_counts_and_its_argument_is_open():
+    base, relative, absolute = "atif-u", "atif-u-relative-1", "atif-u-absolute"
+    for one, other, points in ((base, relative, 2.7), (f"{absolute}-4", absolute, 1.4)):
+        step = tables.compare(f"cifar10-small-{one}", f"cifar10-small-{other}")
+        assert step.interval[0] > 0
+        assert step.mean == pytest.approx(points, abs=0.1)
+        assert step.n >= 5
+    for one, other, sign in ((base, f"{absolute}-4", 1), (relative, absolute, -1)):
+        assert verdict("cifar10-small", one, other) == "open"
+        assert sign * tables.compare(f"cifar10-small-{one}", f"cifar10-small-{other}").mean > 0
+    more = tables.compare(f"cifar10-small-{relative}", f"cifar10-small-{base}", "theta")
+    assert more.interval[0] > 0
+    found = records.records_of(f"cifar10-small-{base}", "laptop")
+    assert more.mean / mean(r.result["theta"] for r in found) == pytest.approx(1 / 3, abs=0.03)
 
 
 def gains(name):
