@@ -369,10 +369,10 @@ effects = {
 pd.DataFrame({label: difference(*pair) for label, pair in effects.items()}).T
 
 # %% [markdown]
-# It is the slope. With either argument slope 4 is better than slope 1, by 2.7 and by 1.4 points. The two arguments are
-# not told apart: at slope 4 the relative one lies a little above, at slope 1 a little below, and both intervals hold
-# zero. (Each of the four differences is a question of its own.) The relative surrogate of slope 1 also sends a third
-# more spikes than the base. For a lone neuron [](03_surrogate_gradients.py) has found that the width of the surrogate
+# It is the slope. With either argument slope 4 is better than slope 1, by 2.8 and by 1.3 points. The relative argument
+# by itself is not shown to help: at slope 4 it lies half a point above the absolute one, and the interval holds zero;
+# at slope 1 it lies about a point *below*, and the interval does not. (Each of the four differences is a question of
+# its own.) The relative surrogate of slope 1 also sends a third more spikes than the base. For a lone neuron [](03_surrogate_gradients.py) has found that the width of the surrogate
 # counts, measured by the threshold, and a slope is the inverse of a width. So whoever takes the paper's formula with
 # another slope than its 1, such as SpikingJelly's default of 4, has a network that these three epochs do not tell from
 # ours.
@@ -509,7 +509,7 @@ pd.DataFrame(rows).rename_axis("luck that looks like an effect", axis=0).rename_
 #   wrong scale. It is a point better than one fixed at the best value for the first batch.
 # * After three epochs on images no change is shown to make the small network more accurate. The absolute surrogate of slope 1
 #   and the gradient of the rate make it less accurate; four changes make it quieter, and two make it send more spikes.
-# * What the absolute surrogate loses, it loses by its slope: slope 4 is better than slope 1 with either argument, and at one
-#   slope the two arguments are not told apart.
+# * What the absolute surrogate loses, it loses by its slope: slope 4 is better than slope 1 with either argument. At slope 1
+#   the relative argument is the worse one, and at slope 4 the two are not told apart.
 # * Whether a change helps is a difference with an interval. Of many changes one seems to help by luck: compare them with
 #   Dunnett's intervals.
