@@ -1,6 +1,7 @@
 """Shared by the tests: hypothesis draws the same examples every time, and data and records land in a folder of ours."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -10,6 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side; each process,
 
 from atif_lib import data
 from atif_lib.neurons import fused
+from atif_lib.training.checkpoints import STOP_SIGNALS
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.register_profile("search", deadline=None, max_examples=2000)  # pytest --hypothesis-profile=search
@@ -35,3 +37,11 @@ def results(tmp_path, monkeypatch):
 def uncompiled(monkeypatch):
     """The fused kernels as the Python that they are: what they compute is the same, and nothing has to be compiled."""
     monkeypatch.setattr(fused, "compiled", lambda function: function)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def signals_are_heard():
+    """Put back what a shell's `&` or nohup has the tests ignore: trainings in them are to be stopped."""
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -1,5 +1,6 @@
 """A run leaves a record, weights that give its numbers again, and metrics; it can be told, stopped and gone on with."""
 
+import copy
 import json
 import os
 import signal
@@ -303,11 +304,10 @@ def test_what_follows_a_resumed_training_counts_as_time(folders, monkeypatch):
 
 
 @pytest.mark.parametrize(("setting", "changed"), [("scales", (0.5, 1.0)), ("label_smoothing", 0.1)])
-def test_a_record_without_a_setting_had_its_default(setting, changed):
-    experiment = find("cifar10-small-atif-u")
-    record = next(r for r in records.load_all() if r.experiment == "cifar10-small-atif-u")
+def test_a_record_without_a_setting_had_its_default(finished, setting, changed):
+    experiment, record = find(NAME).at("smoke"), copy.deepcopy(finished[0])
     assert runs.staleness(record, experiment, None) == ""
-    record.config["recipe"].pop(setting, None)
+    record.config["recipe"].pop(setting)
     assert runs.staleness(record, experiment, None) == ""
     now = replace(experiment, recipe=replace(experiment.recipe, **{setting: changed}))
     assert runs.staleness(record, now, None) == f"its configuration has changed: {setting}"
