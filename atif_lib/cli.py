@@ -159,7 +159,6 @@ def _tell(text: str) -> None:
 def _reproduce(options: argparse.Namespace) -> int:
     from atif_lib.data import DataUnavailable
     from atif_lib.experiments import reproduce
-    from atif_lib.results.tables import summary
 
     if (options.what == "all") == bool(options.tables):
         raise ValueError(f"reproduce takes `table` with numbers, or `all` without, got {options.tables or 'no number'}")
@@ -184,6 +183,8 @@ def _reproduce(options: argparse.Namespace) -> int:
         for number in tables:
             _print_table(number)
     else:  # the tables show complete runs in stages
+        from atif_lib.results.tables import summary  # pandas, which a plan alone does not need
+
         names = {job.experiment: job.experiment for job in found.jobs}
         metrics = {"test accuracy, %": "test_accuracy", "θ": "theta"}
         print(summary(names, metrics, found.jobs[0].profile).to_string())

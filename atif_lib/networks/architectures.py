@@ -31,6 +31,7 @@ __all__ = [
     "Residual",
     "Synapses",
     "cost",
+    "has_charges",
     "layer_name",
     "neurons_of",
     "resnet8",
@@ -384,6 +385,11 @@ def neurons_of(network: nn.Module) -> dict[str, base.MemoryModule]:
     """Spiking neurons of a network by name, ours and SpikingJelly's; its layers with a memory, as Dropout, are none."""
     found = ((name, m) for name, m in network.named_modules() if isinstance(m, base.MemoryModule))
     return {layer_name(name): m for name, m in found if not type(m).__module__.startswith(layer.__name__)}
+
+
+def has_charges(module: nn.Module) -> bool:
+    """Tell whether spikes of its neurons are worth their charge, so that they are no zeros and ones."""
+    return any(getattr(m, "charge", False) for m in neurons_of(module).values())
 
 
 def layer_name(name: str) -> str:

@@ -6,7 +6,7 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from atif_lib.networks.architectures import Network, Residual, neurons_of
+from atif_lib.networks.architectures import Network, Residual, has_charges
 from atif_lib.neurons.soft_reset import SoftResetNode
 
 __all__ = ["fold"]
@@ -82,14 +82,13 @@ def _fold_block(block: nn.Module, charges: Tensor | None) -> Tensor | None:
             return charges
         _fold_synapses(block, charges)
         return None
-    charging = any(getattr(m, "charge", False) for m in neurons_of(block).values())
-    if charges is not None or (charging and not isinstance(block, SoftResetNode)):
+    if charges is not None or (has_charges(block) and not isinstance(block, SoftResetNode)):
         raise ValueError(f"block of type {type(block).__name__}; allowed: Synapses, Residual, a max pool, a neuron")
     return _take_charges(block)
 
 
 def _fold_residual(block: Residual, charges: Tensor | None) -> Tensor | None:
-    if block.join != "current" and (charges is not None or any(m.charge for m in neurons_of(block).values())):
+    if block.join != "current" and (charges is not None or has_charges(block)):
         raise ValueError(f"charges fold where paths meet as currents, join='current', got join={block.join!r}")
     _fold_synapses(block.first[0], charges)
     _fold_synapses(block.second, _take_charges(block.first[1]))

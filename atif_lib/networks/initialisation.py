@@ -7,7 +7,7 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from atif_lib.networks.architectures import Network, Residual, neurons_of, unfused
+from atif_lib.networks.architectures import Network, Residual, has_charges, neurons_of, unfused
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.quantization.density import empirical
@@ -126,7 +126,7 @@ def start_from_network(network: Network, weights: Mapping[str, Tensor], inputs: 
     if any(wrong.values()):
         said = ", ".join(f"{', '.join(sorted(names)) or 'none'} {what}" for what, names in wrong.items())
         raise ValueError(f"weights do not fit the network: {said}")
-    if any(getattr(m, "charge", False) for m in network.modules()):
+    if has_charges(network):
         raise ValueError("neurons with charge=True; allowed: charge=False, whose spikes are worth 1, as rates are")
     joins = {m.join for m in network.modules() if isinstance(m, Residual)} - {"current"}
     if fitted and joins:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
-from atif_lib.networks.architectures import Network, Residual, neurons_of
+from atif_lib.networks.architectures import Network, Residual, has_charges, neurons_of
 from atif_lib.neurons.soft_reset import SoftResetNode
 from atif_lib.training.recipe import Recipe
 
@@ -81,7 +81,7 @@ def save_memory(network: Network) -> None:
     blocks = {name: m for name, m in network.blocks.named_children() if isinstance(m, Residual)}
     if not blocks:
         raise ValueError(f"network of {[type(m).__name__ for m in network.blocks]}; allowed: one with residual blocks")
-    charges = any(getattr(m, "charge", False) for m in neurons_of(network).values())
+    charges = has_charges(network)
     for name, block in blocks.items():
         binary = bool(neurons_of(block)) and block.join != "add" and not charges  # else numbers travel, not bytes
         kept = checkpoint_module(block, compressor=BooleanSpikeCompressor() if binary else None)
