@@ -41,7 +41,7 @@ from atif_lib.results.tables import (
     summary,
     training_table,
 )
-from atif_lib.training import schedule
+from atif_lib.training import Recipe, schedule
 
 figures.use_style()
 torch.manual_seed(0)
@@ -316,7 +316,7 @@ for label, name in tried.items():
         rows[label, record.seed] = {
             "epochs": recipe["epochs"],
             "sides": ", ".join(f"{32 * scale:.0f}" for scale in recipe["scales"]),
-            "cost": f"{recipe['epochs'] * mean(scale**2 for scale in recipe['scales']):.1f}",
+            "cost": f"{recipe['epochs'] * Recipe(scales=recipe['scales']).area:.1f}",
             "loss in training": f"{record.epochs[-1]['train_loss']:.2f}",
             "accuracy on held-back images, %": f"{record.result['test_accuracy']:.1f}",
         }

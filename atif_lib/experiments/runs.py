@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -194,8 +194,7 @@ def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere
     clock = [0.0, *(m["seconds"] for m in train(network, few, alone))]
     first, *times = (after - before for before, after in pairwise(clock))
     updates = recipe.epochs * (len(examples.train_labels) // recipe.batch_size)
-    area = fmean(scale**2 for scale in recipe.scales)
-    return CostHere(area * median(times), first, updates, len(times), network, examples, recipe)
+    return CostHere(recipe.area * median(times), first, updates, len(times), network, examples, recipe)
 
 
 def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str, str]:

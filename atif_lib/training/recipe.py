@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal, get_args
 
 from atif_lib import checks
@@ -75,6 +76,11 @@ class Recipe:
             object.__setattr__(self, field.name, _checked(field.name, getattr(self, field.name)))
         if self.nesterov and not self.momentum:
             raise ValueError(f"momentum={self.momentum} with nesterov={self.nesterov}; allowed: in (0, 1)")
+
+    @property
+    def area(self) -> float:
+        """Mean area of a training input, as a share of the data's: about what an epoch costs beside one of scale 1."""
+        return fmean(scale**2 for scale in self.scales)
 
 
 _INTEGERS = ("epochs", "batch_size", "step_epochs")

@@ -295,6 +295,8 @@ def test_scales_share_the_epochs_and_small_inputs_are_means_over_areas(few):
     means = whole.draw(1, 0)[0].unflatten(2, (16, 2)).unflatten(4, (16, 2)).mean((3, 5))
     assert_close(drawn[1], means)
     assert torch.equal(drawn[5], whole.draw(5, 0)[0])
+    pixels = sum(x[0].numel() for x in drawn) / 6
+    assert scaled.recipe.area == pytest.approx(pixels / few.train_inputs[0].numel())
 
 
 @pytest.mark.parametrize(("epochs", "sides"), [(1, [32]), (2, [24, 32])])
