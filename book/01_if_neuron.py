@@ -15,7 +15,8 @@
 # or a *no*, again and again, for $T$ timesteps. {cite:t}`castagnetti2023trainable` start from one observation: to count
 # the yeses of such a neuron is to round its input to one of $T+1$ values. A signal that is rounded to a few values is
 # called *quantized*, and engineers have known for seventy years how to quantize well. This book follows the paper from
-# there, equation by equation, and every number in it is made by the cells that you see, or read from the record of a run.
+# there, equation by equation, and every number in it is made by the cells that you see, or read from the record of a
+# run.
 
 # %%
 import pandas as pd
@@ -117,14 +118,14 @@ figures.show(
     alt="Bar chart of the membrane before and after the reset over 8 timesteps; it climbs by 0.3 a step and spikes at "
     "timesteps 4 and 7.",
     caption="A constant current of 0.3 charges the membrane. At $t = 4$ it passes the threshold: the neuron fires and "
-    "keeps the 0.2 that is left over, so the next spike comes after three steps instead of four, at $t = 7$.",
+    "keeps the 0.2 that is left over, so the next spike comes after three timesteps instead of four, at $t = 7$.",
     data=trace,
 )
 
 # %% [markdown]
 # The second spike comes sooner after the first than the first after the start: the soft reset remembers what was left
-# over. After eight steps the neuron has taken in a charge of $8 \times 0.3 = 2.4$, paid out two thresholds as spikes, and
-# still holds $0.4$:
+# over. After eight timesteps the neuron has taken in a charge of $8 \times 0.3 = 2.4$, paid out two thresholds as
+# spikes, and still holds $0.4$:
 
 # %%
 trace.set_index("t").T.round(1)
@@ -205,16 +206,16 @@ figures.show_source(IF.decode)
 #
 # :::{admonition} Floor and clip
 # :class: note
-# Our copy of the paper shows Eq. 7 without the rounding and without the lower bound. It has lost other signs, too, so the
-# brackets of the floor may be lost as well. Without them the equation would give $-8$ spikes for $i = -1$ and 2.4 spikes
-# for our neuron. What the paper describes in words and draws in Figure 1 is the staircase above.
+# Our copy of the paper shows Eq. 7 without the rounding and without the lower bound. It has lost other signs, too, so
+# the brackets of the floor may be lost as well. Without them the equation would give $-8$ spikes for $i = -1$ and 2.4
+# spikes for our neuron. What the paper describes in words and draws in Figure 1 is the staircase above.
 # :::
 
 # %% tags=["hide-cell"]
 figures.show_source(staircase)
 
 # %% [markdown]
-# **Predict:** for $T = 8$ and $V_{th} = 1$, how many different outputs are there, and how wide is a step?
+# **Predict:** for $T = 8$ and $V_{th} = 1$, how wide is a step, and which inputs does the neuron not tell from 0?
 
 # %% tags=["hide-output"]
 i = torch.linspace(-0.5, 1.5, 20001, dtype=torch.float64)
@@ -333,20 +334,21 @@ print(f"spike_counts: {spike_counts(tenth, torch.ones(10, dtype=torch.float64)).
 # :class: dropdown
 # The charge in the balance grows by $V_{th}/2$, so the count is $\lfloor T i/V_{th} + 1/2 \rfloor$ between its clips:
 # the input is rounded to the *nearest* step instead of down. Every transition moves half a step to the left, and the
-# error, which lay between 0 and one step, now lies between minus and plus half a step. It needs no parameter, though
-# about a tenth more spikes, and [](05_nonuniform_thresholds.py) shows that it is worth more than all the learned
-# non-uniformity.
+# error, which lay between 0 and one step, now lies between minus and plus half a step: inputs in the upper half of a
+# step are rounded up. It needs no parameter, though more spikes: about a tenth more if each start has its own best
+# threshold, and about half a spike more for each input at the same threshold, where nothing clips.
+# [](05_nonuniform_thresholds.py) shows that it is worth more than all the learned non-uniformity.
 # ```
 #
 # ```{exercise} Reset to zero
 # :label: ex-hard-reset
 # With a *hard* reset the neuron sets $V = 0$ after each spike. Show that under a constant current it fires every
-# $\lceil V_{th}/i \rceil$ steps. How many different outputs does it have for $T = 8$?
+# $\lceil V_{th}/i \rceil$ timesteps. How many different outputs does it have for $T = 8$?
 # ```
 #
 # ```{solution} ex-hard-reset
 # :class: dropdown
-# The membrane starts from zero after each spike, so every interval is the same, $k = \lceil V_{th}/i \rceil$ steps,
+# The membrane starts from zero after each spike, so every interval is the same, $k = \lceil V_{th}/i \rceil$ timesteps,
 # and the count is $\lfloor T/k \rfloor$. For $T = 8$ that is 8, 4, 2, 2, 1, 1, 1, 1 for $k = 1 \dots 8$ and 0 beyond:
 # five outputs (0, 1, 2, 4, 8) instead of nine. All that was left over at each reset is lost, and the staircase is
 # coarsest where inputs are large.

@@ -4,7 +4,8 @@
 # :::{admonition} In this chapter
 # :class: tip
 # **You will learn** why a spiking threshold cannot be learned by differentiating sample by sample, how a *surrogate*
-# gradient helps (Eqs 9–12), and why the width of this surrogate, which papers hardly mention, decides where learning ends.
+# gradient helps (Eqs 9–12), and why the width of this surrogate, which papers hardly mention, decides where learning
+# ends.
 #
 # **Time:** 30 minutes to read, a few seconds to run on any laptop.
 #
@@ -32,7 +33,7 @@ sigma, timesteps = 0.1, 4
 profile = "smoke"
 
 # %% [markdown]
-# ## Sample by sample the gradient points the wrong way
+# ## What the gradient of a sample sees
 #
 # We want to *learn* the threshold that the last chapter looked up. That takes the derivative of the loss, the mean
 # square error between input and estimate, with respect to $V_{th}$. But spikes come out of a Heaviside step, and the
@@ -66,16 +67,16 @@ history.set_index("step").rename_axis(index=None, columns="step").round(3)
 #
 # Nothing is wrong with the loss. Its *expectation* is a smooth function of $V_{th}$, and Chapter 2 found its minimum by
 # following its gradient downhill. But expectation and derivative must not be exchanged where the loss of a single input
-# jumps. As $V_{th}$ moves, so do the transitions $t_k = k V_{th} / T$, and inputs there pass from the level $\ell_{k-1}$ to
-# $\ell_k$:
+# jumps. As $V_{th}$ moves, so do the transitions $t_k = k V_{th} / T$, and inputs there pass from the level
+# $\ell_{k-1}$ to $\ell_k$:
 #
 # $$ \begin{aligned} \frac{d}{d V_{th}} E\big[(x - \hat x)^2\big] = {}&
 #    \underbrace{E\Big[\frac{\partial}{\partial V_{th}} (x - \hat x)^2\Big]}_{\text{pathwise}} \\
-#    &{} + \underbrace{\sum_k f(t_k)\, \frac{d t_k}{d V_{th}}
+#    &{} + \underbrace{\sum_k \varphi(t_k)\, \frac{d t_k}{d V_{th}}
 #    \big[ (t_k - \ell_{k-1})^2 - (t_k - \ell_k)^2 \big]}_{\text{boundaries}} \end{aligned} $$
 #
-# with the density $f$ of the current. If we draw samples and differentiate, we get the first term only. For a Gaussian
-# both terms have a closed form. In units of $\sigma$:
+# with the density $\varphi$ of the current. If we draw samples and differentiate, we get the first term only. For a
+# Gaussian both terms have a closed form. In units of $\sigma$:
 
 # %%
 steps_of = torch.arange(1, timesteps + 1, dtype=torch.float64)
@@ -104,8 +105,9 @@ pd.DataFrame(rows).T.rename_axis("V_th / σ").round(4)
 # ## A surrogate for the step
 #
 # The remedy leaves the forward pass as it is and changes the backward pass {cite:p}`neftci2019surrogate`: pretend that
-# the step is a smooth function $\sigma$, and use the derivative of that. The paper takes the sigmoid,
-# $\sigma(q) = 1/(1 + e^{-q})$. With $q = H(t) - V_{th}$, the argument of the step, the chain rule reads
+# the step is a smooth function $\sigma(\cdot)$, and use the derivative of that. The paper takes the sigmoid,
+# $\sigma(q) = 1/(1 + e^{-q})$; without an argument $\sigma$ stays the standard deviation. With $q = H(t) - V_{th}$, the
+# argument of the step, the chain rule reads
 #
 # $$ \frac{\partial L}{\partial V_{th}} = \frac{\partial L}{\partial z} \cdot \frac{\partial z}{\partial q} \cdot
 # \frac{\partial q}{\partial V_{th}} \tag{9} $$ (eq-9)
@@ -116,9 +118,10 @@ pd.DataFrame(rows).T.rename_axis("V_th / σ").round(4)
 #
 # $$ \frac{\partial L}{\partial V_{th}} = - \frac{\partial L}{\partial z} \cdot \sigma'(q) \tag{12} $$ (eq-12)
 #
-# A higher threshold makes spikes less likely, most of all where the membrane is close to it. SpikingJelly has the
-# sigmoid, with a slope $\alpha$ (`surrogate.Sigmoid`): $\alpha = 1$ is the paper's. {numref}`fig-surrogates` shows it
-# for a neuron whose threshold is 1.
+# This is the share of one timestep; $V_{th}$ gets the sum over all timesteps and inputs, and that of the factor in
+# front of $\hat x$. A higher threshold makes spikes less likely, most of all where the membrane is close to it.
+# SpikingJelly has the sigmoid, with a slope $\alpha$ (`surrogate.Sigmoid`): $\alpha = 1$ is the paper's.
+# {numref}`fig-surrogates` shows it for a neuron whose threshold is 1.
 
 # %% tags=["hide-input"]
 q = torch.linspace(-1.5, 1.5, 601)
@@ -138,7 +141,7 @@ figures.show(
     "surrogates",
     alt="Above, a step and three sigmoids of growing slope; below, their derivatives, from a flat hill to a sharp peak.",
     caption="The sigmoid in place of the step for three slopes, and its derivative, which is all that the backward "
-    "pass takes from it. At slope 1 it is nearly flat over the whole working range of the neuron.",
+    "pass takes from it.",
     data=columns,
 )
 
@@ -148,7 +151,7 @@ figures.show(
 # The formula of $q$ holds $V_{th}$ once. But each soft reset has taken one more $V_{th}$ from the membrane, so after
 # one spike $q$ depends on it twice, and so on. Whether this counts is a choice. Of the reset one can keep all *in the
 # graph* of automatic differentiation, detach the spike alone (`detach_reset=True`, in SpikingJelly and in `ATIFu`), or
-# detach all. Here are the last two. For a current of 0.6 and a threshold of 1 the neuron fires at steps 2 and 4:
+# detach all. Here are the last two. For a current of 0.6 and a threshold of 1 the neuron fires at timesteps 2 and 4:
 
 # %%
 rows = {}
@@ -165,9 +168,9 @@ for name, detach in [("spike detached, threshold counts", False), ("whole reset 
 pd.DataFrame(rows, index=[f"t={t}" for t in range(1, 5)]).T.rename_axis(columns="dq/dV_th")
 
 # %% [markdown]
-# With the spike detached Eq. {eq}`eq-11` holds up to the first spike. It holds at every timestep only if the whole reset
-# is detached. With all of the reset in the graph, which is the default of `ATIFu`, it fails from the second timestep on:
-# there the surrogate acts inside the reset, too.
+# With the spike detached Eq. {eq}`eq-11` holds up to the first spike. It holds at every timestep only if the whole
+# reset is detached. With all of the reset in the graph, which is the default of `ATIFu`, it fails from the second
+# timestep on: there the surrogate acts inside the reset, too.
 #
 # ## Where does learning end?
 #
@@ -202,10 +205,15 @@ def end(gradient: torch.Tensor) -> float:
 #
 # $$ q_{rel} = \frac{H(t)}{V_{th}} - 1, $$
 #
-# so that "close to the threshold" means the same for a large threshold and a small one.
+# so that "close to the threshold" means the same for a large threshold and a small one. Its derivative by the threshold
+# is not $-1$ but $-H(t) / V_{th}^2$.
 #
-# **Predict:** a sigmoid of slope 1 has a width of about 4. Inputs are about 0.1 large, thresholds lie between 0.1
-# and 1. How much does such a surrogate say about the distance between membrane and threshold, and will learning end at the
+# The rows of the table differ in two more things. The target is $\mathrm{ReLU}(i)$, or $i$ itself ("target i"), as the
+# paper's Eq. 13 is printed ([](04_uniform_threshold.py)). The reset is in the graph where nothing is said, and "Eq. 11"
+# means that all of it is detached.
+#
+# **Predict:** a sigmoid of slope 1 has a width of about 4. Inputs are about 0.1 large, thresholds lie between 0.1 and 1.
+# How much does such a surrogate say about the distance between membrane and threshold, and will learning end at the
 # optimum?
 
 # %% tags=["hide-output"]
@@ -252,7 +260,7 @@ ax.axhline(0, color=figures.BLACK, linewidth=0.8, linestyle="-")
 ax.axvline(1.731, color=figures.GREY, linewidth=1.2, linestyle=":")
 ax.annotate("optimum", (1.731, -0.265), xytext=(1.85, -0.265), color="#444444")
 ax.set(
-    xscale="log", xlabel="threshold $V_{th} / \\sigma$", ylabel="expected gradient / $\\sigma^2$", ylim=(-0.29, 0.45)
+    xscale="log", xlabel="threshold $V_{th} / \\sigma$", ylabel="expected gradient by $\\ln V_{th}$, in $\\sigma^2$", ylim=(-0.29, 0.45)
 )
 ax.set_xticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
 ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), fontsize=10.5)
@@ -261,24 +269,28 @@ figures.show(
     "pull",
     alt="Expected gradient against threshold for five surrogates; the curves cross zero for the last time at 7.5, 3.7, 2.1, "
     "1.8 and 3.6 standard deviations, the optimum being 1.73.",
-    caption="Where learning ends. A threshold moves left where the curve is above zero and right where it is below, "
+    caption="Where learning ends: the expected gradient by the logarithm of the threshold, which ATIF-u learns. A "
+    "threshold moves left where the curve is above zero and right where it is below, "
     "and rests at the dot. The surrogates that are too flat, and the one that is too sharp, stop far to the right of the optimum.",
     data={"threshold_over_sigma": grid / sigma} | {name: gradients[name] for name in shown},
 )
 
 # %% [markdown]
-# The same neuron, the same loss, the same inputs, and final thresholds between 1.7 and 7.5 standard deviations, between
-# 1.6 and 11.1 dB. What counts is the **width of the surrogate relative to the threshold**. The absolute surrogate of
-# slope $\alpha$ is, at a threshold $V_{th}$, the relative one of slope $\alpha V_{th}$. Near the optimum, $V_{th} =
-# 0.17$, the slope 40 is the relative slope 7, and learning ends well; the slope 1 is 0.17, which is nearly flat. The relative
-# argument alone does not suffice either: at slopes of 4 to 16 learning ends at the optimum, at slope 1 or 40 it does not.
+# The same neuron, the same loss, the same inputs, and final thresholds between 1.7 and 7.5 standard deviations, between 1.6
+# and 11.1 dB. What counts is the **width of the surrogate relative to the threshold**. The absolute surrogate of slope
+# $\alpha$ is, at a threshold $V_{th}$, as wide as the relative one of slope $\alpha V_{th}$. Near the optimum, $V_{th} = 0.17$,
+# the slope 40 is the relative slope 7, and learning ends well with both; the slope 1 is 0.17, which is nearly flat.
+# (For the membrane the two are the same. For the threshold they differ by the factor $H / V_{th}$ of each timestep,
+# which is about 1 where a sharp surrogate counts. A flat one counts everywhere: with the absolute slope 1 learning ends
+# at 3.8 σ, and with the relative slope that it has there, 0.38, at 5.1 σ.) The relative argument alone does not suffice
+# either: at slopes of 4 to 16 learning ends at the optimum, at slope 1 or 40 it does not.
 #
 # ## Why is flat too flat?
 #
 # A flat surrogate treats all timesteps alike, also those in which the neuron was far from firing. So it follows the *mean*
 # error, while the boundary terms count only the errors next to the transitions. That matters because our neuron rounds
-# down: all its granular errors have the same sign. Let the membrane start half full ({ref}`ex-half-full`), so that errors
-# have both signs:
+# down: all its granular errors have the same sign. Let the membrane start half full ({ref}`ex-half-full`), so that
+# errors have both signs:
 
 # %%
 halves = {}
@@ -363,7 +375,8 @@ for slope in (16.0, 40.0, 64.0):
 # fires without input. `ATIFu` learns $w = \ln V_{th}$ instead.
 #
 # **Silence by construction.** In SpikingJelly 2.0, assigning an `nn.Parameter` to `IFNode.v_threshold` raises no error
-# and trains nothing: its gradient stays `None`. A test of the library checks that the threshold of `ATIFu` has a gradient.
+# and trains nothing: its gradient stays `None`. A test of the library checks that the threshold of `ATIFu` has a
+# gradient.
 #
 # ## Exercises
 #
@@ -377,8 +390,10 @@ for slope in (16.0, 40.0, 64.0):
 # :class: dropdown
 # `end(pull(surrogate="absolute", detach_reset=True))` is 2.1 σ, `end(pull(detach_reset=True))` is 1.3 σ. With the spike
 # detached the gradient no longer sees that one more spike empties the membrane for the later ones, and with the
-# relative argument the threshold settles too low. The two choices are not independent: each surrogate has its own best
-# partner. (With `kind=Eq11`, the whole reset detached, they are 2.3 σ and 1.6 σ.)
+# relative argument the threshold settles too low. Both lie 0.4 σ from the optimum, one above it and one below; in
+# decibels the absolute one is nearer, 10.5 against 10.1. The two choices are not independent: with all of the reset in
+# the graph the relative argument is the better one. So in a network choose argument and reset together, and do not
+# take over one of them alone. (With `kind=Eq11`, the whole reset detached, they are 2.3 σ and 1.6 σ.)
 # ```
 #
 # ```{exercise} Another bump
@@ -403,4 +418,5 @@ for slope in (16.0, 40.0, 64.0):
 #   reset is in the graph.
 # * To the letter (slope 1, Eq. 11, all inputs) learning stops at 7.5 σ with 1.6 dB. With SpikingJelly's slope 4, the
 #   spike of the reset detached and ReLU(i) as target it ends at 2.1 σ and gains the printed 10 dB. Relative to the
-#   threshold, slope 4, it ends at 1.78 σ with 11.08 dB. The expected gradient predicts all of these ends without training.
+#   threshold, slope 4, it ends at 1.78 σ with 11.08 dB. The expected gradient predicts all of these ends without
+#   training.

@@ -37,8 +37,8 @@ profile = "smoke"
 # %% [markdown]
 # ## The neuron
 #
-# The *adaptive-threshold integrate-and-fire* neuron, uniform version, is the IF neuron of Chapter 1, but its threshold is
-# a parameter that is learned. This is all that is new:
+# The *adaptive-threshold integrate-and-fire* neuron, uniform version, is the IF neuron of Chapter 1, but its threshold
+# is a parameter that is learned. This is all that is new:
 
 # %%
 figures.show_source(ATIFu)
@@ -58,14 +58,16 @@ figures.show_source(ATIFu.integrate_and_fire)
 #
 # $$ L(i, \hat y) = E\big[(i - \hat y)^2\big] \tag{13} $$ (eq-13)
 #
-# The paper calls it the RMS error and takes all inputs. But this neuron cannot answer with a negative number, so our
-# target is $\mathrm{ReLU}(i)$; Chapter 3 showed what the literal target does. The training loop is the usual one:
+# The paper writes $\hat y$ for the estimate that was $\hat x$ so far, calls the loss the RMS error and takes all
+# inputs. But this neuron cannot answer with a negative number, so our target is $\mathrm{ReLU}(i)$; Chapter 3 showed
+# what the literal target does. The training loop is the usual one:
 
 # %%
 figures.show_source(fit_neuron)
 
 # %% [markdown]
-# **Predict:** $\sigma = 0.1$, $T = 4$, $V_{th}$ starts at 1. Where will it end, and at how many decibels?
+# **Predict:** $\sigma = 0.1$, $T = 4$, $V_{th}$ starts at 1. Chapter 3 said where learning ends. Will the threshold
+# fall all the way at the same speed, and does the SQNR rise all the time?
 #
 # Here is such a run, live. It is as long as this page's profile allows; the figure below shows complete runs.
 
@@ -77,8 +79,8 @@ live.set_index("step").rename_axis(index=None, columns="step").round(3)
 
 # %% [markdown]
 # Or find the best threshold by hand. The curve below is the SQNR for every threshold. On this page the threshold has a
-# slider; the dotted lines show $\sigma$ and the threshold at which learning ends (the mean of the runs below). Try other
-# $T$ and $v(0)$, too.
+# slider; the dotted lines show $\sigma$ and the threshold at which learning ends (the mean of the runs below). Try
+# other $T$ and $v(0)$, too.
 
 # %% tags=["remove-input"]
 learned_threshold = mean(r.result["thresholds"][0] for r in records_of("toy-atif-u", "laptop"))
@@ -216,8 +218,8 @@ begin, final = half.epochs[0]["sqnr_db"], half.epochs[-1]["sqnr_db"]
 print(f"half-step start, V_th = 1: {begin:.2f} dB; learned: {final:.2f} dB; gain: {final - begin:.2f} dB")
 
 # %% [markdown]
-# We shall need this neuron to judge what non-uniform steps are worth. In a network the next layer can rescale and shift,
-# and of the 4 dB only about one is left there: see [](12_limits.py).
+# We shall need this neuron to judge what non-uniform steps are worth. In a network the next layer can rescale and
+# shift, and of the 4 dB only about one is left there: see [](12_limits.py).
 #
 # ## What can go wrong
 #
@@ -234,14 +236,15 @@ print(f"half-step start, V_th = 1: {begin:.2f} dB; learned: {final:.2f} dB; gain
 #
 # ```{exercise} Independent of σ
 # :label: ex-sigma
-# Train `ATIFu(threshold=10 * sigma)` on $\sigma = 0.01$ and $\sigma = 1$. Do you get the same threshold in units of
-# $\sigma$? Then try `surrogate="absolute"`.
+# Train `ATIFu(threshold=10 * sigma, step_mode="m")` on $\sigma = 0.01$ and $\sigma = 1$. Do you get the same threshold
+# in units of $\sigma$? Then try `surrogate="absolute"`.
 # ```
 #
 # ```{solution} ex-sigma
 # :class: dropdown
-# The relative surrogate yields the same curve each time, since the learned logarithm shifts by a constant and nothing
-# else in the gradient has a scale. The absolute one ends somewhere else for every σ, as the table in
+# `list(fit_neuron(ATIFu(threshold=10 * sigma, step_mode="m"), Normal(0.0, sigma)))[-1]` says where it ends. The
+# relative surrogate yields the same curve each time, since the learned logarithm shifts by a constant and nothing else
+# in the gradient has a scale. The absolute one ends somewhere else for every σ, as the table in
 # [](03_surrogate_gradients.py) predicts.
 # ```
 #

@@ -185,9 +185,9 @@ fine = torch.arange(0, 3 * 1024 + 1, dtype=torch.float64) / 2048
 pd.DataFrame({form: realised(v, fine) for form, v in made.items()}, index=k.int().tolist()).T
 
 # %% [markdown]
-# The printed form steps at 0.25, 0.5, **0.8125** and **1.125**, but 0.75 and 1 were meant. And look at the spike trains:
-# with an input of 0.55 the uniform neuron answers `0101`, not `0011`. The derivation assumed that spikes come late, but
-# nothing makes them late.
+# The printed form steps at 0.25, 0.5, **0.8125** and **1.125**, but 0.75 and 1 were meant. And look at the spike
+# trains: with an input of 0.55 the uniform neuron answers `0101`, not `0011`. The derivation assumed that spikes come
+# late, but nothing makes them late.
 #
 # ## Which staircases can it make?
 #
@@ -239,8 +239,8 @@ figures.show(
 #
 # ## Learning them (Figure 5)
 #
-# `ATIFnu` learns all $T$ of them at once. An update could change the order of the $p$ or make one negative, and training
-# would fail. So each $p$ is a running sum of positive steps, $p_k = \sum_{j \ge k} e^{w_j}$:
+# `ATIFnu` learns all $T$ of them at once. An update could change the order of the $p$ or make one negative, and
+# training would fail. So each $p$ is a running sum of positive steps, $p_k = \sum_{j \ge k} e^{w_j}$:
 
 # %% tags=["hide-cell"]
 figures.show_source(ATIFnu.p.fget)
@@ -250,7 +250,8 @@ figures.show_source(ATIFnu.p.fget)
 # *transitions* that are free. (The paper prints no estimate for this neuron; this one is our choice.) Task, loss and
 # optimizer are those of Chapter 4.
 #
-# **Predict:** 11.09 dB is the best of all uniform neurons. How much can free transitions add?
+# **Predict:** 11.09 dB is the best of all uniform neurons. Both forms, ours and the printed one, start from there. Will
+# they learn the same thresholds, and equally good ones?
 
 # %%
 learned = {r.seed: r for r in records_of("toy-atif-nu", "laptop")}
@@ -296,10 +297,10 @@ summary(
 Markdown(provenance(experiments.values()))
 
 # %% [markdown]
-# Both forms gain about the paper's "almost 3 dB". The printed one gains a little more here, since gradient descent finds
-# other $p$ for it; but surrogate and decode matter as much, so Figure 5 of the paper does not tell which of the two was
-# used. (The half-step row uses slope 8, which suits it best; see [](03_surrogate_gradients.py).) The parameters $p$ of
-# the telescoping neuron of seed 0 are not where its transitions are:
+# Both forms gain about the paper's "almost 3 dB". The printed one gains a little more here, since gradient descent
+# finds other $p$ for it; but surrogate and decode matter as much, so Figure 5 of the paper does not tell which of the
+# two was used. (The half-step row uses slope 8, which suits it best; see [](03_surrogate_gradients.py).) The parameters
+# $p$ of the telescoping neuron of seed 0 are not where its transitions are:
 
 # %%
 record = learned[0]
@@ -362,8 +363,9 @@ pd.DataFrame(
 # %% [markdown]
 # Most runs of the telescoping form pass a maximum and then *lose* a little. So for most seeds it is not a lack of time
 # that stops them. A likely cause is that the surrogate gradient is not the gradient of the error
-# ([](03_surrogate_gradients.py)), and leads past the best point. The printed form has other parameters for its thresholds, so it takes another way and ends at
-# other thresholds. (Thresholds that reach 14.63 dB exist, see [](13_realisable_staircases.py).)
+# ([](03_surrogate_gradients.py)), and leads past the best point. The printed form has other parameters for its
+# thresholds, so it takes another way and ends at other thresholds. (Thresholds that reach 14.63 dB exist, see
+# [](13_realisable_staircases.py).)
 #
 # ## Where do the 3 dB come from?
 #
@@ -411,16 +413,18 @@ figures.show(
 #
 # * If a non-uniform staircase is decoded like the uniform one, each level being the input at which it starts, free
 #   steps gain **0.25 dB**. Steps of different widths are worth almost nothing here.
-# * If it is decoded as rate times $p_1$, the gain is **3.5 dB**. Look at its transitions: 0.27, 0.81, 1.35 are the middles
-#   between the levels 0, 0.54, 1.08, 1.62. The best staircase of this kind uses its freedom to round *to the nearest level* instead of
-#   down. Only the last transition, tied to $p_1$, is not in the middle. (The learned neurons of the table above have their
-#   first transition at a larger input than this one.)
+# * A uniform staircase whose count is multiplied by a {term}`free gain`, in place of $V_{th}/T$, has 2.5 dB more. A
+#   neuron that rounds down answers too little, and larger levels correct a part of that.
+# * If the non-uniform one is decoded as rate times $p_1$, the gain is **3.5 dB**. Look at its transitions: 0.27, 0.81, 1.35
+#   are the middles between the levels 0, 0.54, 1.08, 1.62. The best staircase of this kind uses its freedom to round *to
+#   the nearest level* instead of down. Only the last transition, tied to $p_1$, is not in the middle. (The learned
+#   neurons of the table above have their first transition at a larger input than this one.)
 # * A membrane that starts half full does the same for a *uniform* neuron, for all steps, with no extra parameter:
 #   **15.13 dB**. And the limit of all staircases with five levels of which one is zero is 15.55 dB
 #   {cite:p}`lloyd1982least,max1960quantizing`.
 #
-# So the paper's observation is confirmed: almost 3 dB are there. Its explanation, more steps where the inputs are, is not
-# what brings them. It is the half step.
+# So the paper's observation is confirmed: almost 3 dB are there. Its explanation, more steps where the inputs are, is
+# not what brings them. It is the half step.
 #
 # ### One neuron, or a neuron in a network?
 #
@@ -485,9 +489,10 @@ except ValueError as error:
 #
 # ```{solution} ex-any-t
 # :class: dropdown
-# $V_{p_2} + \dots + V_{p_T}$ telescopes to $T p_2$, and $V_{p_1} = p_1$. Three late spikes out of four cost $T p_2$;
-# an input just below $p_1$ brings in $T p_1 > T p_2$, and since the first timestep made no spike, no spike is left to use
-# the rest. It is granular error all the same: that of the last step, which is $p_1 - p_2$ wide.
+# $V_{p_2} + \dots + V_{p_T}$ telescopes to $T p_2$, and $V_{p_1} = p_1$: $T$ spikes cost $T p_2 + p_1$. An input just
+# below $p_1$ makes no spike in the first timestep, so at most the $T - 1$ late ones, which cost $T p_2$. It brings in
+# nearly $T p_1 > T p_2$, and no spike is left to use the rest. It is granular error all the same: that of the last
+# step, which is $p_1 - p_2$ wide.
 # ```
 #
 # ## Recap
@@ -495,7 +500,8 @@ except ValueError as error:
 # * Thresholds that change with time can make steps of different widths; solved correctly, $V_{p_k} = T(p_k - p_{k+1})$.
 # * Eq. 19 as printed solves the wrong line of Eq. 18. This does not harm learning: it only gives the parameters another
 #   meaning.
-# * By these formulas $T$ thresholds make few of the staircases that are asked of them, and some that they make are not monotone.
+# * By these formulas $T$ thresholds make few of the staircases that are asked of them, and some that they make are not
+#   monotone.
 # * The gain over the uniform neuron is real, 3 dB when learned; it comes from rounding to the nearest level, and a
 #   membrane that starts half full gives more of it with no parameter.
 # * Where a next layer can scale and shift, most of this gain is there without the half step: of its 4.04 dB 1.08 are

@@ -76,8 +76,8 @@ figures.show(
 # %% [markdown]
 # ## One network, four activations
 #
-# A network of this book has three parts: a *stem*, which sees the image; *blocks*, which are convolutions and activations
-# in turn; and a *readout*, which names the class. Written plainly, it answers in five lines:
+# A network of this book has three parts: a *stem*, which sees the image; *blocks*, which are convolutions and
+# activations in turn; and a *readout*, which names the class. Written plainly, it answers in five lines:
 
 
 # %%
@@ -125,8 +125,8 @@ pd.DataFrame({"values at the input of a convolution": seen})
 #
 # **No layer decodes.** No layer multiplies its spikes by $V_{th}$, as Chapter 1 did to estimate an input: the next
 # convolution is linear, and the normalisation behind it would cancel any factor. Behind the last neurons there is no
-# normalisation, so there the scale matters: the readout is a linear map of spike *counts*. With rates instead, which are
-# at most 1, its outputs stay small for long, and so do the gradients of all layers.
+# normalisation, so there the scale matters: the readout is a linear map of spike *counts*. With rates instead, which
+# are at most 1, its outputs stay small for long, and so do the gradients of all layers.
 #
 # ## The sparsity θ
 #
@@ -134,8 +134,10 @@ pd.DataFrame({"values at the input of a convolution": seen})
 #
 # $$ \theta = \frac{\sum_{t=1}^{T} \sum_{i=0}^{n} \sum_{j=0}^{m} z_{i,j}(t)}{n \times m \times T} \tag{20} $$ (eq-20)
 #
-# for each layer, the share of neurons and timesteps that fire, and averages over layers. $T\theta$ is the mean number
-# of spikes of a neuron for one image, each layer counting alike. A lower θ is better; ReLU networks have none to count.
+# for each layer, the share of neurons and timesteps that fire, and averages over layers. (Here $i$ and $j$ only count
+# the $n \times m$ neurons of a layer, and $z_{i,j}(t)$ is the spike of one; see [](15_errata.py).) $T\theta$ is the
+# mean number of spikes of a neuron for one image, each layer counting alike. A lower θ is better; ReLU networks have
+# none to count.
 
 # %% tags=["hide-cell"]
 figures.show_source(evaluate)
@@ -288,7 +290,7 @@ functional.reset_net(network)
 # ```{exercise} Your own neuron
 # :label: ex-own-neuron
 # Any SpikingJelly node is an activation. Train `vgg_small` with `neuron.LIFNode(tau=2.0, v_reset=None,
-# step_mode="m")` on the subset above, for one epoch.
+# step_mode="m")` on the subset above.
 # ```
 #
 # ````{solution} ex-own-neuron
@@ -299,8 +301,9 @@ functional.reset_net(network)
 # network = vgg_small(lambda channels, timesteps: neuron.LIFNode(tau=2.0, v_reset=None, step_mode="m"), T)
 # list(train(network, subset, experiment.recipe))[-1]["train_loss"]
 # ```
-# Compare the loss with the live table above. With `profile = "smoke"` this is one pass over 512 images, and the accuracy is
-# still that of guessing; with `"laptop"` it takes longer, and `["test_accuracy"]` says something.
+# Compare the loss with the live table above. With `profile = "smoke"` this is one pass over 512 images, and the
+# accuracy is still that of guessing; with `"laptop"` it is three passes, which take longer, and `["test_accuracy"]`
+# says something.
 # ````
 #
 # ```{exercise} Start half full
@@ -311,14 +314,16 @@ functional.reset_net(network)
 #
 # ```{solution} ex-network-half
 # :class: dropdown
-# `vgg_small(lambda channels, timesteps: ATIFu(v0=0.5, step_mode="m"), T)`. Every neuron needs less current for its first spike, so
-# expect a higher θ unless the thresholds rise. Of the 4 dB, the next layer's weights and bias give three to the empty
-# start as well ([](12_limits.py)), and the bias of the batch norm can shift its steps: expect little more accuracy.
-# [](09_ablation.py) has trained this network with three seeds: θ is higher, and for the accuracy the question is open.
+# `from atif_lib.neurons import ATIFu`, then `vgg_small(lambda channels, timesteps: ATIFu(v0=0.5, step_mode="m"), T)`.
+# Every neuron needs less current for its first spike, so expect a higher θ unless the thresholds rise. Of the 4 dB, the
+# next layer's weights and bias give three to the empty start as well ([](12_limits.py)), and the bias of the batch norm
+# can shift its steps: expect little more accuracy. [](09_ablation.py) has trained this network with three seeds: θ is
+# higher, and for the accuracy the question is open.
 # ```
 #
 # ## Recap
 #
 # * A spiking network is an ordinary one with another activation and $T$ timesteps; its stem runs once.
-# * Only zeros and ones pass between layers, except into the readout; thresholds and normalisation both scale the current.
+# * Only zeros and ones pass between layers, except into the readout; thresholds and normalisation both scale the
+#   current.
 # * θ is the share of neurons and timesteps that fire; on spiking hardware each spike costs energy.

@@ -425,11 +425,11 @@ for network, result in large.items():
 # ## Two networks that are one
 #
 # Why might the step from the fixed to the learned threshold, the largest of Table 3, be small? Look at what comes
-# before each neuron: a batch normalisation with a scale $\gamma$ and a shift $\beta$ of its own, both learned. A
-# soft-reset neuron sends the same spikes if its current and its threshold are divided by the same number:
+# before each neuron: a batch normalisation with a scale $\gamma$ and a shift $\beta$ of its own, both learned, for its
+# normalised input $u$. A soft-reset neuron sends the same spikes if its current and its threshold are divided by the same number:
 #
 # $$
-# \mathrm{IF}_{V_{th}}(\gamma \hat x + \beta) = \mathrm{IF}_1\!\left(\frac{\gamma}{V_{th}}\, \hat x + \frac{\beta}{V_{th}}\right).
+# \mathrm{IF}_{V_{th}}(\gamma u + \beta) = \mathrm{IF}_1\!\left(\frac{\gamma}{V_{th}}\, u + \frac{\beta}{V_{th}}\right).
 # $$
 #
 # So every ATIF-u network with a normalisation before each neuron *is* a network of fixed thresholds, with other scales.

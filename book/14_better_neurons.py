@@ -3,8 +3,9 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will learn** eight changes to the paper's neuron, why a network with batch norms can already do what most of them
-# do, how to compare many changes with one base, and what each change does to the accuracy and to the number of spikes.
+# **You will learn** eight changes to the paper's neuron, why a network with batch norms can already do what most of
+# them do, how to compare many changes with one base, and what each change does to the accuracy and to the number of
+# spikes.
 #
 # **Time:** 25 minutes to read, under a minute to run: the networks were trained before.
 #
@@ -171,15 +172,15 @@ pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons_of(netw
 #
 # It follows for networks like this one, in which each neuron has a norm of its own:
 #
-# * **A learned threshold**, one a layer or one a channel, adds nothing that IF neurons with $V_{th} = 1$ and other norms
-#   could not do.
+# * **A learned threshold**, one a layer or one a channel, adds nothing that IF neurons with $V_{th} = 1$ and other
+#   norms could not do.
 # * **Charge** adds nothing: weights can include it, as shown above.
 # * **The start** adds nothing to the counts of the first layer: with a constant current, a start of $0 \le v(0) <
 #   V_{th}$ does the same as a shift of $\beta_c$ by $v(0) / T$. In deeper layers it brings the same charge, only
 #   earlier.
 #
-# (Where currents are added behind the norms, as at an identity shortcut, the theorem does not apply. Nor does it apply to
-# ATIF-nu: $T$ thresholds have $T - 1$ ratios, which no norm can replace.)
+# (Where currents are added behind the norms, as at an identity shortcut, the theorem does not apply. Nor does it apply
+# to ATIF-nu: $T$ thresholds have $T - 1$ ratios, which no norm can replace.)
 #
 # With the relative surrogate, even the *gradients* agree. A spike depends on $\gamma / V$ and $\beta / V$ alone, so
 #
@@ -372,10 +373,10 @@ pd.DataFrame({label: difference(*pair) for label, pair in effects.items()}).T
 # It is the slope. With either argument slope 4 is better than slope 1, by 2.8 and by 1.3 points. The relative argument
 # by itself is not shown to help: at slope 4 it lies half a point above the absolute one, and the interval holds zero;
 # at slope 1 it lies about a point *below*, and the interval does not. (Each of the four differences is a question of
-# its own.) The relative surrogate of slope 1 also sends a third more spikes than the base. For a lone neuron [](03_surrogate_gradients.py) has found that the width of the surrogate
-# counts, measured by the threshold, and a slope is the inverse of a width. So whoever takes the paper's formula with
-# another slope than its 1, such as SpikingJelly's default of 4, has a network that these three epochs do not tell from
-# ours.
+# its own.) The relative surrogate of slope 1 also sends a third more spikes than the base. For a lone neuron
+# [](03_surrogate_gradients.py) has found that the width of the surrogate counts, measured by the threshold, and a slope
+# is the inverse of a width. So whoever takes the paper's formula with another slope than its 1, such as SpikingJelly's
+# default of 4, has a network that these three epochs do not tell from ours.
 #
 # ## Where there is no norm
 #
@@ -468,22 +469,22 @@ pd.DataFrame(rows).rename_axis("luck that looks like an effect", axis=0).rename_
 # does when the others are there.
 #
 # **A change that changes the learning rate.** By Theorem 2 a threshold is a second parameter for the same scale. Two
-# parameters of one scale learn it at another speed: slower, too, since a step of the norm counts less behind a threshold
-# above 1. Another rate for the norms alone might do the same.
+# parameters of one scale learn it at another speed: slower, too, since a step of the norm counts less behind a
+# threshold above 1. Another rate for the norms alone might do the same.
 #
 # ## Exercises
 #
 # ```{exercise} Where the theorem ends
 # :label: ex-norm-threshold
-# In `resnet8` a block with an identity shortcut joins $x = \gamma u + \beta + z'$ before its last neuron, $z'$ being the incoming
-# spikes. What does Theorem 2 say of its threshold? And with `charge=True`?
+# In `resnet8` a block with an identity shortcut joins $x = \gamma u + \beta + z'$ before its last neuron, $z'$ being
+# the incoming spikes. What does Theorem 2 say of its threshold? And with `charge=True`?
 # ```
 #
 # ```{solution} ex-norm-threshold
 # :class: dropdown
-# Divided by $V$ the current is $\frac{\gamma}{V} u + \frac{\beta}{V} + \frac{1}{V} z'$: the shortcut's weight would have to become
-# $1/V$, but a shortcut has no weight. So here the threshold sets how much the shortcut counts, and no norm can do that. With
-# charge the shortcut brings $V' z'$, and its weight is $V'/V$: the ratio of two thresholds.
+# Divided by $V$ the current is $\frac{\gamma}{V} u + \frac{\beta}{V} + \frac{1}{V} z'$: the shortcut's weight would
+# have to become $1/V$, but a shortcut has no weight. So here the threshold sets how much the shortcut counts, and no
+# norm can do that. With charge the shortcut brings $V' z'$, and its weight is $V'/V$: the ratio of two thresholds.
 # ```
 #
 # ```{exercise} A start as a shift
@@ -495,21 +496,22 @@ pd.DataFrame(rows).rename_axis("luck that looks like an effect", axis=0).rename_
 #
 # ```{solution} ex-start-shift
 # :class: dropdown
-# By Eq. {eq}`eq-7` both counts are $\lfloor (T i + v(0)) / V_{th} \rfloor$, clipped. But after $t$ timesteps the one neuron has
-# received $t i + v(0)$, the other $t i + v(0)\,t/T$: the first fires earlier, or at the same time.
+# By Eq. {eq}`eq-7` both counts are $\lfloor (T i + v(0)) / V_{th} \rfloor$, clipped. But after $t$ timesteps the one
+# neuron has received $t i + v(0)$, the other $t i + v(0)\,t/T$: the first fires earlier, or at the same time.
 # ```
 #
 # ## Recap
 #
-# * The half-step start is the best for every density if the count is decoded as $k V_{th} / T$: its transitions are the middles
-#   between these levels.
+# * The half-step start is the best for every density if the count is decoded as $k V_{th} / T$: its transitions are the
+#   middles between these levels.
 # * A charge can be folded into the next weights, so that spikes stay binary.
 # * Behind a batch norm a threshold adds no function, only a way to learn. Its gradient is a combination of the norm's.
-# * Without norms a learned threshold is not shown to be better than one fixed at 1 either, even where the weights start at a
-#   wrong scale. It is a point better than one fixed at the best value for the first batch.
-# * After three epochs on images no change is shown to make the small network more accurate. The absolute surrogate of slope 1
-#   and the gradient of the rate make it less accurate; four changes make it quieter, and two make it send more spikes.
-# * What the absolute surrogate loses, it loses by its slope: slope 4 is better than slope 1 with either argument. At slope 1
-#   the relative argument is the worse one, and at slope 4 the two are not told apart.
-# * Whether a change helps is a difference with an interval. Of many changes one seems to help by luck: compare them with
-#   Dunnett's intervals.
+# * Without norms a learned threshold is not shown to be better than one fixed at 1 either, even where the weights start
+#   at a wrong scale. It is a point better than one fixed at the best value for the first batch.
+# * After three epochs on images no change is shown to make the small network more accurate. The absolute surrogate of
+#   slope 1 and the gradient of the rate make it less accurate; four changes make it quieter, and two make it send more
+#   spikes.
+# * What the absolute surrogate loses, it loses by its slope: slope 4 is better than slope 1 with either argument. At
+#   slope 1 the relative argument is the worse one, and at slope 4 the two are not told apart.
+# * Whether a change helps is a difference with an interval. Of many changes one seems to help by luck: compare them
+#   with Dunnett's intervals.

@@ -95,8 +95,8 @@ pd.DataFrame(table, index=pd.Index(current.tolist(), name="i")).T
 
 # %%
 found = facts.equation_facts()
-print("reset in the graph: dq/dV_th at t = 2, before any spike:", found["eq11_before_spike"])
-print("                    dq/dV_th at t = 4, after one spike: ", found["eq11_after_spike"])
+print("only the spike of the reset detached: dq/dV_th at t = 2, before any spike:", found["eq11_before_spike"])
+print("                                      dq/dV_th at t = 4, after one spike: ", found["eq11_after_spike"])
 
 # %% [markdown]
 # ## Equation 13: the name of the loss, and its input

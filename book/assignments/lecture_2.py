@@ -263,9 +263,9 @@ assert reached > 10.9, "a threshold that was learned well reaches 11 dB"
 #
 # The derivative of the *expected* loss has a part that no single sample shows: as $V_{th}$ moves, the transitions
 # $t_k = k V_{th} / T$ move too, and the inputs there change from the level $\ell_{k-1}$ to $\ell_k$, where
-# $\ell_k = k V_{th} / T$. With the density $f$ of the current this part is
+# $\ell_k = k V_{th} / T$. With the density $\varphi$ of the current this part is
 #
-# $$ \sum_{k=1}^{T} f(t_k)\, \frac{d t_k}{d V_{th}} \big[ (t_k - \ell_{k-1})^2 - (t_k - \ell_k)^2 \big]. $$
+# $$ \sum_{k=1}^{T} \varphi(t_k)\, \frac{d t_k}{d V_{th}} \big[ (t_k - \ell_{k-1})^2 - (t_k - \ell_k)^2 \big]. $$
 #
 # Compute it for $i \sim N(0, 1)$. The tests add it to the derivative of the samples, and compare the sum with the exact
 # derivative of the expected loss.

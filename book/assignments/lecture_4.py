@@ -220,9 +220,9 @@ assert torch.equal(fire(*absorb_threshold(weight, bias, 1.0), 1.0), fire(weight,
 # $\hat x = \frac{V_{th}}{T} n$. On the way there three things go wrong:
 #
 # * **overload**, $c - x$: it cannot say more than the threshold, $c = \min\{V_{th}, x\}$;
-# * **granular error**, $q - c$: with a *constant* current it would say $q$, a multiple of $V_{th}/T$ (the library's
+# * **granular error**, $r - c$: with a *constant* current it would say $r$, a multiple of $V_{th}/T$ (the library's
 #   `staircase(mean, threshold, timesteps)` counts the spikes);
-# * **unevenness**, $\hat x - q$: its current was not constant.
+# * **unevenness**, $\hat x - r$: its current was not constant.
 #
 # Return the mean squares of the three, each divided by the mean square of $x$, in this order.
 
