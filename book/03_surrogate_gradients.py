@@ -398,13 +398,13 @@ for slope in (16.0, 40.0, 64.0):
 #
 # ```{exercise} Another bump
 # :label: ex-bump
-# `neuron.surrogate_function` is an attribute. Replace it by `spikingjelly.activation_based.surrogate.ATan()` inside
-# `pull` and find where learning ends.
+# `neuron.surrogate_function` is an attribute. Replace it by SpikingJelly's `surrogate.ATan()` inside `pull` and find
+# where learning ends.
 # ```
 #
 # ```{solution} ex-bump
 # :class: dropdown
-# Import `surrogate` from `spikingjelly.activation_based` and add the line `neuron.surrogate_function =
+# Add `from spikingjelly.activation_based import surrogate`, and the line `neuron.surrogate_function =
 # surrogate.ATan()` after the neuron is made. With the relative argument it ends at 1.85 σ, a little further out than
 # the sigmoid of slope 4: its peak is as high and narrower, its tails are heavier.
 # ```

@@ -256,8 +256,9 @@ print(f"half-step start, V_th = 1: {begin:.2f} dB; learned: {final:.2f} dB; gain
 #
 # ```{solution} ex-timesteps
 # :class: dropdown
-# `[maximise_sqnr(lambda w, T=T: uniform_staircase(w[0].exp(), T, v0), [0.5]).sqnr_db for T in range(1, 17)]`. With
-# `v0=0.5` four timesteps reach 15.1 dB; with `v0=0` it takes eight (15.3 dB). The half-step start halves the latency.
+# `[maximise_sqnr(lambda w, T=T: uniform_staircase(w[0].exp(), T, 0.5), [0.5]).sqnr_db for T in range(1, 17)]` is the
+# half-step start's; put 0.0 in the place of the first 0.5 for the empty one. With `v0=0.5` four timesteps reach 15.1
+# dB; with `v0=0` it takes eight (15.3 dB). The half-step start halves the latency.
 # ```
 #
 # ## Recap
