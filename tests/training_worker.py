@@ -1,7 +1,7 @@
 """A small training that tests run in processes of their own.
 
-`python training_worker.py FOLDER ACTIVATION [KILL|TERM UPDATE]`: a signal comes before that update, with a checkpoint
-after each; SIGTERM to the last process only. Otherwise weights and history land in FOLDER/final.pt.
+`python training_worker.py FOLDER ACTIVATION [KILL|TERM UPDATE | RESUME]`: a signal comes before that update, with a
+checkpoint after each; SIGTERM to the last process only. Otherwise weights and history land in FOLDER/final.pt.
 """
 
 import dataclasses
@@ -74,11 +74,12 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     dtype = torch.float32
     last = int(os.environ.get("RANK", 0)) + 1 == int(os.environ.get("WORLD_SIZE", 1))
-    if interrupt and (last or interrupt[0] == "KILL"):
+    resume = interrupt == ["RESUME"]
+    if interrupt and not resume and (last or interrupt[0] == "KILL"):
         signal_before(int(interrupt[1]), signal.Signals[f"SIG{interrupt[0]}"])
     if not interrupt:
         data.normalizer, dtype = in_double(data.normalizer), torch.float64
     net = network(activation, dtype)
-    history = list(train(net, examples(), RECIPE, folder=Path(folder), save_seconds=0.0))
+    history = list(train(net, examples(), RECIPE, folder=Path(folder), resume=resume, save_seconds=0.0))
     if int(os.environ.get("RANK", 0)) == 0:
         torch.save({"state": net.state_dict(), "history": history}, Path(folder, "final.pt"))

@@ -141,7 +141,7 @@ def behaviour(network: Network, examples: data.Examples, recipe: Recipe) -> dict
         "errors": {name: errors._asdict() for name, errors in layer_errors(network, tested).items()},
         "sqnr_db_layers": affine_sqnr_db(network, tested),
     }
-    timesteps, device = network.timesteps, examples.test_inputs.device.type
+    timesteps, device = network.timesteps, next(network.parameters()).device.type
     with suppress(ValueError):  # neurons with a threshold for each timestep stay at T
         set_timesteps(network, 2 * timesteps)
     with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bf16-mixed"):

@@ -93,9 +93,11 @@ def _moments(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> _Moments:
     count = x.shape[0] * x.shape[1]
     if count < 2:
         raise ValueError(f"batch norm needs more than 1 value a channel in training, got {count}")
-    total, squares = compiled(_sums_of_squares)(x, _block(x.shape[1]))
+    near = x[0, 0].to(torch.promote_types(x.dtype, torch.float32))  # else a large mean would drown a small variance
+    total, squares = compiled(_sums_of_squares)(x, near, _block(x.shape[1]))
     mean = total / count
     var = (squares / count - mean * mean).clamp(min=0)
+    mean = mean + near
     norm.num_batches_tracked += 1
     rate = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), rate)
@@ -255,8 +257,9 @@ def _sums_of_gradients(
     )
 
 
-def _sums_of_squares(x: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+def _sums_of_squares(x: Tensor, near: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """Sum [C] over all timesteps and places: the distance from a value near the mean, and its square."""
+    wide = x.to(near.dtype) - near
     return _sum(wide.flatten(0, 1), block), _sum((wide * wide).flatten(0, 1), block)
 
 

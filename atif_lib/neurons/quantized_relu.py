@@ -60,7 +60,8 @@ class QuantizedReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the rates of inputs x."""
         threshold = self.log_threshold.exp() if self.learns else self.threshold
-        q = (self.levels * x / threshold + self.v0).clamp(0, self.levels)
+        wide = x.to(torch.promote_types(x.dtype, threshold.dtype))  # in bfloat16 some inputs would miss their level
+        q = (self.levels * wide / threshold + self.v0).clamp(0, self.levels)
         return ((q + (q.floor() - q).detach()) / self.levels).to(x.dtype)
 
     def extra_repr(self) -> str:

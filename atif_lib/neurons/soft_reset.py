@@ -13,6 +13,16 @@ from atif_lib.neurons.fused import Law, Term, fire
 
 __all__ = ["SoftResetNode"]
 
+# What the kernels of `fused` stand for; a subclass that has its own is computed as it is written.
+_EQUATIONS = (
+    "forward",
+    "multi_step_forward",
+    "multi_step_functional_forward",
+    "_answer",
+    "integrate_and_fire",
+    "_fire",
+)
+
 
 class SoftResetNode(neuron.BaseNode):
     """Eqs 2-5 for thresholds that a subclass gives; the arguments are described in :class:`atif_lib.neurons.IF`."""
@@ -74,12 +84,23 @@ class SoftResetNode(neuron.BaseNode):
         raise NotImplementedError
 
     @property
+    def fusable(self) -> bool:
+        """Whether the kernels of :mod:`atif_lib.neurons.fused` compute what this neuron does.
+
+        They know neither the gradient of the rate, nor a surrogate other than the sigmoid, nor equations that a
+        subclass has in place of these.
+        """
+        sigmoid = type(self.surrogate_function) is surrogates.Sigmoid and self.surrogate_function.spiking
+        as_here = all(getattr(type(self), name) is getattr(SoftResetNode, name) for name in _EQUATIONS)
+        return sigmoid and as_here and self.surrogate != "rate"
+
+    @property
     def fused(self) -> bool:
         """Whether a kernel computes this neuron, see :func:`atif_lib.training.execution.compile_neurons`.
 
         Such a neuron stores no ``v_seq``.
         """
-        return self._fused and self.step_mode == "m" and not self.store_v_seq
+        return self._fused and self.step_mode == "m" and not self.store_v_seq and self.fusable
 
     @fused.setter
     def fused(self, value: bool) -> None:
@@ -99,10 +120,14 @@ class SoftResetNode(neuron.BaseNode):
         terms = [x if isinstance(x, Term) else Term(x) for x in inputs]
         self._check_input(terms[0].maps, self.t, nan=False)
         thresholds = self._all_thresholds()
+        _over_channels(thresholds, terms[0].maps)  # refuses what does not fit
+        flat = terms[0].maps.dim() == 2  # [T, N]: one channel
+        if flat:
+            terms = [term._replace(maps=term.maps.unsqueeze(2)) for term in terms]
         law = Law(self.surrogate_function.alpha, self.surrogate == "relative", self.detach_reset, self.charge)
         spikes = fire(terms, thresholds, self.v0 * thresholds[0], law)
         self.t += len(spikes)
-        return spikes
+        return spikes.squeeze(2) if flat else spikes
 
     @property
     def v_threshold(self) -> Tensor:
@@ -236,7 +261,7 @@ class SoftResetNode(neuron.BaseNode):
             raise TypeError(f"input of type {x_seq.dtype}; allowed: floating point")
         if x_seq.numel() == 0:
             raise ValueError(f"input {[*x_seq.shape]}; allowed: one value or more")
-        # On an accelerator the check would stall every layer; the training loop looks at the loss there.
+        # On an accelerator the check would stall every layer; the training loop looks at loss and gradient there.
         if nan and not torch.compiler.is_compiling() and x_seq.device.type == "cpu" and not _is_finite(x_seq):
             raise ValueError(f"input has {int((~x_seq.isfinite()).sum())} NaN or infinite values; allowed: finite ones")
 
@@ -249,7 +274,7 @@ class SoftResetNode(neuron.BaseNode):
     def extra_repr(self) -> str:
         """Options, as they show in ``print(network)``."""
         return (
-            f"timesteps={self.timesteps}, v0={torch.as_tensor(self.v0).item():.4g}, "
+            f"timesteps={self.timesteps}, v0={self._v0:.4g}, "
             f"learn_v0={self.logit_v0 is not None}, charge={self.charge}, surrogate={self.surrogate!r}, "
             f"detach_reset={self.detach_reset}, step_mode={self.step_mode!r}"
         )

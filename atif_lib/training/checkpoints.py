@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -35,10 +34,9 @@ class Progress:
         """Training time in seconds, earlier sittings included."""
         return self.seconds + time.perf_counter() - self.begun
 
-    def close_epoch(self, fabric: Fabric, metrics: dict[str, Any]) -> None:
+    def close_epoch(self, metrics: dict[str, Any]) -> None:
         """Add an epoch to the history."""
-        loss = fabric.all_reduce(torch.stack(self.losses).mean())
-        assert isinstance(loss, Tensor)
+        loss = torch.stack(self.losses).mean()
         done = self.history[-1]["epoch"] if self.history else 0
         self.history.append({"epoch": done + 1, "seconds": self.elapsed(), "train_loss": loss.item()} | metrics)
         self.losses.clear()

@@ -8,6 +8,8 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
+from atif_lib.networks.architectures import unfused
+
 __all__ = ["bad_layer_named", "first_bad_layer"]
 
 
@@ -22,7 +24,7 @@ def bad_layer_named(network: nn.Module, inputs: Tensor, place: str) -> Iterator[
         layer = first_bad_layer(network, inputs)
         if layer is None and isinstance(error, ValueError):
             raise
-        origin = f"layer {layer}" if layer else "the loss itself: every layer is finite"
+        origin = f"layer {layer}" if layer else "no layer: the output of each is finite"
         raise FloatingPointError(f"{error} at {place}, from {origin}") from error
 
 
@@ -39,7 +41,7 @@ def first_bad_layer(network: nn.Module, inputs: Tensor) -> str | None:
     hooks = [m.register_forward_hook(lambda m, i, output, name=name: look(name, output)) for name, m in leaves]
     functional.reset_net(network)
     try:
-        with torch.compiler.set_stance("force_eager"):
+        with unfused(network), torch.compiler.set_stance("force_eager"):
             network(inputs)
     except ValueError:  # a neuron that refuses NaN comes behind the layer that made it
         pass

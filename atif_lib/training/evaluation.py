@@ -85,16 +85,20 @@ def predictions(
     forward: Callable[[Tensor], Tensor] | None = None,
     normalize: Normalizer | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterate over logits and labels of the test examples; the network is left in evaluation mode."""
+    """Iterate over logits and labels of the test examples, on the network's device, wherever the examples are.
+
+    The network is left in evaluation mode.
+    """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; allowed: 1 or more")
     if not len(examples.test_labels):
         raise ValueError(f"{examples.name} has 0 test examples; allowed: 1 or more")
     network.eval()
     normalize = normalize or data.normalizer(examples)
+    device = next(network.parameters()).device
     for inputs, labels in zip(
         examples.test_inputs.split(batch_size), examples.test_labels.split(batch_size), strict=True
     ):
         functional.reset_net(network)
-        yield (forward or network)(normalize(inputs)), labels
+        yield (forward or network)(normalize(inputs.to(device))), labels.to(device)
     functional.reset_net(network)

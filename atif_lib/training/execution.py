@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from spikingjelly.activation_based.memopt import BooleanSpikeCompressor, checkpoint_module
 from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 from torch.distributed.nn.functional import all_reduce
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
@@ -18,7 +19,16 @@ from atif_lib.networks.architectures import Network, Residual, has_charges, neur
 from atif_lib.neurons.soft_reset import SoftResetNode
 from atif_lib.training.recipe import Recipe
 
-__all__ = ["any_process", "compile_neurons", "has_bfloat16", "processes", "recipe_here", "save_memory", "sync_norms"]
+__all__ = [
+    "any_process",
+    "compile_neurons",
+    "has_bfloat16",
+    "processes",
+    "recipe_here",
+    "save_memory",
+    "saves_memory",
+    "sync_norms",
+]
 
 # What a launcher that is not torchrun says of several processes, and the most that one process alone would see.
 _ALONE = {"WORLD_SIZE": 1, "RANK": 0, "SLURM_NTASKS": 1, "OMPI_COMM_WORLD_SIZE": 1, "PMI_SIZE": 1}
@@ -30,9 +40,9 @@ def compile_neurons(network: nn.Module) -> None:
     Spikes and gradients stay as they are, within the rounding of the precision. A fused neuron keeps no membrane, which
     energy profilers ask for (see :func:`atif_lib.networks.unfused`); with ``store_v_seq`` it runs unfused by itself. In
     low precision it does not round its current. Where torch cannot compile, the network is left as it is; so are
-    neurons of other libraries, and those with the gradient of the rate.
+    neurons that are not :attr:`~atif_lib.neurons.soft_reset.SoftResetNode.fusable`, and those of other libraries.
     """
-    found = [m for m in neurons_of(network).values() if isinstance(m, SoftResetNode) and m.surrogate != "rate"]
+    found = [m for m in neurons_of(network).values() if isinstance(m, SoftResetNode) and m.fusable]
     if not found:
         return
     try:
@@ -78,15 +88,28 @@ def save_memory(network: Network) -> None:
 
     Source: checkpoints by Chen et al. 2016; SpikingJelly's keep running means and membranes from counting twice.
     """
+    if saves_memory(network):
+        raise ValueError("network saves memory already; allowed: one call of save_memory")
     blocks = {name: m for name, m in network.blocks.named_children() if isinstance(m, Residual)}
     if not blocks:
         raise ValueError(f"network of {[type(m).__name__ for m in network.blocks]}; allowed: one with residual blocks")
-    charges = has_charges(network)
+    zeros_and_ones = not has_charges(network) and all(map(_sends_zeros_and_ones, neurons_of(network).values()))
     for name, block in blocks.items():
-        binary = bool(neurons_of(block)) and block.join != "add" and not charges  # else numbers travel, not bytes
+        binary = bool(neurons_of(block)) and block.join != "add" and zeros_and_ones  # else numbers travel, not bytes
         kept = checkpoint_module(block, compressor=BooleanSpikeCompressor() if binary else None)
         kept.register_forward_pre_hook(_keep_convolutions, with_kwargs=True)
         network.blocks.register_module(name, kept)
+
+
+def saves_memory(network: Network) -> bool:
+    """Tell whether `save_memory` has changed a network."""
+    return any(isinstance(m, CheckpointWrapper) for m in network.blocks)
+
+
+def _sends_zeros_and_ones(neuron: nn.Module) -> bool:
+    """Tell whether a neuron without charge is known to: ours and SpikingJelly's do; nobody knows of a reader's own."""
+    known = type(neuron).__module__.split(".")[0] in ("atif_lib", "spikingjelly")
+    return known and bool(getattr(neuron.surrogate_function, "spiking", False))
 
 
 # What `networks.convolution` computes a convolution by: torch's own, and matrix products in bfloat16 on a processor.
@@ -112,9 +135,9 @@ class _SyncedBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        moments = torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
-        mean, square = all_reduce(moments) / torch.distributed.get_world_size()
-        var = (square - mean.square()).clamp(min=0)  # by rounding it can be below
+        mean = all_reduce(wide.mean((0, 2, 3))) / torch.distributed.get_world_size()
+        deviation = wide - mean[:, None, None]
+        var = all_reduce(deviation.square().mean((0, 2, 3))) / torch.distributed.get_world_size()
         n = x.numel() // x.shape[1] * torch.distributed.get_world_size()
         with torch.no_grad():
             assert self.running_mean is not None

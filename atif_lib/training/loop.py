@@ -14,20 +14,27 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from spikingjelly.activation_based import functional
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from atif_lib import checks, data
-from atif_lib.networks.architectures import Network, neurons_of
+from atif_lib.networks.architectures import Network, layer_name, neurons_of
 from atif_lib.networks.initialisation import estimate_norms
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.training.batches import Batches, mixed_loss, updates_per_epoch
-from atif_lib.training.checkpoints import Checkpoint, Progress, stop_requests
+from atif_lib.training.checkpoints import Checkpoint, Progress, StopRequest, stop_requests
 from atif_lib.training.diagnosis import bad_layer_named
 from atif_lib.training.evaluation import evaluate
-from atif_lib.training.execution import any_process, compile_neurons, processes, save_memory, sync_norms
+from atif_lib.training.execution import (
+    any_process,
+    compile_neurons,
+    processes,
+    save_memory,
+    saves_memory,
+    sync_norms,
+)
 from atif_lib.training.recipe import Recipe
 
 __all__ = ["Training", "parameter_groups", "prepare", "schedule", "train", "update"]
@@ -76,7 +83,7 @@ def train(
         ValueError: fewer training examples than a batch, a batch that the processes cannot share equally, or no test
             examples.
         RuntimeError: processes that torchrun did not start, or that do not train the same.
-        FloatingPointError: the loss is not finite; the message names step and layer.
+        FloatingPointError: the loss or its gradient is not finite; the message names step and layer.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the checkpoint is written.
 
     Source: Section 4.1 for the optimizer; what it leaves out is in :mod:`atif_lib.experiments.recipes`.
@@ -86,23 +93,28 @@ def train(
     first, total, size = training.scheduler.last_epoch, recipe.epochs * training.updates, recipe.batch_size
     bar = tqdm(total=total * size, initial=first * size, unit="ex", leave=False, disable=None)
     bar.set_description("compiling" if recipe.compile else "starting")
-    with bar, stop_requests() as stopped:
-        for step in range(first, total):
-            epoch, within = divmod(step, training.updates)
-            update(training, epoch, within)
-            bar.update(size)
-            bar.set_description(f"epoch {epoch + 1} of {recipe.epochs}", refresh=False)
-            if complete := within + 1 == training.updates:
-                training.progress.close_epoch(training.fabric, training.test())
-                bar.set_postfix(accuracy=training.progress.history[-1]["test_accuracy"])
-            stop = any_process(training.fabric, bool(stopped))
-            late = training.checkpoint.age() > save_seconds
-            if training.fabric.is_global_zero and (complete or stop or late):
-                training.checkpoint.save(training.progress)
-            if stop:
-                raise KeyboardInterrupt
-            if complete:
-                yield training.progress.history[-1]
+    with bar:
+        for epoch in range(first // training.updates, recipe.epochs):
+            with stop_requests() as stopped:  # not around the yield: between two epochs Ctrl-C is the caller's
+                _finish_epoch(training, epoch, bar, stopped, save_seconds)
+            yield training.progress.history[-1]
+
+
+def _finish_epoch(training: "Training", epoch: int, bar: tqdm, stopped: StopRequest, save_seconds: float) -> None:
+    """Take the updates of an epoch that are left, test, and write checkpoints on the way."""
+    for step in range(training.scheduler.last_epoch - epoch * training.updates, training.updates):
+        update(training, epoch, step)
+        bar.update(training.recipe.batch_size)
+        bar.set_description(f"epoch {epoch + 1} of {training.recipe.epochs}", refresh=False)
+        if complete := step + 1 == training.updates:
+            training.progress.close_epoch(training.test())
+            bar.set_postfix(accuracy=training.progress.history[-1]["test_accuracy"])
+        stop = any_process(training.fabric, bool(stopped))
+        late = training.checkpoint.age() > save_seconds
+        if training.fabric.is_global_zero and (complete or stop or late):
+            training.checkpoint.save(training.progress)
+        if stop:
+            raise KeyboardInterrupt
 
 
 @dataclass
@@ -155,7 +167,8 @@ def prepare(
     updates = updates_per_epoch(len(examples.train_labels), recipe.batch_size, fabric.world_size)
     batches = Batches(examples.to(fabric.device), recipe, seed)
 
-    identity = asdict(recipe) | {"seed": seed, "data": examples.sha256, "network": repr(network)} | dict(origin or {})
+    identity = asdict(recipe) | {"seed": seed, "data": examples.sha256, "network": _layers(network)}
+    identity |= dict(origin or {})
     if fabric.world_size > 1:
         sync_norms(network)
     layout = torch.channels_last if recipe.channels_last else torch.preserve_format
@@ -178,7 +191,7 @@ def prepare(
         with fabric.autocast():
             estimate_norms(network, (batches.draw(0, step)[0] for step in range(min(updates, NORM_BATCHES))))
         progress.history.append({"epoch": 0, "seconds": progress.elapsed(), "train_loss": None} | training.test())
-    if recipe.save_memory:
+    if recipe.save_memory and not saves_memory(network):
         save_memory(network)
     training.model, training.optimizer = fabric.setup(network, optimizer)
     return training
@@ -188,7 +201,7 @@ def update(training: Training, epoch: int, step: int) -> None:
     """Take one update, on batch ``step`` of an epoch; both count from 0. Each process takes its share of the batch.
 
     Raises:
-        FloatingPointError: the loss is not finite; the message names step and layer.
+        FloatingPointError: the loss or its gradient is not finite; the message names step and layer. No weight changes.
     """
     fabric, recipe, network = training.fabric, training.recipe, training.network
     share = slice(fabric.global_rank, None, fabric.world_size)
@@ -199,13 +212,26 @@ def update(training: Training, epoch: int, step: int) -> None:
         loss = mixed_loss(training.model(inputs), one, other, weight, recipe.label_smoothing)
         if not loss.isfinite():
             raise FloatingPointError(f"the loss is {loss.item()}")
-    training.optimizer.zero_grad()
-    fabric.backward(loss)
-    if recipe.clip:
-        fabric.clip_gradients(training.model, training.optimizer, max_norm=recipe.clip)
+        training.optimizer.zero_grad()
+        fabric.backward(loss)
+        # A neuron whose membrane is NaN sends no spike, so the loss can be finite where a layer is not.
+        norm = fabric.clip_gradients(
+            training.model, training.optimizer, max_norm=recipe.clip or math.inf, error_if_nonfinite=False
+        )
+        if not norm.isfinite():
+            raise FloatingPointError(f"the norm of the gradient is {norm.item()}")
     training.optimizer.step()
     training.scheduler.step()
-    training.progress.losses.append(loss.detach())
+    mean = fabric.all_reduce(loss.detach())
+    assert isinstance(mean, Tensor)
+    training.progress.losses.append(mean)
+
+
+def _layers(network: nn.Module) -> str:
+    """Describe a network by its layers, one a line, as it was before :func:`save_memory` wrapped some of them."""
+    # A wrapped layer comes after its wrapper, and takes its place.
+    inside = {layer_name(f"{name}.")[:-1]: module for name, module in network.named_modules()}
+    return "\n".join(f"{name}: {type(m).__name__}({m.extra_repr()})" for name, m in inside.items())
 
 
 def schedule(recipe: Recipe, updates: int) -> Callable[[int], float]:

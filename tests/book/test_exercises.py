@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-
 CHAPTERS = sorted((Path(__file__).parents[2] / "book").glob("[01]*.py"))
 
 

@@ -172,6 +172,33 @@ def test_no_limit_of_the_compiler_is_met_by_many_shapes(monkeypatch):
     fused.compiled.cache_clear()
 
 
+@pytest.mark.parametrize(("mean", "deviation"), [(10, 0.01), (100, 0.01), (1000, 0.1)])
+def test_the_variance_of_currents_far_from_zero_is_that_of_torch(mean, deviation, uncompiled):
+    maps = (mean + deviation * noise(2, 8, 3, 4, 4)).float()
+    ours, theirs = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    fused._moments(ours, fused._rows(maps))
+    theirs(maps.flatten(0, 1))
+    assert_close(ours.running_var, theirs.running_var, rtol=1e-3, atol=0)
+    assert_close(ours.running_mean, theirs.running_mean)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def test_inputs_without_places_pass_as_through_the_plain_neuron(shape, uncompiled):
+    x = noise(*shape)
+    plain, kernel = (ATIFu(4, 0.3, step_mode="m").double() for _ in range(2))
+    kernel.fused = True
+    for one, other in zip(answer(plain, x), answer(kernel, x), strict=True):
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(3, (4, 2, 5)), (1, (4, 2, 5)), (3, (4, 2))])
+def test_thresholds_of_other_channels_are_refused_as_by_the_plain_neuron(channels, shape, uncompiled):
+    neuron = ATIFu(4, torch.ones(channels), step_mode="m")
+    for neuron.fused in (False, True):
+        with pytest.raises(ValueError, match=rf"allowed: \[T, N, C={channels}, \*\]"):
+            neuron(torch.ones(shape))
+
+
 def test_too_many_timesteps_and_a_lone_place_are_refused(uncompiled):
     neuron = ATIFu(4, step_mode="m")
     neuron.fused = True

@@ -28,6 +28,16 @@ def test_its_rate_is_that_of_the_staircase_and_of_the_neuron(timesteps, threshol
     assert torch.allclose(spikes.mean(0)[:, 0][off_the_edges], rate[off_the_edges])
 
 
+@pytest.mark.parametrize(("timesteps", "v0"), [(4, 0.0), (4, 0.5), (16, 0.0)])
+def test_in_low_precision_no_input_misses_its_level(timesteps, v0):
+    x = torch.linspace(-0.5, 2, 4001).bfloat16()
+    layer = QuantizedReLU(timesteps, 1.7123, v0)
+    assert layer(x).dtype == torch.bfloat16
+    assert torch.equal(layer(x), layer(x.float()).bfloat16())
+    neuron = ATIFu(timesteps, 1.7123, v0=v0, step_mode="m")
+    assert torch.equal(layer(x), neuron(x[:, None].expand(timesteps, -1, 1)).float().mean(0)[:, 0].bfloat16())
+
+
 def test_the_gradients_are_those_without_the_floor():
     x = torch.tensor([-0.3, 0.1, 0.6, 1.4, 2.5], dtype=torch.float64, requires_grad=True)
     layer = QuantizedReLU(4, 2.0).double()

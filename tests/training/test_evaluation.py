@@ -128,6 +128,14 @@ def test_predictions_are_of_a_network_at_rest_and_leave_it_so(few):
     assert all(m.t == 0 for m in network.modules() if isinstance(m, ATIFu))
 
 
+def test_examples_follow_the_network_to_its_device(few):
+    """As after a training on a GPU, which takes the network there and leaves the examples where they are."""
+    (logits, labels), *_ = predictions(small(resnet8).to("meta"), few, 10)
+    assert logits.device.type == labels.device.type == "meta"
+    assert logits.shape == (10, 10)
+    assert few.test_inputs.device.type == "cpu"
+
+
 def test_no_test_examples_are_named(few):
     nothing = few._replace(test_inputs=few.test_inputs[:0], test_labels=few.test_labels[:0])
     for call in (evaluate, accuracy_over_time, confusion):

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -139,12 +140,16 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.
 
 
 @needs_gloo
-def test_a_signal_to_one_process_stops_all_after_the_same_update(tmp_path, digits):
+def test_a_signal_to_one_process_stops_all_after_the_same_update(tmp_path, digits, uninterrupted):
     stopped = python(*TORCHRUN, WORKER, tmp_path, "atif-u", "TERM", 3)
     assert stopped.returncode
     assert "KeyboardInterrupt" in stopped.stderr
     assert not (tmp_path / "final.pt").exists()
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["scheduler"]["last_epoch"] == 3
+    resumed = python(*TORCHRUN, WORKER, tmp_path, "atif-u", "RESUME")
+    assert resumed.returncode == 0, resumed.stderr
+    for metrics, expected in zip(torch.load(tmp_path / "final.pt")["history"], uninterrupted[1], strict=True):
+        assert metrics["train_loss"] == pytest.approx(expected["train_loss"], abs=2e-3), "of all processes"
 
 
 @needs_gloo
@@ -363,7 +368,7 @@ def test_a_vector_of_thresholds_for_each_channel_learns_at_the_thresholds_rate()
 # --- what is refused ---
 
 
-@pytest.mark.parametrize("activation", ["relu", "atif-u"])
+@pytest.mark.parametrize(("activation", "compiled"), [("relu", False), ("atif-u", False), ("atif-u", True)])
 @pytest.mark.parametrize(
     ("place", "message"),
     [
@@ -372,17 +377,62 @@ def test_a_vector_of_thresholds_for_each_channel_learns_at_the_thresholds_rate()
         (lambda n: n.readout.bias, "layer readout"),
     ],
 )
-def test_a_loss_that_is_not_finite_names_the_layer(few, activation, place, message):
+def test_a_value_that_is_not_finite_names_the_layer(few, activation, compiled, place, message):
+    """Also where a fused neuron answers NaN by silence, so that the loss is finite."""
     network = worker.network(activation)
     with torch.no_grad():
         place(network).view(-1)[0] = math.nan
-    with pytest.raises(FloatingPointError, match=f"at step 0 of epoch 1, from {message}$"):
-        list(train(network, few, FAST))
+    before = copy.deepcopy(network.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # where there is no compiler
+        with pytest.raises(FloatingPointError, match=f"at step 0 of epoch 1, from {message}$"):
+            list(train(network, few, dataclasses.replace(FAST, compile=compiled)))
+    for name, parameter in network.named_parameters():
+        assert_close(parameter.data, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_gradient_that_is_not_finite_is_told_of(few, monkeypatch, clip):
+    class Rooted(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g / 0
+
+    monkeypatch.setattr(training, "mixed_loss", lambda logits, *rest: Rooted.apply(logits).square().mean())
+    with pytest.raises(FloatingPointError, match="the norm of the gradient is nan at step 0 of epoch 1, from no layer"):
+        list(train(worker.network(), few, dataclasses.replace(FAST, clip=clip)))
+
+
+@pytest.mark.parametrize("activation", ["atif-u-v0", "atif-u"])
+def test_the_same_network_goes_on_after_ctrl_c(tmp_path, few, monkeypatch, activation):
+    """As in a notebook: what it has learned, and the wrappers of `save_memory`, are no other network."""
+    recipe = dataclasses.replace(FAST, epochs=2, save_memory=True)
+    torch.manual_seed(0)
+    network = NETWORKS["resnet8"](ACTIVATIONS[activation], 2)
+    monkeypatch.setattr(training, "mixed_loss", training.mixed_loss)
+    worker.signal_before(6, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        list(train(network, few, recipe, folder=tmp_path))
+    assert len(list(train(network, few, recipe, folder=tmp_path, resume=True))) == 2
+
+
+def test_between_two_epochs_ctrl_c_is_the_caller_s(few):
+    before = signal.getsignal(signal.SIGINT)
+    one, other = (train(worker.network(), few, dataclasses.replace(FAST, epochs=2)) for _ in range(2))
+    for _ in zip(one, other, strict=True):
+        assert signal.getsignal(signal.SIGINT) is before
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_an_infinite_loss_of_finite_layers_is_said_to_be_so(few, monkeypatch):
     monkeypatch.setattr(training, "mixed_loss", lambda logits, *rest: logits.sum() * math.inf)
-    with pytest.raises(FloatingPointError, match="from the loss itself: every layer is finite"):
+    with pytest.raises(FloatingPointError, match="from no layer: the output of each is finite"):
         list(train(worker.network(), few, FAST))
 
 
