@@ -280,4 +280,5 @@ def _block(places: int) -> int:
 @cache
 def compiled(function: Callable) -> Callable:
     """Return a function compiled by torch, anew for every shape that it meets."""
-    return torch._dynamo.config.patch(recompile_limit=math.inf)(torch.compile(function, dynamic=False))
+    no_limit = torch._dynamo.config.patch(recompile_limit=math.inf, accumulated_recompile_limit=math.inf)
+    return no_limit(torch.compile(function, dynamic=False))

@@ -124,23 +124,27 @@ def test_a_compiled_network_is_the_same_network(each_way):
 
 
 def test_in_low_precision_it_is_nearer_to_full_precision_than_the_plain_neuron(uncompiled):
-    torch.manual_seed(0)
-    network = NETWORKS["resnet8"](ACTIVATIONS["atif-u"])
-    kernels = copy.deepcopy(network)
-    compile_neurons(kernels)
-    x = noise(16, 3, 16, 16).float()
+    """In one layer, where few spikes flip, over several draws."""
 
-    def gradient(network, low):
+    def gradient(network, x, low):
         functional.reset_net(network)
         network.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            loss = network(x).square().mean()
-        loss.backward()
+            out = network(x)
+        out.float().backward(noise(*out.shape, seed=9).float())
         return torch.cat([p.grad.flatten() for p in network.parameters()])
 
-    exact = gradient(network, False)
-    plain, kernel = ((gradient(n, True) - exact).norm() / exact.norm() for n in (network, kernels))
-    assert kernel < max(0.3, 1.2 * plain)
+    errors = []
+    for seed in range(6):
+        torch.manual_seed(seed)
+        network = Meeting(ATIFu(3, 0.3, step_mode="m"), 1)
+        kernels = copy.deepcopy(network)
+        compile_neurons(kernels)
+        x = noise(3, 32, 6, 8, 8, seed=seed).float()
+        exact = gradient(network, x, False)
+        errors.append([(gradient(n, x, True) - exact).norm() / exact.norm() for n in (network, kernels)])
+    plain, kernel = torch.tensor(errors).mean(0)
+    assert kernel < plain < 0.1
 
 
 def test_a_fused_neuron_is_copied_averaged_saved_and_loaded_as_any_module(tmp_path, uncompiled):
@@ -166,7 +170,7 @@ def test_no_limit_of_the_compiler_is_met_by_many_shapes(monkeypatch):
     fused.compiled.cache_clear()
     neuron = ATIFu(2, step_mode="m")
     neuron.fused = True
-    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True, accumulated_recompile_limit=limit):
         for batch in range(2, limit + 4):
             answer(neuron, noise(2, batch, 3).float())
     fused.compiled.cache_clear()
