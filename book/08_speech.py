@@ -209,8 +209,8 @@ pd.DataFrame(rows).T
 #
 # "The same training configuration" as for images, says the paper, with 80 epochs and a learning rate of $10^{-3}$ that
 # falls to a tenth every 20. We leave out mirroring and resizing, since a word played backwards is another word. Our own
-# recipe for a GPU shifts the sound in time and masks a few frames and coefficients. (So do the networks below, the small
-# ones for fifteen epochs, ResNet-18 in stages; `FAST_SPEECH` itself has not run yet.)
+# recipe for a GPU shifts the sound in time and masks a few frames and coefficients. (So do the networks below, the
+# small ones for fifteen epochs, ResNet-18 in stages; `FAST_SPEECH` itself has not run yet.)
 
 # %%
 recipes = pd.DataFrame(
@@ -220,11 +220,11 @@ recipes = recipes.map(lambda value: (", ".join(map(str, value)) or "none") if is
 recipes[recipes["PAPER_SPEECH"] != recipes["FAST_SPEECH"]]
 
 # %% [markdown]
-# (A learning rate of $10^{-3}$ that falls so soon is small for SGD. Whether a network gets to the 94.46 % that the paper
-# reports in this way is not known yet: `gsc-resnet18-relu-paper` has not run.)
+# (A learning rate of $10^{-3}$ that falls so soon is small for SGD. Whether a network gets to the 94.46 % that the
+# paper reports in this way is not known yet: `gsc-resnet18-relu-paper` has not run.)
 #
-# Live: `laptop` takes all clips and makes the complete run of one seed; `smoke` takes 512, which shows only that the code
-# runs. **The results over several seeds are further down.**
+# Live: `laptop` takes all clips and makes the complete run of one seed; `smoke` takes 512, which shows only that the
+# code runs. **The results over several seeds are further down.**
 
 # %%
 rows = {}
@@ -240,8 +240,8 @@ pd.DataFrame(rows).T.rename_axis(["activation", "epoch"]).astype(float).round(3)
 # %% [markdown]
 # ## Table 2
 #
-# The paper's rows, all 35 words of V2. "Ours" is the mean over the seeds of complete runs of ResNet-18, trained in stages
-# ([](07_cifar.py#three-stages-and-no-gpu)).
+# The paper's rows, all 35 words of V2. "Ours" is the mean over the seeds of complete runs of ResNet-18, trained in
+# stages ([](07_cifar.py#three-stages-and-no-gpu)).
 
 # %%
 show_ran(paper_table(2).drop(columns="experiment"))
@@ -264,9 +264,9 @@ print(f"{100 * (p * (1 - p) / n) ** 0.5:.2f} points")
 
 # %% [markdown]
 # The gap is smaller than that. The difference of two networks with independent errors would have √2 times this standard
-# deviation, 0.31 points. Networks that are tested on the same clips share many of their errors, so theirs is smaller; but
-# one run of each cannot tell 0.15 points from none. The table shows that four timesteps cost *little* accuracy here, less
-# than on images.
+# deviation, 0.31 points. Networks that are tested on the same clips share many of their errors, so theirs is smaller;
+# but one run of each cannot tell 0.15 points from none. The table shows that four timesteps cost *little* accuracy
+# here, less than on images.
 #
 # ## ResNet-18 on thirteen words
 #
@@ -297,13 +297,12 @@ found = {label: records_of(f"gsc13-resnet18-{a}-staged", "full")[0] for label, a
 time_table({label: record.result["accuracy_over_time"] for label, record in found.items()})
 
 # %% [markdown]
-# One seed each, so no verdict is given. The ReLU network has 97.43 %. ATIF-u ends 0.58 points below it and ATIF-nu
-# 0.48, where the paper has 0.15 and 0.17. On CIFAR-10 the same network with ATIF-u lost 2.58. So on words, as in the
-# paper, four timesteps cost little, though more than there. A third of the 0.58 points is lost in the quantized network
-# already, which has no timesteps. One of the 3,108 test clips is 0.03 points, and at 97 % an accuracy has a standard
-# deviation of 0.3 points: ATIF-nu is ahead of ATIF-u by three clips, which decides nothing. Both are quiet, with θ =
-# 0.094 and
-# 0.089 (the paper: 0.12 for both).
+# One seed each, so no verdict is given. The ReLU network has 97.43 %. ATIF-u ends 0.58 points below it and ATIF-nu 0.48,
+# where the paper has 0.15 and 0.17. On CIFAR-10 the same network with ATIF-u lost 2.58. So on words, as in the paper,
+# four timesteps cost little; whether they cost more than there, one seed and other words cannot say. A third of the 0.58
+# points is lost in the quantized network already, which has no timesteps. One of the 3,108 test clips is 0.03 points,
+# and at 97 % an accuracy has a standard deviation of 0.3 points: ATIF-nu is ahead of ATIF-u by three clips, which
+# decides nothing. Both are quiet, with θ = 0.094 and 0.089 (the paper: 0.12 for both).
 #
 # With the threshold fixed at 1 the network is half a point less accurate than with ATIF-u, which is 15 clips, and it
 # sends three times as many spikes: 1.1 a neuron for each word. The paper has no such row; on CIFAR-10 its step is 4.16
@@ -311,8 +310,8 @@ time_table({label: record.result["accuracy_over_time"] for label, record in foun
 #
 # Right after their neurons began to spike the networks with a learned threshold had lost one point, not the thirteen to
 # twenty of images. And they answer as they do on images: at chance, or near it, after two timesteps, and with all of
-# their accuracy but 0.3 points after three. So here, too, the network with few spikes is the late one. But more timesteps
-# than four do no harm on words: at eight ATIF-u is 0.2 points higher, and the fixed network 0.3.
+# their accuracy but 0.3 points after three. So here, too, the network with few spikes is the late one. But more
+# timesteps than four do no harm on words: at eight ATIF-u is 0.2 points higher, and the fixed network 0.3.
 #
 # ## At a laptop's size
 #
@@ -346,9 +345,9 @@ for stem in (f"{task}-{network}" for task in ("cifar10", "gsc13") for network in
 pd.DataFrame(gaps).rename_axis("points to ReLU")
 
 # %% [markdown]
-# With the small VGG every interval lies below zero, on images and on words: there spikes cost accuracy. On words the gap
-# is the smaller one, but the two differ in more than the task: on images these networks learn for three epochs, which
-# measures how fast they begin to learn, on words for fifteen. [](07_cifar.py) takes the gap apart.
+# With the small VGG every interval lies below zero, on images and on words: there spikes cost accuracy. On words the
+# gap is the smaller one, but the two differ in more than the task: on images these networks learn for three epochs,
+# which measures how fast they begin to learn, on words for fifteen. [](07_cifar.py) takes the gap apart.
 #
 # And the order of the neurons, which Table 2 leaves open?
 
@@ -385,9 +384,9 @@ pd.DataFrame({"mean": raw.mean((0, 1, 2)), "standard deviation": raw.std((0, 1, 
 #
 # ```{solution} ex-48-frames
 # :class: dropdown
-# $\lfloor (16000 + 2p - n)/h \rfloor = 47$ is wanted. With padding on one side only, $(16000 + 320 - 1024)/320 = 47.8$, and
-# it is. A window of 640 that is *not* filled up to 1,024 leaves $(16640 - 640)/320 = 50$ hops, and a hop of 330 gives 47.3.
-# One cannot tell from the number.
+# $\lfloor (16000 + 2p - n)/h \rfloor = 47$ is wanted. With padding on one side only, $(16000 + 320 - 1024)/320 = 47.8$,
+# and it is. A window of 640 that is *not* filled up to 1,024 leaves $(16640 - 640)/320 = 50$ hops, and a hop of 330
+# gives 47.3. One cannot tell from the number.
 # ```
 #
 # ```{exercise} More words, more errors
@@ -408,6 +407,6 @@ pd.DataFrame({"mean": raw.mean((0, 1, 2)), "standard deviation": raw.std((0, 1, 
 # * A second of sound becomes an image of 49 × 10; the paper's numbers give 49 rows, and it writes 48.
 # * $T$ is how long the network computes, not how long the sound lasts.
 # * The paper's gap on speech is smaller than the chance error of its test set: four timesteps cost little.
-# * ResNet-18 on 13 words (one seed) loses half a point to spikes. With its thresholds fixed at 1 it loses one, sends three
-#   times as many spikes, and has nearly all of its accuracy after a single timestep.
+# * ResNet-18 on 13 words (one seed) loses half a point to spikes. With its thresholds fixed at 1 it loses one, sends
+#   three times as many spikes, and has nearly all of its accuracy after a single timestep.
 # * Our results are on 13 words and stand beside the paper's, never in their place.

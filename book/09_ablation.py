@@ -3,9 +3,9 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will learn** to read an ablation with its intervals, which thresholds a network learns and how many spikes it then
-# sends, which classes it confuses, what happens if a network that was trained for four timesteps runs for one, or for
-# eight, and whether a network's accuracy follows its quantization error.
+# **You will learn** to read an ablation with its intervals, which thresholds a network learns and how many spikes it
+# then sends, which classes it confuses, what happens if a network that was trained for four timesteps runs for one, or
+# for eight, and whether a network's accuracy follows its quantization error.
 #
 # **Time:** 25 minutes to read, under a minute to run: it loads networks that were trained before.
 #
@@ -80,22 +80,23 @@ show_ran(pd.DataFrame(rows).T)
 # *quieter*, that is, it sends fewer spikes. It prints one number for each, without a spread.
 #
 # Two of our three rows have run, one seed each, and so has their ReLU network. The learned threshold is more accurate
-# and quieter, as in the paper. But the step in accuracy is 1.2 points instead of 4.2. Most of the difference lies in the
-# fixed threshold: our network with it loses less to its ReLU network than the paper's does. The step in θ is larger than
-# the paper's: less than half is left. (θ is a mean over layers. Counted over neurons, 58 % of the spikes are left.)
+# and quieter, as in the paper. But the step in accuracy is 1.2 points instead of 4.2. Most of the difference lies in
+# the fixed threshold: our network with it loses less to its ReLU network than the paper's does. The step in θ is larger
+# than the paper's: less than half is left. (θ is a mean over layers. Counted over neurons, 58 % of the spikes are
+# left.)
 #
 # One seed gives no verdict, and our networks learned in stages and for few epochs. There is one more reservation. A
 # learned threshold starts fitted to the currents of the ReLU network, and a fixed one is not fitted to anything. So the
 # two networks differ by 15 points right after their first conversion, and by 1.6 at the end of the quantized stage.
 # ([](#networks-of-full-size) looks into both.)
 #
-# **Predict:** in [](04_uniform_threshold.py) a learned threshold was worth more than 10 dB to a lone neuron. In a network
-# there is a batch normalisation before each neuron. Is the gain still there?
+# **Predict:** in [](04_uniform_threshold.py) a learned threshold was worth more than 10 dB to a lone neuron. In a
+# network there is a batch normalisation before each neuron. Is the gain still there?
 #
 # ## The same at a laptop's size
 #
-# The small networks of [](07_cifar.py), one recipe for all. Its three epochs measure how fast a network begins to learn,
-# not where it ends. (The runs were made on one core of a server processor, see the line below the table.)
+# The small networks of [](07_cifar.py), one recipe for all. Its three epochs measure how fast a network begins to
+# learn, not where it ends. (The runs were made on one core of a server processor, see the line below the table.)
 
 # %% tags=["hide-output"]
 labels = {label: a for label, a in ABLATION.items() if a != "relu"}
@@ -208,15 +209,15 @@ figures.show(
     fig,
     "ablation-layers",
     alt="Learned threshold and sparsity of each layer, for the two small networks and each neuron. A later "
-    "threshold grows most; in small the first layer fires two and a half to four times as often as the others.",
+    "threshold grows most; in small the first layer fires two and a half to four times as often as the mean of the others.",
     caption="For each of the two networks, above: the threshold of each layer after training, for ATIF-nu the mean of its four. "
     "Below: the sparsity θ of each layer. One line for each seed.",
     data=pd.concat(table, ignore_index=True),
 )
 
 # %% [markdown]
-# They do not agree: a later threshold grows more than the first one. In `small` the first layer fires two and a half to
-# four times as often as the mean of the others.
+# They do not agree: the threshold that grows most is never the first one. In `small` the first layer fires two and a
+# half to four times as often as the mean of the others.
 #
 # ## One trained network
 #
@@ -361,11 +362,11 @@ figures.show(
 # First the learned thresholds. In the first four layers of ResNet-18 the threshold is within a tenth of 1.73 σ. In all
 # its later layers, and in all layers of VGG-16 but the last, it lies *above*, in most of them far above. Where it is
 # far above, overload is small and rounding is the largest of the three errors. In the last three layers of ResNet-18
-# uneven arrival is the largest, 16 to 39 % more than rounding. The thresholds began as the best ones for the currents of the
-# ReLU network. Then weights and thresholds learned together, as a quantized network and as spikes, and the currents are
-# no longer those of the beginning. Also, σ is measured over all channels together. So the rule for a lone neuron with
-# one Gaussian current is a start, not a law. In the last layer of VGG-16 the ratio is low because the threshold is: it
-# is by far the lowest.
+# uneven arrival is the largest, 16 to 39 % more than rounding. The thresholds began near the best ones for the currents
+# of the ReLU network (fitted to a part of each map, see [](07_cifar.py)). Then weights and thresholds learned together,
+# as a quantized network and as spikes, and the currents are no longer those of the beginning. Also, σ is measured over
+# all channels together. So the rule for a lone neuron with one Gaussian current is a start, not a law. In the last
+# layer of VGG-16 the ratio is low because the threshold is: it is by far the lowest.
 #
 # θ is high in the first layer of both and low in the last. In ResNet-18 it goes up and down between them: at the end of
 # the first two blocks, where the spikes of the shortcut join the current, neurons fire more often than in the middle of
@@ -426,7 +427,8 @@ for network, result in large.items():
 #
 # Why might the step from the fixed to the learned threshold, the largest of Table 3, be small? Look at what comes
 # before each neuron: a batch normalisation with a scale $\gamma$ and a shift $\beta$ of its own, both learned, for its
-# normalised input $u$. A soft-reset neuron sends the same spikes if its current and its threshold are divided by the same number:
+# normalised input $u$. A soft-reset neuron sends the same spikes if its current and its threshold are divided by the
+# same number:
 #
 # $$
 # \mathrm{IF}_{V_{th}}(\gamma u + \beta) = \mathrm{IF}_1\!\left(\frac{\gamma}{V_{th}}\, u + \frac{\beta}{V_{th}}\right).
@@ -553,8 +555,8 @@ for label, network in networks_of_seed_0.items():
 # [](12_limits.py).) The mean over the four layers stands for the network. The *gap* is the accuracy of the ReLU network
 # of the same seed, less that of the spiking one.
 #
-# **Predict:** the SQNR is a power in decibels. If the gap is proportional to the power of the error, by which factor does
-# 10 dB more reduce it? Which axis makes that a straight line?
+# **Predict:** the SQNR is a power in decibels. If the gap is proportional to the power of the error, by which factor
+# does 10 dB more reduce it? Which axis makes that a straight line?
 
 # %% tags=["hide-output"]
 kinds = {"ATIF-u": "atif-u", "ATIF-u, half-step start": "atif-u-half", "ATIF-nu": "atif-nu"}
@@ -664,9 +666,9 @@ pd.DataFrame(rows).T
 # levels counts by itself, however well they are placed. ATIF-nu makes more error than ATIF-u at each number of
 # timesteps, and is not seen to lose accuracy by it.
 #
-# What is shown, then, in one small network after three epochs: the gap to ReLU closes with more timesteps, faster than the
-# error's power falls. What is not: that the error is the cause, and that a neuron with less error at the same number of
-# timesteps makes a better network.
+# What is shown, then, in one small network after three epochs: the gap to ReLU closes with more timesteps, faster than
+# the error's power falls. What is not: that the error is the cause, and that a neuron with less error at the same
+# number of timesteps makes a better network.
 #
 # ## What can go wrong
 #
@@ -696,22 +698,24 @@ pd.DataFrame(rows).T
 #
 # ```{solution} ex-seeds
 # :class: dropdown
-# The difference of two independent runs varies by $0.4 \sqrt 2 = 0.57$, its mean over $n$ seeds by $0.57 / \sqrt n$, and
-# the interval reaches $t_{n-1}$ times as far, which is Student's quantile. With seven seeds that is $2.45 \cdot 0.57 / \sqrt 7 = 0.52$,
-# with eight $2.36 \cdot 0.57 / \sqrt 8 = 0.47$: eight seeds. For the 0.17 points between the paper's ANN and ATIF-nu on
-# speech it would be 45. Paired seeds vary together, and then fewer are enough.
+# The difference of two independent runs varies by $0.4 \sqrt 2 = 0.57$, its mean over $n$ seeds by $0.57 / \sqrt n$,
+# and the interval reaches $t_{n-1}$ times as far, which is Student's quantile. With seven seeds that is $2.45 \cdot 0.57
+# / \sqrt 7 = 0.52$, with eight $2.36 \cdot 0.57 / \sqrt 8 = 0.47$: eight seeds. For the 0.17 points between the paper's
+# ANN and ATIF-nu on speech it would be 45. Paired seeds vary together, and then fewer are enough.
 # ```
 #
 # ## Recap
 #
-# * An ablation is a difference, and a difference has an interval. Where the interval includes zero, the question is open.
-# * After three epochs of small networks the accuracy of every step is open; that a learned threshold makes the small ResNet
-#   quieter is not.
-# * From one timestep to eight the gap to ReLU falls faster than the power of the quantization error. The number of levels
-#   alone explains it a little better. Less error at the same number of timesteps is not shown to help.
-# * In ResNet-18 (one seed) a learned threshold is 1.2 points above the fixed one at 58 % of its spikes, but says nothing
-#   in its first two timesteps, in which the fixed one nearly reaches its accuracy.
-# * Directly behind a batch normalisation, with no shortcut in between, a learned threshold is a scale that the network has
-#   already.
+# * An ablation is a difference, and a difference has an interval. Where the interval includes zero, the question is
+#   open.
+# * After three epochs of small networks the accuracy of every step is open; that a learned threshold makes the small
+#   ResNet quieter is not.
+# * From one timestep to eight the gap to ReLU falls faster than the power of the quantization error. The number of
+#   levels alone explains it a little better. Less error at the same number of timesteps is not shown to help.
+# * In ResNet-18 (one seed) a learned threshold is 1.2 points above the fixed one at 58 % of its spikes, but says
+#   nothing in its first two timesteps, in which the fixed one nearly reaches its accuracy.
+# * Directly behind a batch normalisation, with no shortcut in between, a learned threshold is a scale that the network
+#   has already.
 # * The paper averages θ over layers; the energy of hardware depends on the mean over neurons.
-# * A uniform network trained for $T$ timesteps can be run for any number; one with a threshold for each timestep cannot.
+# * A uniform network trained for $T$ timesteps can be run for any number; one with a threshold for each timestep
+#   cannot.

@@ -139,7 +139,7 @@ figures.show(
     alt="Five curves of best SQNR against the number of timesteps. Uniform is lowest, a free gain adds about two "
     "and a half decibels. Non-uniform begins at the uniform one and comes within half a decibel of the half-step start from four "
     "timesteps on. Lloyd-Max is slightly higher.",
-    caption="The best SQNR of each kind of staircase on the positive part of a Gaussian. From $T = 3$ on, all that "
+    caption="The best SQNR of each kind of staircase on the positive part of a Gaussian. All that "
     "lies between the half-step start and the limit is left for any other count with a level at 0.",
     data=by_size[list(columns)[:5]].reset_index(),
 )
@@ -164,13 +164,13 @@ affine = pd.DataFrame({name: record[key] for name, key in AFFINE.items()}, index
 affine.round(2)
 
 # %% [markdown]
-# By **1.08 dB**, not 4.04: three quarters of the gain of the half step come from how the spikes are read, and weights and
-# biases behind the neuron can do the same. The rest comes from the place of the transitions: the first one is at $\Delta$
-# or, with a half step, at $\frac12\Delta$, where the density is higher. At $T = 1$ there is one transition, the threshold
-# puts it anywhere, and nothing is left. A network can even learn this last decibel without a change of the neuron: a bias
-# of $\frac12\Delta$ in the layer's own current moves all transitions by half a step (Figure 1A of the paper), and a batch
-# normalisation has such a bias. So the half step may give training a better *start*, but to the counts of
-# constant currents it adds no function.
+# By **1.08 dB**, not 4.04: three quarters of the gain of the half step come from how the spikes are read, and weights
+# and biases behind the neuron can do the same. The rest comes from the place of the transitions: the first one is at
+# $\Delta$ or, with a half step, at $\frac12\Delta$, where the density is higher. At $T = 1$ there is one transition,
+# the threshold puts it anywhere, and nothing is left. A network can even learn this last decibel without a change of
+# the neuron: a bias of $\frac12\Delta$ in the layer's own current moves all transitions by half a step (Figure 1A of
+# the paper), and a batch normalisation has such a bias. So the half step may give training a better *start*, but to the
+# counts of constant currents it adds no function.
 #
 # An offset also lets the lowest level leave 0: half of all currents are negative and some of the positive ones are
 # below the first transition, so that the best answer to no spike is a little above 0. With all $T + 1$ levels free the
@@ -185,11 +185,11 @@ affine.round(2)
 # $$ E[e^2] = \frac1\Delta \int_0^{\Delta} e^2\,de = \frac{\Delta^2}{3}, \qquad
 # E[e^2] = \frac1\Delta \int_{-\Delta/2}^{\Delta/2} e^2\,de = \frac{\Delta^2}{12}. $$
 #
-# With the same steps the noise is a quarter, which is $10\log_{10} 4 = 6.02$ dB. Three quarters of $\Delta^2/3$, that is
-# $(\frac12\Delta)^2$, are a *bias*: every input is underestimated, by half a step on average.
+# With the same steps the noise is a quarter, which is $10\log_{10} 4 = 6.02$ dB. Three quarters of $\Delta^2/3$, that
+# is $(\frac12\Delta)^2$, are a *bias*: every input is underestimated, by half a step on average.
 #
-# But that is only the granular error. The best threshold of each neuron balances granular and overload error. Here is that
-# balance at $T = 4$.
+# But that is only the granular error. The best threshold of each neuron balances granular and overload error. Here is
+# that balance at $T = 4$.
 
 # %%
 x = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(400_000, dtype=torch.float64) + 0.5) / 400_000).relu()
@@ -224,8 +224,8 @@ pd.DataFrame(
 
 # %% [markdown]
 # Moving the start alone divides the granular error by almost four, as derived; the overload error does not change, and
-# is now the larger one. A higher threshold, 2.14 σ instead of 1.73 σ, makes it smaller and gives back some of the gain:
-# 4.04 dB remain. The finer the steps, the less overload matters at the optimum, and the nearer the gain comes to 6.02 dB.
+# is now the larger one. A higher threshold, 2.14 σ instead of 1.73 σ, makes it smaller and gives back some of the gain: 4.04
+# dB remain. The finer the steps, the less overload matters at the optimum, and the nearer the gain comes to 6.02 dB.
 
 # %%
 gain = by_size["half step gains"]
@@ -288,8 +288,8 @@ print(f"uniform on the density:      {uniform.sqnr_db:.2f} dB")
 # **Taking a local optimum for the limit.** The two conditions are necessary, not sufficient. A density with two peaks
 # can have several quantizers that meet them. For measured values the dynamic programme always finds the best one.
 #
-# **Tuning to the sample.** On a few samples the optimum is better than the limit of their density, because the levels fit
-# what is accidental in the draw:
+# **Tuning to the sample.** On a few samples the optimum is better than the limit of their density, because the levels
+# fit what is accidental in the draw:
 
 # %%
 few = lloyd_max_samples(draws[:40], T)
@@ -301,8 +301,8 @@ print(f"best staircase on 40 samples: {few.sqnr_db:.2f} dB on them; the limit of
 #
 # ```{exercise} A bias, or a scale?
 # :label: ex-bias
-# A free gain at $T = 4$ is worth 2.5 dB over the uniform neuron, the half-step start 4.0. Both correct the same bias. Why
-# does the gain correct less of it?
+# A free gain at $T = 4$ is worth 2.5 dB over the uniform neuron, the half-step start 4.0. Both correct the same bias.
+# Why does the gain correct less of it?
 # ```
 #
 # ```{solution} ex-bias
@@ -326,8 +326,9 @@ print(f"best staircase on 40 samples: {few.sqnr_db:.2f} dB on them; the limit of
 #
 # ## Recap
 #
-# * The least error of a staircase with a level at zero is that of Lloyd and Max; a count of up to $T$ spikes is worth $2T+1$ levels of
-#   Max's table. With the lowest level free it is slightly less.
+# * The least error of a staircase with a level at zero is that of Lloyd and Max; a count of up to $T$ spikes is worth
+#   $2T+1$ levels of Max's table. With the lowest level free it is slightly less.
 # * Rounding to the nearest instead of down is worth 6.02 dB of granular error, 4.04 dB at the optimum for $T = 4$.
 # * Where a next layer can scale and shift, the half step is worth 1.08 dB at $T = 4$.
-# * Any non-uniform staircase of a Gaussian can gain at most half a decibel more at $T = 4$; for a Laplace density it is more.
+# * Any non-uniform staircase of a Gaussian can gain at most half a decibel more at $T = 4$; for a Laplace density it is
+#   more.

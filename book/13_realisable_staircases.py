@@ -4,8 +4,8 @@
 # :::{admonition} In this chapter
 # :class: tip
 # **You will learn** to find the exact staircase of a neuron whose threshold changes with time, five theorems about
-# which staircases are possible, how to choose thresholds for the one that you want, and the best that $T$ spikes can do.
-# Nothing here is in the paper; what is proved is called a theorem, what is only computed a conjecture.
+# which staircases are possible, how to choose thresholds for the one that you want, and the best that $T$ spikes can
+# do. Nothing here is in the paper; what is proved is called a theorem, what is only computed a conjecture.
 #
 # **Time:** 45 minutes to read, about half a minute to run on any laptop.
 #
@@ -249,16 +249,16 @@ figures.show_source(order_thresholds)
 # \tau_{k+1})$ they all hold if and only if the first kind holds at the lower end and the second up to the upper.
 # $\square$
 #
-# For the timestep that begins to fire at $\tau_{k+1}$, the second condition at $k$ and the first at $k + 1$ together give an
-# equality: the formula above.
+# For the timestep that begins to fire at $\tau_{k+1}$, the second condition at $k$ and the first at $k + 1$ together
+# give an equality: the formula above.
 #
 # For the late order $4, 3, 2, 1$ the formula gives $V_{p_k} = k\,p_k$: the *first* line of each of the systems
-# {eq}`eq-16` and {eq}`eq-18`. (The paper solves the second line in one place, and probably means the last.) With this order
-# the conditions of Theorem 2 ask for $p_k \ge (k+1)\,p_{k+1}$: transitions that grow at least like 1, 4, 12, 24. Other orders
-# suit other staircases.
+# {eq}`eq-16` and {eq}`eq-18`. (The paper solves the second line in one place, and probably means the last.) With this
+# order the conditions of Theorem 2 ask for $p_k \ge (k+1)\,p_{k+1}$: transitions that grow at least like 1, 4, 12, 24.
+# Other orders suit other staircases.
 #
-# **Predict:** the steps of the Lloyd–Max staircase of Chapter 12 are nearly even. In which orders can the four timesteps
-# begin to fire there: late first, early first, mixed?
+# **Predict:** the steps of the Lloyd–Max staircase of Chapter 12 are nearly even. In which orders can the four
+# timesteps begin to fire there: late first, early first, mixed?
 
 # %% tags=["hide-output"]
 rows = {}
@@ -550,8 +550,8 @@ print(f"largest distance of the best count to Lloyd–Max, T = 1 ... 8: {abs(rec
 #   and 20.6 dB with a free start, 5 dB more than any counting with a level at zero can reach. In a network this has a
 #   price: $w_t$ multiplies the next layer's weights, so there are $T$ sets of them to store, or a product for each
 #   spike.
-# * **Not all patterns.** $2^T$ levels would be worth even more. Theorem 1 does not exclude them, but the neuron cannot make
-#   them all:
+# * **Not all patterns.** $2^T$ levels would be worth even more. Theorem 1 does not exclude them, but the neuron cannot
+#   make them all:
 
 # %%
 
@@ -599,8 +599,8 @@ print(len(pieces([Fraction(1), Fraction(3, 4), Fraction(5, 8)], Fraction(3, 4)))
 # ## What can go wrong
 #
 # **Rounding.** In floating point the ends of two pieces that should meet can differ in the last digit. Then a piece of
-# almost no width appears, with a pattern that seems to break a theorem. `count_staircase` leaves out pieces narrower than
-# $10^{-9}$; `pieces` is exact if it is given rational numbers. Note that 1.9 as a float is not 19/10:
+# almost no width appears, with a pattern that seems to break a theorem. `count_staircase` leaves out pieces narrower
+# than $10^{-9}$; `pieces` is exact if it is given rational numbers. Note that 1.9 as a float is not 19/10:
 
 # %%
 print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
@@ -634,7 +634,8 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 # show_pieces([47, 37, 33, 29, 26])
 # ```
 # The second step is meant at $p_4 = (29 + 26)/5 = 11$. There the pattern changes from `00010` to `00100`, still one
-# spike; the second comes at $59/5$. A spike at $t = 3$ has paid 33, and the two timesteps that are left bring too little.
+# spike; the second comes at $59/5$. A spike at $t = 3$ has paid 33, and the two timesteps that are left bring too
+# little.
 # ````
 #
 # ```{exercise} Early spikes
@@ -652,12 +653,13 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 #
 # ## Recap
 #
-# * For a constant input and $T$ thresholds the pieces can be found exactly, and patterns never decrease as binary numbers.
+# * For a constant input and $T$ thresholds the pieces can be found exactly, and patterns never decrease as binary
+#   numbers.
 # * Each order of the timesteps has its own closed form for the thresholds; the paper assumes the late order.
-# * Fewer staircases can be made by an order than by the count; for $T \le 4$ a linear programme for each chain decides what
-#   the count can make.
-# * Among falling thresholds the telescoping form realises its $p$ exactly if and only if $p_2 \le 4 p_4$; that costs
-#   0.2 dB against the best of all.
+# * Fewer staircases can be made by an order than by the count; for $T \le 4$ a linear programme for each chain decides
+#   what the count can make.
+# * For $T = 4$, among thresholds that never rise, the telescoping form realises its $p$ exactly if and only if $p_2 \le
+#   4 p_4$; that costs 0.2 dB against the best of all.
 # * Counting realises the Lloyd–Max staircase exactly for $T = 1$ to 8, up to $T = 5$ with thresholds that only rise.
-# * To read *when* spikes come is worth at least 2.4 to 5 dB more at $T = 4$ than any counting, at the price of $T$ sets of
-#   weights.
+# * To read *when* spikes come is worth at least 2.4 to 5 dB more at $T = 4$ than any counting, at the price of $T$ sets
+#   of weights.

@@ -13,11 +13,11 @@
 # **You need** the paper {cite:p}`castagnetti2023trainable`, and [](01_if_neuron.py) to [](05_nonuniform_thresholds.py).
 # :::
 #
-# A paper of twenty equations and a hundred numbers is hardly ever free of slips. Where two readings are possible, we put
-# first the one with which the rest of the paper is right; there nearly always is one, and the authors probably meant it.
-# Some of the faults may be ours. Our copy of the paper has lost signs: its step function is printed as a 2, and some
-# fractions are broken. Where we find that a sign is missing, it may be missing in our copy only. The headings give the
-# place in the paper; the notes at the end are about wording.
+# A paper of twenty equations and a hundred numbers is hardly ever free of slips. Where two readings are possible, we
+# put first the one with which the rest of the paper is right; there nearly always is one, and the authors probably
+# meant it. Some of the faults may be ours. Our copy of the paper has lost signs: its step function is printed as a 2,
+# and some fractions are broken. Where we find that a sign is missing, it may be missing in our copy only. The headings
+# give the place in the paper; the notes at the end are about wording.
 
 # %%
 
@@ -192,7 +192,8 @@ pd.Series(
 #
 # **Likely meant:** $V_{p_2} = T\,(p_2 - p_3)$, by the third line of Eq. 18, which bears the equals sign, as Eq. 17 is
 # by the last line of Eq. 16. The printed one is the second line with an equals sign. It may be an error of the printed
-# page only: when trained, both give about the figure's "almost 3 dB". For uniform $p$ only the third line gives the
+# page only: when trained, the third line gains 3.0 dB, and the printed one 3.4 dB. Both are near the figure's "almost
+# 3 dB", the first nearer. For uniform $p$ only the third line gives the
 # uniform neuron.
 
 # %%
@@ -243,8 +244,8 @@ print(
 # %% [markdown]
 # ## Section 4.1: 48 frames
 #
-# **Printed:** 16 kHz, one second, a window of 640, a hop of 320, a padding of 320 on both sides, giving a $48 \times 10$
-# matrix.
+# **Printed:** 16 kHz, one second, a window of 640, a hop of 320, a padding of 320 on both sides, giving a $48 \times
+# 10$ matrix.
 #
 # **What the sizes give:** with padding, frames of 640 samples fit $1 + \lfloor (16000 + 640 - 640) / 320 \rfloor = 51$
 # times; without it, 49 times. If the 1024 samples of the FFT are the frame, it is 49 and 47. The printed 48 is
@@ -307,10 +308,10 @@ tables.assign(better=tables.idxmax(axis=1))
 #   non-uniform thresholds are 0.02 points behind. So it is three of five. One seed each, as far as the paper says,
 #   cannot decide any of them.
 # * **"Outperform previous methods regardless of the network architecture"** (Section 4.2), and "consistently better"
-#   than conversion methods, holds for ATIF-nu in every row of Table 1. For ATIF-u there is one exception in the table, by a hair: on
-#   CIFAR-10 with VGG-16 it has 92.51 %, and the earlier QFFS 92.64 %, also at $T = 4$. (Section 2 quotes another VGG-16 of
-#   earlier work, with 92.70 % in five timesteps.) One seed decides nothing at 0.13
-#   points, and the sentence is probably about the better of the two neurons.
+#   than conversion methods, holds for ATIF-nu in every row of Table 1. For ATIF-u there is one exception in the table,
+#   by a hair: on CIFAR-10 with VGG-16 it has 92.51 %, and the earlier QFFS 92.64 %, also at $T = 4$. (Section 2 quotes
+#   another VGG-16 of earlier work, with 92.70 % in five timesteps.) One seed decides nothing at 0.13 points, and the
+#   sentence is probably about the better of the two neurons.
 # * **"We improve by 1.5 %"** (Section 4.2) and **"increases by 4.16 %"** (Section 4.4) are percentage *points*: 94.65 −
 #   93.14 = 1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %.
 
@@ -336,8 +337,8 @@ for name, new, old in steps:
 #   number: a **low** $\theta$ is a sparse network.
 # * **"Using only ... 0.5 spikes/neuron on average"** (Section 5) is said of two networks. For one of them Table 3
 #   prints 0.592; the other has $4 \times 0.12 = 0.48$. Their mean is 0.54.
-# * That **non-uniform quantization generates on average more spikes** (Section 4.2) holds for the mean of the four pairs
-#   of Table 1 (0.159 against 0.144) and for three of them; for ResNet-18 on CIFAR-100 it is 0.191 against 0.192.
+# * That **non-uniform quantization generates on average more spikes** (Section 4.2) holds for the mean of the four
+#   pairs of Table 1 (0.159 against 0.144) and for three of them; for ResNet-18 on CIFAR-100 it is 0.191 against 0.192.
 
 # %%
 theta = printed("theta")
@@ -368,16 +369,17 @@ spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * 
 # ```{solution} ex-padding
 # :class: dropdown
 # $1 + \lfloor (16000 + 2\,\text{pad} - \text{frame}) / 320 \rfloor = 48$ needs $15040 \le 16000 + 2\,\text{pad} -
-# \text{frame} < 15360$: without padding a frame between 641 and 960 samples, which the printed 640 misses by one. With 160
-# samples on each side, 320 in all, a frame between 961 and 1,280, such as the FFT's 1,024.
+# \text{frame} < 15360$: without padding a frame between 641 and 960 samples, which the printed 640 misses by one. With
+# 160 samples on each side, 320 in all, a frame between 961 and 1,280, such as the FFT's 1,024.
 # ```
 #
 # ## Recap
 #
 # * The estimate has the factor $V_{th}$ (Eq. 6), the count a floor and a clip (Eq. 7), $V_{p_2}$ the third line of Eq.
 #   18.
-# * Eq. 11 is the local derivative. The sigmoid with SpikingJelly's slope 4 gives the printed gain, if the spike of the reset
-#   is detached and $\mathrm{ReLU}(i)$ the target; with slope 1 it does not.
-# * The optimum of the paper's loss is 1.73 σ. The gain of non-uniform thresholds is real; it is the gain of the half step.
-# * Percentages are points, 48 frames are 49 or 51 (or the padding is 320 in all), "regardless of the architecture" is true of ATIF-nu, and "3 out of
-#   four" is three of five with Speech Commands.
+# * Eq. 11 is the local derivative. The sigmoid with SpikingJelly's slope 4 gives the printed gain, if the spike of the
+#   reset is detached and $\mathrm{ReLU}(i)$ the target; with slope 1 it does not.
+# * The optimum of the paper's loss is 1.73 σ. The gain of non-uniform thresholds is real; it is the gain of the half
+#   step.
+# * Percentages are points, 48 frames are 49 or 51 (or the padding is 320 in all), "regardless of the architecture" is
+#   true of ATIF-nu, and "3 out of four" is three of five with Speech Commands.
