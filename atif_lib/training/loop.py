@@ -109,11 +109,13 @@ def _finish_epoch(training: "Training", epoch: int, bar: tqdm, stopped: StopRequ
         if complete := step + 1 == training.updates:
             training.progress.close_epoch(training.test())
             bar.set_postfix(accuracy=training.progress.history[-1]["test_accuracy"])
-        stop = any_process(training.fabric, bool(stopped))
-        late = training.checkpoint.age() > save_seconds
-        if training.fabric.is_global_zero and (complete or stop or late):
+        saves = training.fabric.is_global_zero
+        due = complete or training.checkpoint.age() > save_seconds
+        if saves and due:
             training.checkpoint.save(training.progress)
-        if stop:
+        if any_process(training.fabric, bool(stopped)):  # asked for last: writing takes a while
+            if saves and not due:
+                training.checkpoint.save(training.progress)
             raise KeyboardInterrupt
 
 

@@ -24,7 +24,7 @@ from atif_lib.networks.architectures import NETWORKS, neurons_of, vgg_small
 from atif_lib.neurons.atif import ATIFu
 from atif_lib.training import loop as training
 from atif_lib.training.batches import Batches, mixed_loss, updates_per_epoch
-from atif_lib.training.checkpoints import STOP_SIGNALS
+from atif_lib.training.checkpoints import STOP_SIGNALS, Checkpoint
 from atif_lib.training.loop import parameter_groups, schedule, train
 from atif_lib.training.recipe import Recipe
 
@@ -105,6 +105,20 @@ def test_stopped_by_hand_it_keeps_a_checkpoint(tmp_path, uninterrupted, monkeypa
     assert without_seconds(found) == without_seconds(history)
     again = list(train(worker.network(), worker.examples(), worker.RECIPE, folder=tmp_path, resume=True))
     assert again == found, "a complete run only reports"
+
+
+def test_stopped_while_the_checkpoint_of_an_epoch_is_written_it_stops_there(tmp_path, monkeypatch):
+    save = Checkpoint.save
+
+    def slow(checkpoint, progress):
+        signal.raise_signal(signal.SIGINT)
+        save(checkpoint, progress)
+
+    monkeypatch.setattr(Checkpoint, "save", slow)
+    with pytest.raises(KeyboardInterrupt):
+        list(train(worker.network(), worker.examples(), worker.RECIPE, folder=tmp_path))
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert len(state["history"]) == 1, "not only after the last of two epochs"
 
 
 def test_nothing_to_resume_is_a_start_and_no_resume_starts_anew(tmp_path, uninterrupted):
