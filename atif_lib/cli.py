@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from atif_lib import checks, console, paths
 from atif_lib.results.environment import first_process
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     figure.set_defaults(command=_figure)
 
     report = commands.add_parser("report", help="what reproduces, claim by claim")
-    report.add_argument("--format", default="text", choices=("text", "md", "readme"))
+    report.add_argument("--format", choices=("text", "md", "readme"), help="text by default")
     report.add_argument("--check", action="store_true", help="fail where manifest, README and records disagree")
     report.add_argument("--update", type=Path, metavar="README", help="rewrite the claims table of this file")
     report.set_defaults(command=_report)
@@ -113,7 +114,9 @@ def _list(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     from atif_lib.experiments import runs
     from atif_lib.experiments.networks import NetworkExperiment
+    from atif_lib.experiments.one_neuron import ExactExperiment
     from atif_lib.experiments.registry import find
+    from atif_lib.experiments.speed import SpeedExperiment
 
     experiment = find(options.name)
     network = isinstance(experiment, NetworkExperiment)
@@ -122,11 +125,15 @@ def _train(options: argparse.Namespace) -> None:
     if options.deterministic:
         _be_deterministic()
     if options.dry_run:
-        for label, value in runs.estimate(options.name, options.profile).items():
-            print(f"{label:20} {value}")
+        told = runs.estimate(options.name, options.profile)  # of several processes all take the steps
+        if first_process():
+            print("\n".join(f"{label:20} {value}" for label, value in told.items()))
         return
+    seeds = [runs.checked_seed(seed) for seed in dict.fromkeys(options.seeds)]
+    if isinstance(experiment, ExactExperiment | SpeedExperiment) and seeds != [0]:
+        raise ValueError(f"seeds={seeds}; allowed: 0 alone, for {options.name} uses no seed")
     folder = paths.results_folder() / ("validation" if options.validation else "")
-    for number, seed in enumerate(options.seeds):
+    for number, seed in enumerate(seeds):
         profile = options.profile or experiment.profiles[-1]
         checkpoint = runs.run_folder(options.name, profile, seed, options.validation) / "checkpoint.pt"
         if options.resume and network and not checkpoint.is_file():
@@ -134,9 +141,9 @@ def _train(options: argparse.Namespace) -> None:
         try:
             record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         except KeyboardInterrupt:
-            rest = " ".join(map(str, options.seeds[number:]))
+            rest = " ".join(map(str, seeds[number:]))
             if checkpoint.is_file():
-                options.way_on = f"; {f'--seeds {rest} ' if len(options.seeds) > 1 else ''}--resume goes on from here"
+                options.way_on = f"; {f'--seeds {rest} ' if len(seeds) > 1 else ''}--resume goes on from here"
             raise
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
         if first_process():
@@ -162,12 +169,15 @@ def _reproduce(options: argparse.Namespace) -> int:
 
     if (options.what == "all") == bool(options.tables):
         raise ValueError(f"reproduce takes `table` with numbers, or `all` without, got {options.tables or 'no number'}")
+    if options.dry_run and options.snakefile:
+        raise ValueError("reproduce takes --dry-run or --snakefile, got both")
     tables = options.tables or [1, 2, 3]
     checks.integer("jobs", options.jobs)
     found = reproduce.plan(tables, options.seeds, options.protocol, options.profile)
     if options.snakefile:
-        paths.write_whole(options.snakefile, lambda file: file.write(reproduce.snakefile(found).encode()))
-        command = f"snakemake --cores {options.jobs} --snakefile {options.snakefile}"
+        workflow = reproduce.snakefile(found, options.jobs)
+        paths.write_whole(options.snakefile, lambda file: file.write(workflow.encode()))
+        command = f"snakemake --cores {reproduce.cores(options.jobs)} --snakefile {options.snakefile}"
         print(f"{options.snakefile}: {len(found.open)} rules; run it with {command}")
         return 0
     try:
@@ -179,17 +189,20 @@ def _reproduce(options: argparse.Namespace) -> int:
     if options.dry_run:
         return 0
     failed = reproduce.run(found, seconds, options.jobs)
+    if failed:
+        print(f"atif_lib: {', '.join(failed)} failed", file=sys.stderr)
     if options.protocol == "staged" and not options.profile:
         for number in tables:
             _print_table(number)
     else:  # the tables show complete runs in stages
+        from atif_lib.results.records import load_all
         from atif_lib.results.tables import summary  # pandas, which a plan alone does not need
 
         names = {job.experiment: job.experiment for job in found.jobs}
-        metrics = {"test accuracy, %": "test_accuracy", "θ": "theta"}
-        print(summary(names, metrics, found.jobs[0].profile).to_string())
-    if failed:
-        print(f"atif_lib: {', '.join(failed)} failed", file=sys.stderr)
+        runs, metrics = load_all(), {"test accuracy, %": "test_accuracy", "θ": "theta"}
+        # After failures there may be no record that has one of them, which `summary` would refuse.
+        shown = {label: key for label, key in metrics.items() if not runs or any(key in r.result for r in runs)}
+        print(summary(names, shown, found.jobs[0].profile, runs).to_string())
     return int(bool(failed))
 
 
@@ -254,7 +267,7 @@ def _figure(options: argparse.Namespace) -> None:
 
     known = figure_chapters()
     chapters = {chapter for number, chapter in known.items() if number.startswith(options.number.upper())}
-    if not chapters:
+    if not options.number or not chapters:
         raise ValueError(f"figure {options.number!r} is not in the paper; it has {', '.join(known)}")
     for chapter in sorted(chapters):
         _run_chapter(chapter, options.profile, options.out)
@@ -274,19 +287,19 @@ def _run_chapter(chapter: str, profile: str, out: Path) -> None:
     source = paths.CHECKOUT / "book" / f"{chapter}.py"
     out.mkdir(parents=True, exist_ok=True)
     os.environ["ATIF_FIGURES"] = str(out.resolve())
-    notebook = out / f"{chapter}.ipynb"
-    jupytext.write(jupytext.read(source), notebook)
-    try:
+    with TemporaryDirectory() as folder:  # a notebook of that name in ``out`` is the reader's
+        notebook = Path(folder) / f"{chapter}.ipynb"
+        jupytext.write(jupytext.read(source), notebook)
         papermill.execute_notebook(
             str(notebook), str(notebook), {"profile": profile}, kernel_name="python3", language="python"
         )
-    finally:
-        notebook.unlink()
 
 
 def _report(options: argparse.Namespace) -> int:
     from atif_lib.results import report
 
+    if options.check and options.format:
+        raise ValueError("report takes --check or --format, got both")
     if options.update:
         report.update_readme(options.update)
     if options.check:
@@ -296,7 +309,7 @@ def _report(options: argparse.Namespace) -> int:
         print("\n".join(disagreements) or "manifest, README and records agree")
         return int(bool(disagreements))
     render = {"text": report.report_text, "md": report.report_markdown, "readme": report.readme_table}
-    print(render[options.format]())
+    print(render[options.format or "text"]())
     return 0
 
 

@@ -19,6 +19,7 @@ none. What must not be left half written is written by `write_whole`.
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -112,10 +113,12 @@ def write_whole(path: Path, write_to: Callable[[BinaryIO], Any]) -> None:
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save: RuntimeError on a full disk
         kept = "the one before is kept" if path.exists() else "there is none yet"
-        free = shutil.disk_usage(path.parent).free / 2**20  # torch does not say when it was the disk
-        raise OSError(f"cannot write {path} ({kept}; {free:.1f} MiB free on its disk): {error}") from error
+        if path.parent.is_dir():  # torch does not say when it was the disk
+            kept += f"; {shutil.disk_usage(path.parent).free / 2**20:.1f} MiB free on its disk"
+        raise OSError(f"cannot write {path} ({kept}): {error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            temporary.unlink()
 
 
 def _folder(variable: str | None, inside: str, outside: str | Path) -> Path:

@@ -14,6 +14,7 @@ from atif_lib import cli as command_line
 from atif_lib.experiments import runs
 from atif_lib.experiments.registry import EXPERIMENTS
 from atif_lib.results import records
+from atif_lib.results.report import figure_chapters
 from atif_lib.training import loop as training
 
 QUICK = "cifar10-small-relu"
@@ -85,6 +86,21 @@ def test_a_dry_run_prints_the_cost_and_leaves_nothing(run, folders):
     for label in ("parameters", "MACs for one input", "seconds an update", "training time", "peak memory"):
         assert label in output
     assert not any(folder.exists() for folder in folders)
+
+
+def test_of_several_processes_one_tells_the_cost(run, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(runs, "estimate", lambda *arguments: {"parameters": "1"})
+    assert run("train", QUICK, "--profile", "smoke", "--dry-run") == (0, "", "")
+    monkeypatch.setenv("RANK", "0")
+    assert run("train", QUICK, "--profile", "smoke", "--dry-run") == (0, f"{'parameters':20} 1\n", "")
+
+
+def test_a_seed_given_twice_is_trained_once(run, monkeypatch):
+    seen, record = [], records.load(records.RESULTS / "toy-fixed-laptop-s0.json")
+    monkeypatch.setattr(runs, "run", lambda name, profile, seed, *options: seen.append(seed) or record)
+    assert run("train", "toy-fixed", "--seeds", "1", "0", "1")[0] == 0
+    assert seen == [1, 0]
 
 
 def test_interrupted_it_says_how_to_go_on(run, monkeypatch, folders):
@@ -177,9 +193,17 @@ def test_resume_and_validation_reach_the_run(run, monkeypatch):
         (["train", QUICK, "--profile", "full"], "; allowed: 'smoke', 'laptop'"),
         (["train", QUICK], "cifar10.bin is not there; to fetch it, run: python -m atif_lib data cifar10"),
         (["train", "toy-fixed", "--dry-run"], "toy-fixed trains no network"),
-        (["train", "toy-fixed", "--profile", "smoke", "--seeds", "-1"], "seed=-1; allowed: 0 or more"),
+        (["train", "toy-fixed", "--profile", "smoke", "--seeds", "-1"], "seed=-1; allowed: an integer, 0 or more"),
+        (
+            ["train", QUICK, "--profile", "smoke", "--seeds", "0", f"{10**20}"],
+            f"allowed: an integer, {2**63 - 1} or less",
+        ),
+        (["train", "toy-staircase", "--seeds", "0", "1"], "seeds=[0, 1]; allowed: 0 alone, for toy-staircase uses no"),
+        (["train", "speed", "--profile", "smoke", "--seeds", "7"], "seeds=[7]; allowed: 0 alone, for speed uses no"),
+        (["report", "--check", "--format", "md"], "report takes --check or --format, got both"),
         (["evaluate", f"{QUICK}-smoke-s9"], "no weights at"),
         (["figure", "9"], "figure '9' is not in the paper"),
+        (["figure", ""], "figure '' is not in the paper"),
         (["data", "cifr10"], "did you mean cifar10"),
     ],
 )
@@ -243,3 +267,17 @@ def test_a_figure_is_made_by_its_chapter(run, tmp_path, monkeypatch):
     names = {f"figure-1{part}.{kind}" for part in "ab" for kind in ("svg", "png", "csv")}
     assert names <= set(os.listdir(tmp_path / "figures"))
     assert all(name in output for name in names)
+
+
+def test_a_reader_s_notebook_beside_the_figures_is_kept(run, tmp_path, monkeypatch):
+    papermill = pytest.importorskip("papermill")
+    chapter, executed = figure_chapters()["1A"], []
+    monkeypatch.setenv("ATIF_FIGURES", "")  # the command sets it for the chapter's process
+    monkeypatch.setattr(papermill, "execute_notebook", lambda source, *rest, **options: executed.append(Path(source)))
+    notes = tmp_path / f"{chapter}.ipynb"
+    notes.write_text("my notes", encoding="utf-8")
+    for _ in range(2):
+        assert run("figure", "1A", "--profile", "smoke", "--out", str(tmp_path))[0] == 0
+    assert notes.read_text(encoding="utf-8") == "my notes"
+    assert len(set(executed)) == 2
+    assert not any(path.parent.exists() for path in executed)

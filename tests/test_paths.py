@@ -131,3 +131,12 @@ def test_until_the_new_file_is_whole_the_old_one_stands(tmp_path):
     assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["file"])
     paths.write_whole(path, lambda file: file.write(b"new"))
     assert (path.read_text(), os.listdir(tmp_path)) == ("new", ["file"])
+
+
+@pytest.mark.parametrize("parent", ["missing", "file"])
+def test_what_cannot_be_written_is_named_where_its_folder_is_none(tmp_path, parent):
+    (tmp_path / "file").touch()
+    path = tmp_path / parent / "new"
+    with pytest.raises(OSError, match="cannot write ") as found:
+        paths.write_whole(path, lambda file: file.write(b"new"))
+    assert str(found.value).startswith(f"cannot write {path} (there is none yet): ")

@@ -7,6 +7,7 @@ whose experiment was changed since, or whose first stage was trained anew, is st
 import csv
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,22 +16,23 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from tqdm import tqdm
 
 from atif_lib import checks
+from atif_lib.data.storage import file_sha256
 from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
 from atif_lib.experiments.registry import find
-from atif_lib.experiments.runs import cost_here, run_folder, staleness
+from atif_lib.experiments.runs import checked_seed, cost_here, run_folder, staleness
 from atif_lib.paths import make_absolute, runs_folder
 from atif_lib.results import records
 from atif_lib.results.manifest import Manifest, load
 from atif_lib.results.records import Record
 from atif_lib.training.checkpoints import STOP_SIGNALS
 
-__all__ = ["PROTOCOLS", "Job", "Plan", "describe", "plan", "run", "seconds_here", "snakefile"]
+__all__ = ["PROTOCOLS", "Job", "Plan", "cores", "describe", "plan", "run", "seconds_here", "snakefile"]
 
 PROTOCOLS = {"staged": "-staged", "fast": "", "paper": "-paper"}
 """The ending of an experiment's name for each protocol."""
@@ -88,27 +90,37 @@ def plan(
         manifest: by default the project's.
 
     Raises:
-        ValueError: an unknown protocol or table, or no seed.
+        ValueError: an unknown protocol or table, a profile that the experiments have not, or no seed or a wrong one.
     """
     checks.choice("protocol", protocol, PROTOCOLS)
     if not seeds:
         raise ValueError("seeds=[]; allowed: one or more")
+    seeds = [checked_seed(seed) for seed in dict.fromkeys(seeds)]
     tables = list(tables)
     found = {r.run_id: r for r in records.load_all()}
     jobs: dict[str, Job] = {}
-    for seed in dict.fromkeys(seeds):
+    for seed in seeds:
         for name in _experiments(tables, protocol, manifest or load()):
             _add(jobs, name, profile or find(name).profiles[-1], seed, found)
     for job in reversed(jobs.values()):  # a first stage whose record came without its weights is trained anew
         start = jobs.get(job.start or "")
-        if start and job.state != "done" and start.state == "done" and not (start.folder / WEIGHTS).is_file():
-            jobs[start.run_id] = start._replace(state="missing", why="its weights are not here")
+        if start and job.state != "done" and start.state == "done" and (why := _weights_lack(start, found)):
+            jobs[start.run_id] = start._replace(state="missing", why=why)
     for job in jobs.values():
         start = jobs.get(job.start or "")
         if start and job.state == "done" and start.state != "done":
             why = f"stale then, unless {start.run_id} comes out with the same weights again"
             jobs[job.run_id] = job._replace(why=why)
     return Plan(tuple(tables), tuple(jobs.values()))
+
+
+def _weights_lack(job: Job, found: dict[str, Record]) -> str:
+    """Say why no run can start from the weights of a run that has a record; "" where it can."""
+    path = job.folder / WEIGHTS
+    if not path.is_file():
+        return "its weights are not here"
+    same = file_sha256(path) == found[job.run_id].result.get("weights_sha256")
+    return "" if same else "its weights are not those of its record"
 
 
 def _experiments(tables: Iterable[int], protocol: str, manifest: Manifest) -> list[str]:
@@ -126,6 +138,7 @@ def _experiments(tables: Iterable[int], protocol: str, manifest: Manifest) -> li
 def _add(jobs: dict[str, Job], name: str, profile: str, seed: int, found: dict[str, Record]) -> Job:
     """Add a run, behind the one that it starts from."""
     experiment = _network(name)
+    checks.choice(f"profile of {name}", profile, experiment.profiles)
     start = _add(jobs, experiment.start, profile, seed, found) if experiment.start else None
     job = Job(name, profile, seed, "missing", start.run_id if start else None)
     if job.run_id not in jobs:
@@ -151,30 +164,33 @@ def _state(job: Job, experiment: NetworkExperiment, start: Job | None, found: di
     return {"state": "interrupted" if (job.folder / "checkpoint.pt").is_file() else "missing"}
 
 
-def snakefile(found: Plan) -> str:
+def snakefile(found: Plan, jobs: int = 1) -> str:
     """Write the plan as a Snakemake workflow: a rule a run, behind the rule of the run that it starts from.
 
     Snakemake's executors run it on the cores of a machine, on SLURM or in a cloud. A rule's output is a stamp in a
     folder of this workflow alone: records of stale runs are there already. Checkpoints are no output, so that a job
-    that was stopped goes on where it was.
+    that was stopped goes on where it was. A rule asks for a run's share of the cores where so many run side by side.
+
+    Raises:
+        ValueError: ``jobs`` is not at least 1.
     """
-    jobs = found.open
+    command = f"snakemake --cores {cores(jobs)} --snakefile FILE"
     lines = [
-        "# Written by `python -m atif_lib reproduce --snakefile`; run it with `snakemake --cores 2 --snakefile FILE`.",
-        f"PYTHON = {sys.executable!r}",
+        f"# Written by `python -m atif_lib reproduce --snakefile`; run it with `{command}`.",
+        f"PYTHON = {shlex.quote(sys.executable)!r}",
         f"DONE = {str(runs_folder() / f'snakemake-{time.time_ns()}')!r}",
         "",
         "rule all:",
         "    input:",
-        *[f'        f"{{DONE}}/{job.run_id}",' for job in jobs],
+        *[f'        f"{{DONE}}/{job.run_id}",' for job in found.open],
         "",
     ]
-    todo = {job.run_id for job in jobs}
-    for job in jobs:
+    todo = {job.run_id for job in found.open}
+    for job in found.open:
         lines += [f"rule {job.run_id.replace('-', '_')}:"]
         if job.start in todo:
             lines += [f'    input: f"{{DONE}}/{job.start}"']
-        lines += [f'    output: touch(f"{{DONE}}/{job.run_id}")', "    threads: 1"]
+        lines += [f'    output: touch(f"{{DONE}}/{job.run_id}")', f"    threads: {_threads(jobs)}"]
         lines += [f'    shell: "OMP_NUM_THREADS={{threads}} {{PYTHON}} {" ".join(_arguments(job))}"', ""]
     return "\n".join(lines)
 
@@ -226,14 +242,34 @@ def describe(found: Plan, seconds: dict[str, float] | None = None, jobs: int = 1
     done = len(found.jobs) - len(found.open)
     if seconds is None:
         return "\n".join([*lines, f"{done} of {len(found.jobs)} runs are done"])
-    hours = sum(seconds.values()) / 3600 / min(jobs, max(1, len(seconds)))
+    hours = _hours(seconds, jobs)
     sharing = f", {jobs} side by side with {_threads(jobs)} thread{'s' * (_threads(jobs) > 1)} each" if jobs > 1 else ""
     lines.append(f"{done} of {len(found.jobs)} runs are done; the others take about {hours:.1f} hours here{sharing}")
     return "\n".join(lines)
 
 
+def _hours(seconds: dict[str, float], jobs: int) -> float:
+    """Return the hours of runs side by side, as if none waited for another."""
+    return sum(seconds.values()) / 3600 / min(jobs, max(1, len(seconds)))
+
+
+def cores(jobs: int) -> int:
+    """Return how many cores so many runs side by side take together.
+
+    Raises:
+        ValueError: ``jobs`` is not at least 1.
+    """
+    jobs = checks.integer("jobs", jobs)
+    return jobs * _threads(jobs)
+
+
 def _threads(jobs: int) -> int:
-    return max(1, (os.cpu_count() or 1) // jobs)
+    """Return how many threads each of so many runs takes: what the user set, else its share of what torch would take.
+
+    torch takes the cores that this process is allowed.
+    """
+    threads = torch.get_num_threads()
+    return threads if os.environ.get("OMP_NUM_THREADS") else max(1, threads // jobs)
 
 
 def _epochs(job: Job) -> int:
@@ -243,7 +279,8 @@ def _epochs(job: Job) -> int:
 def run(found: Plan, seconds: dict[str, float], jobs: int = 1) -> list[str]:
     """Run what is not done, in the plan's order, so many runs side by side; the cores are shared between them.
 
-    A run that fails stops those that start from it; the others go on. On Ctrl-C all write their checkpoints.
+    A run that fails stops those that start from it; the others go on. On Ctrl-C all write their checkpoints. With
+    ``OMP_NUM_THREADS`` set, each run takes as many threads as that says.
 
     Args:
         found: see `plan`.
@@ -264,7 +301,7 @@ def run(found: Plan, seconds: dict[str, float], jobs: int = 1) -> list[str]:
     order.prepare()
     ready: list[str] = []
     failed: list[str] = []
-    ended: list[str] = []
+    done = 0
     running: dict[Future, str] = {}
     with _Children(_threads(jobs)) as children, ThreadPoolExecutor(jobs) as pool, _Bar(todo, seconds, jobs) as bar:
         while order.is_active() and not (children.stopped and not running):
@@ -280,32 +317,42 @@ def run(found: Plan, seconds: dict[str, float], jobs: int = 1) -> list[str]:
                     running[pool.submit(children.run, todo[name])] = name
             for future in wait(running, timeout=2, return_when=FIRST_COMPLETED).done:
                 name = running.pop(future)
-                if future.result() and not children.stopped:
+                why = future.result()
+                if why and not children.stopped:
                     failed.append(name)
-                    bar.say(f"{name} failed: {_last_line(todo[name])} See {todo[name].folder / LOG}")
-                ended.append(name)
+                    bar.say(f"{name} failed: {why}")
+                done += not why
                 order.done(name)
-            bar.show(list(running.values()), len(ended))
+            bar.show(list(running.values()), done)
     if children.stopped:
         raise KeyboardInterrupt
     return failed
 
 
-def _last_line(job: Job) -> str:
-    """Return the last that a run said, which is its error: that of a second process on the run names the first."""
-    lines = (job.folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+def _last_line(log: Path, begin: int) -> str:
+    """Return the last that a run said, which is its error: that of a second process on the run names the first.
+
+    The log is read from byte ``begin`` on: what stands before is of an earlier start.
+    """
+    lines = log.read_bytes()[begin:].decode("utf-8", errors="replace").split("\n")
     return next((line.strip().removesuffix(".") + "." for line in reversed(lines) if line.strip()), "it said nothing.")
 
 
 class _Children:
-    """The processes that train; what asks to stop is handed on to them as Ctrl-C, each time."""
+    """The processes that train; each signal that asks to stop is handed on to them.
+
+    A signal that is ignored, as SIGHUP is under ``nohup``, stays ignored, by them too.
+    """
 
     def __init__(self, threads: int) -> None:
         self.processes: set[subprocess.Popen] = set()
-        self.threads, self.stopped = threads, False
+        self.threads = threads
+        self.stopped: int | None = None  # by this signal
 
     def __enter__(self) -> "_Children":
-        self.before = {number: signal.signal(number, self.stop) for number in STOP_SIGNALS}
+        kept = (signal.SIG_IGN, None)  # None: set by what is not Python, which could not be put back
+        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) not in kept]
+        self.before = {number: signal.signal(number, self.stop) for number in heard}
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -315,34 +362,50 @@ class _Children:
     def stop(self, number: int, frame: Any) -> None:
         if not self.stopped:
             tqdm.write("stopping: every run writes its checkpoint", file=sys.stderr)
-        self.stopped = True
+        self.stopped = number
         for process in tuple(self.processes):  # threads take from the set meanwhile
-            _interrupt(process)
+            _hand_on(number, process)
 
-    def run(self, job: Job) -> int:
-        """Train in a process of its own, away from the terminal's Ctrl-C; its output goes to a log in its folder."""
-        job.folder.mkdir(parents=True, exist_ok=True)
-        with (job.folder / LOG).open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *_arguments(job)],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                env=os.environ | {"OMP_NUM_THREADS": str(self.threads)},
-                start_new_session=True,
-            )
-            self.processes.add(process)
-            try:
-                if self.stopped:
-                    _interrupt(process)
-                return process.wait()
-            finally:
-                self.processes.discard(process)
+    def run(self, job: Job) -> str:
+        """Train in a process of its own, away from the terminal's Ctrl-C; its output goes to a log in its folder.
+
+        Returns:
+            Why it failed, in a sentence or two; "" where it did not.
+        """
+        path = job.folder / LOG
+        try:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as log:
+                begin = log.tell()
+                status = self._train(job, log)
+            if not status:
+                return ""
+            how = f"ended by signal {-status}; " if status < 0 else ""
+            return f"{how}{_last_line(path, begin)} See {path}"
+        except OSError as error:
+            return f"{type(error).__name__}: {error}"
+
+    def _train(self, job: Job, log: BinaryIO) -> int:
+        process = subprocess.Popen(
+            [sys.executable, *_arguments(job)],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(self.threads)},
+            start_new_session=True,
+        )
+        self.processes.add(process)
+        try:
+            if self.stopped:
+                _hand_on(self.stopped, process)
+            return process.wait()
+        finally:
+            self.processes.discard(process)
 
 
-def _interrupt(process: subprocess.Popen) -> None:
+def _hand_on(number: int, process: subprocess.Popen) -> None:
     if os.name != "nt":  # Windows hands the console's Ctrl-C to the children itself
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
 
 
 class _Bar:
@@ -351,9 +414,8 @@ class _Bar:
     def __init__(self, todo: dict[str, Job], seconds: dict[str, float], jobs: int) -> None:
         self.todo, self.seconds, self.jobs, self.begun = todo, seconds, jobs, time.time()
         self.first = {i: _epochs_done(job) for i, job in todo.items()}
-        total = sum(seconds.values()) / 3600 / jobs
         shown = "{desc} {percentage:3.0f}% |{bar}| {n:.2f} of {total:.2f} hours, {remaining} left{postfix}"
-        self.bar = tqdm(total=total, bar_format=shown, disable=None)
+        self.bar = tqdm(total=_hours(seconds, jobs), bar_format=shown, disable=None)
 
     def __enter__(self) -> "_Bar":
         return self
@@ -366,7 +428,7 @@ class _Bar:
 
     def show(self, running: list[str], done: int) -> None:
         left = {i: self._share_left(i) * self.seconds[i] for i in self.todo}
-        self.bar.n = max(0.0, self.bar.total - sum(left.values()) / 3600 / self.jobs)
+        self.bar.n = max(0.0, self.bar.total - _hours(left, self.jobs))
         self.bar.set_description(f"{done} of {len(self.todo)} runs done", refresh=False)
         self.bar.set_postfix_str("; ".join(f"{i} {self._epoch(i)}, {left[i] / 60:.0f} min" for i in running))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from atif_lib import checks, data
+from atif_lib.data.storage import file_sha256
 from atif_lib.experiments.contract import Context
 from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
 from atif_lib.experiments.registry import find
@@ -25,13 +27,16 @@ from atif_lib.networks.architectures import Network, cost
 from atif_lib.paths import results_folder, runs_folder, weights_folders
 from atif_lib.results.environment import first_process, git_state, peak_memory_mib
 from atif_lib.results.records import PROFILES, Record, load, recording
+from atif_lib.training.batches import updates_per_epoch
 from atif_lib.training.checkpoints import save_weights
 from atif_lib.training.evaluation import evaluate
 from atif_lib.training.execution import processes, recipe_here
 from atif_lib.training.loop import train
 from atif_lib.training.recipe import Recipe
 
-__all__ = ["CostHere", "cost_here", "estimate", "export", "run", "run_folder", "staleness", "trained"]
+__all__ = ["CostHere", "checked_seed", "cost_here", "estimate", "export", "run", "run_folder", "staleness", "trained"]
+
+_MOST = 2**63 - 1  # of a seed
 
 
 def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = False, validation: bool = False) -> Record:
@@ -49,7 +54,8 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
         The record, as it was saved; of several processes the first saves it.
 
     Raises:
-        ValueError: an unknown name, or a profile that the experiment has not.
+        ValueError: an unknown name, a profile that the experiment has not, a seed that is none, or weights of the run
+            that it starts from that are not those of its record.
         data.DataUnavailable: its data is not there; the message says how to fetch it.
         FileNotFoundError: the run that it starts from left no weights.
         FileExistsError: without ``resume``, an interrupted run that a new one would destroy.
@@ -57,6 +63,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
         KeyboardInterrupt: after Ctrl-C; with ``resume=True`` it goes on where it stopped.
     """
     experiment, profile = _at(name, profile)
+    seed = checked_seed(seed)
     here, machines = processes()
     if not isinstance(experiment, NetworkExperiment):
         if here * machines > 1:
@@ -67,6 +74,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
         return load(draft.path)
     experiment = dataclasses.replace(experiment, validation=validation)
     folder = run_folder(name, profile, seed, validation)
+    results = results_folder() / "validation" if validation else results_folder()
     start = None
     if experiment.start:
         start = run_folder(experiment.start, profile, seed, validation) / WEIGHTS
@@ -74,6 +82,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
             raise FileNotFoundError(
                 f"{name} starts from the weights of {experiment.start}, seed {seed}: train it first"
             )
+        _refuse_others(start, results / f"{experiment.start}-{profile}-s{seed}.json")
     examples = experiment.examples()  # before anything is written: it may not be there
     with _alone(folder):
         unfinished = (folder / "checkpoint.pt").is_file()
@@ -82,8 +91,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
                 f"{folder} has the checkpoint of an interrupted run: --resume goes on from it; "
                 "to start anew, delete the folder"
             )
-        config, results = dataclasses.asdict(experiment), results_folder() / "validation" if validation else None
-        with recording(name, profile, seed, config, results) as draft:
+        with recording(name, profile, seed, dataclasses.asdict(experiment), results) as draft:
             commits = _commits(folder, unfinished)
             experiment.run(Context(draft, seed, folder, resume, start, examples))
             if len(commits) > 1:
@@ -92,6 +100,25 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
             (folder / "checkpoint.pt").unlink(missing_ok=True)  # a finished run is not to be resumed
     assert draft.record is not None  # the run has ended
     return load(draft.path) if draft.path else draft.record
+
+
+def checked_seed(seed: Any) -> int:
+    """Return the seed of a run as an integer of Python.
+
+    Raises:
+        ValueError: it is no integer, or not one that torch and a record can hold: 0 to 2**63 - 1.
+    """
+    seed = checks.integer("seed", seed, 0)
+    if seed > _MOST:
+        raise ValueError(f"seed={seed}; allowed: an integer, {_MOST} or less")
+    return seed
+
+
+def _refuse_others(weights: Path, path: Path) -> None:
+    """Raise a ValueError where a file of weights is not that of a run's record, if the run has one here."""
+    noted = load(path).result.get("weights_sha256") if path.is_file() else None
+    if noted and file_sha256(weights) != noted:
+        raise ValueError(f"{weights} has not the weights of the record {path}: train {path.stem} anew first")
 
 
 @contextmanager
@@ -131,7 +158,7 @@ def staleness(record: Record, experiment: NetworkExperiment, start: Record | Non
     Args:
         record: of a run.
         experiment: as it is now, at the record's profile.
-        start: the record of the run that it starts from, where there is one.
+        start: the record of the run that it starts from, where there is one. The two must have had the same data.
     """
     # A setting that the record does not know yet had what is now its default.
     then = {field.name: field.default for field in dataclasses.fields(experiment)} | record.config
@@ -142,6 +169,8 @@ def staleness(record: Record, experiment: NetworkExperiment, start: Record | Non
         return f"its configuration has changed: {', '.join(changed)}"
     if start and record.result.get("start_sha256") != start.result.get("weights_sha256"):
         return f"{start.run_id} was trained anew"
+    if start and record.data_sha256 != start.data_sha256:
+        return f"it was trained on other data than {start.run_id}"
     return ""
 
 
@@ -176,16 +205,18 @@ def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere
     """Measure what a network's run costs on this machine, by taking its first steps; nothing is saved.
 
     Raises:
-        ValueError: an unknown name or profile, or an experiment without a network.
+        ValueError: an unknown name or profile, an experiment without a network, or a batch larger than its data.
         data.DataUnavailable: its data is not there.
     """
     experiment, _ = _at(name, profile)
     if not isinstance(experiment, NetworkExperiment):
         raise ValueError(f"{name} trains no network: it takes seconds to minutes")
     examples, recipe = experiment.examples(), recipe_here(experiment.recipe)
+    updates = recipe.epochs * updates_per_epoch(len(examples.train_labels), recipe.batch_size, math.prod(processes()))
     network = experiment.build(examples)
     steps = f"{count} steps of {recipe.batch_size} examples"
-    tqdm.write(f"{name}: taking {steps}, to tell what all would cost", file=sys.stderr)
+    if first_process():
+        tqdm.write(f"{name}: taking {steps}, to tell what all would cost", file=sys.stderr)
     # One batch an epoch, so that train() itself tells the time of each update.
     alone = dataclasses.replace(recipe, epochs=count, scales=(1.0,))
     few = examples.thinned(recipe.batch_size)._replace(
@@ -193,7 +224,6 @@ def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere
     )
     clock = [0.0, *(m["seconds"] for m in train(network, few, alone))]
     first, *times = (after - before for before, after in pairwise(clock))
-    updates = recipe.epochs * (len(examples.train_labels) // recipe.batch_size)
     return CostHere(recipe.area * median(times), first, updates, len(times), network, examples, recipe)
 
 

@@ -1,5 +1,6 @@
 """The experiment `speed`: times and memory of one device in one run."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +60,14 @@ class SpeedExperiment:
                 "repeats": 2,
             }
             growth = {"growing_batch": 4, "growing_timesteps": (1, 2), "batches": (2, 4), "matrix": 256}
-            return SpeedExperiment(self.summary, **small, **growth, compiled=False, device=device)
+            return dataclasses.replace(self, **small, **growth, compiled=False, device=device)
         if profile == "laptop":
-            return SpeedExperiment(self.summary, device=device)
+            return dataclasses.replace(self, device=device)
         if device == "cpu":
             raise ValueError("profile 'full' of speed needs a GPU, and torch sees none; laptop measures the processor")
         large = {"neuron": (4, 256, 64, 32, 32), "batch": 256, "repeats": 20, "matrix": 8192}
         growth = {"growing": "resnet18", "growing_batch": 128, "batches": (32, 64, 128, 256, 512)}
-        return SpeedExperiment(self.summary, **large, **growth, device=device)
+        return dataclasses.replace(self, **large, **growth, device=device)
 
     def run(self, context: Context) -> None:
         """Measure, and fill in the record; the seed is not used."""

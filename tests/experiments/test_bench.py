@@ -1,5 +1,7 @@
 """What the benchmark compares is the same computation, counted rightly; how fast it is depends on the machine."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -181,3 +183,9 @@ def test_the_record_has_every_case_and_every_size(results, monkeypatch):
     assert all(small < large for small, large in peaks.values())
     assert all(value > 0 for value in result["roofline"].values())
     assert set(speed.NEURONS) | set(speed.STEPS) <= set(CASES)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "laptop"])
+def test_a_profile_keeps_what_was_set(profile):
+    changed = replace(EXPERIMENTS["speed"], compiled=False, growing="small").at(profile)
+    assert (changed.compiled, changed.growing) == (False, "small")

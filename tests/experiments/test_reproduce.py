@@ -1,7 +1,10 @@
 """One command a table: what is missing is found, runs in order, stops with nothing lost, and goes on."""
 
+import ast
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from atif_lib.__main__ import main
+from atif_lib.data.storage import file_sha256
 from atif_lib.experiments import reproduce, runs
 from atif_lib.experiments.registry import EXPERIMENTS
 from atif_lib.results import manifest, records
@@ -121,15 +126,22 @@ def test_all_stages_run_and_each_starts_from_the_weights_before(done, small_tabl
     assert reproduce.run(smoke_plan(small_table), {}) == []
 
 
-def test_a_first_stage_trained_anew_makes_the_later_ones_stale(done, small_table, tmp_path, monkeypatch):
-    copied = tmp_path / "results"
-    copied.mkdir()
-    for path in (done / "results").glob("*.json"):
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if path.stem == "cifar10-small-relu-staged-smoke-s0":
-            values["result"]["weights_sha256"] = "0" * 64
-        (copied / path.name).write_text(json.dumps(values), encoding="utf-8")
-    monkeypatch.setenv("ATIF_RESULTS", str(copied))
+@pytest.fixture
+def copied(done, tmp_path, monkeypatch):
+    """The five runs and their records in folders that a test may change."""
+    for name, variable in (("results", "ATIF_RESULTS"), ("runs", "ATIF_RUNS")):
+        shutil.copytree(done / name, tmp_path / "copied" / name)
+        monkeypatch.setenv(variable, str(tmp_path / "copied" / name))
+    return tmp_path / "copied"
+
+
+def test_a_first_stage_trained_anew_makes_the_later_ones_stale(copied, small_table):
+    weights = copied / "runs" / "cifar10-small-relu-staged-smoke-s0" / runs.WEIGHTS
+    weights.write_bytes(b"others")
+    path = copied / "results" / "cifar10-small-relu-staged-smoke-s0.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["result"]["weights_sha256"] = file_sha256(weights)
+    path.write_text(json.dumps(values), encoding="utf-8")
     jobs = smoke_plan(small_table).jobs
     assert [job.state for job in jobs] == ["done"] + ["stale"] * 4
     assert "cifar10-small-relu-staged-smoke-s0 was trained anew" in jobs[1].why
@@ -165,34 +177,84 @@ def test_a_stage_without_its_weights_is_trained_again_where_a_later_one_needs_it
     assert "unless cifar10-small-relu-staged-smoke-s0 comes out with the same" in states[ORDER[3]][1]
 
 
+def test_a_stage_whose_weights_are_of_another_training_is_trained_again_where_a_later_one_needs_it(copied, small_table):
+    """Else what starts from it would be stale at once, and be trained again and again."""
+    (copied / "runs" / f"{ORDER[1]}-smoke-s0" / runs.WEIGHTS).write_bytes(b"of another training")
+    assert {job.state for job in smoke_plan(small_table).jobs} == {"done"}
+    (copied / "results" / f"{ORDER[2]}-smoke-s0.json").unlink()
+    states = {job.experiment: (job.state, job.why) for job in smoke_plan(small_table).jobs}
+    assert states[ORDER[0]] == ("done", "")
+    assert states[ORDER[1]] == ("missing", "its weights are not those of its record")
+    assert states[ORDER[2]][0] == "missing"
+    assert [states[name][0] for name in ORDER[3:]] == ["done", "done"]
+
+
+LONG = """
+import dataclasses, sys, time
+from atif_lib.__main__ import main
+from atif_lib.experiments.networks import NetworkExperiment
+from atif_lib.training import loop
+
+at, loss, pause = NetworkExperiment.at, loop.mixed_loss, float(sys.argv[1])
+
+def longer(experiment, profile):
+    found = at(experiment, profile)
+    return dataclasses.replace(found, limit=64, recipe=dataclasses.replace(found.recipe, epochs=4, batch_size=8))
+
+def slower(*arguments):
+    time.sleep(pause)
+    return loss(*arguments)
+
+NetworkExperiment.at, loop.mixed_loss = longer, slower
+sys.exit(main(sys.argv[2:]))
+"""
+"""The command line at a smoke profile of four epochs of eight updates, each of which takes so many seconds longer."""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_a_run_stops_when_it_is_told_and_goes_on(folders):
     results, left = folders
     environment = os.environ | {"PYTHONPATH": str(Path(runs.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    train = [sys.executable, "-m", "atif_lib", "train", ORDER[0], "--profile", "smoke", "--resume"]
-    first = subprocess.Popen(train, env=environment, stderr=subprocess.PIPE, text=True)
+    train = ["train", ORDER[0], "--profile", "smoke", "--resume"]
+    slow, quick = ([sys.executable, "-c", LONG, pause, *train] for pause in ("0.3", "0"))
+    first = subprocess.Popen(slow, env=environment, stderr=subprocess.PIPE, text=True)
     checkpoint = left / f"{ORDER[0]}-smoke-s0" / "checkpoint.pt"
-    deadline = time.monotonic() + 60
-    while not (left / f"{ORDER[0]}-smoke-s0" / "commits.txt").is_file() and time.monotonic() < deadline:
+    deadline = time.monotonic() + 120
+    written = checkpoint.with_name("metrics.csv")  # after the checkpoint of the first epoch
+    while not written.is_file() and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
+    time.sleep(0.5)  # into the second epoch, which takes more than two seconds
     first.send_signal(signal.SIGINT)
-    assert first.wait(60) in (0, 130)
-    assert checkpoint.is_file() or not list(results.iterdir()) or first.returncode == 0
-    again = subprocess.run(train, env=environment, capture_output=True, text=True, timeout=120)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 130, said
+    assert said.splitlines()[-1] == "atif_lib: interrupted; --resume goes on from here"
+    assert checkpoint.is_file()
+    assert not list(results.iterdir())
+    again = subprocess.run(quick, env=environment, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
+    assert "no checkpoint" not in again.stderr
     assert [p.name for p in results.iterdir()] == [f"{ORDER[0]}-smoke-s0.json"]
     assert not checkpoint.exists()
 
 
-def test_a_run_that_fails_stops_those_that_start_from_it_and_no_others(folders, small_table, monkeypatch, capsys):
-    def train(children, job):
-        begun.append(job.experiment)
-        job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / reproduce.LOG).write_text("epoch 1\nanother process trains here\n\n", encoding="utf-8")
-        return int(job.experiment == "cifar10-small-quantized-fixed-staged")
+@pytest.fixture
+def scripts(monkeypatch):
+    """A dictionary of what runs do in place of training, by their experiment; the others do nothing."""
+    found = {}
+    monkeypatch.setattr(reproduce, "_arguments", lambda job: ["-c", found.get(job.experiment, "")])
+    return found
 
-    begun = []
-    monkeypatch.setattr(reproduce._Children, "run", train)
+
+def test_a_run_that_fails_stops_those_that_start_from_it_and_no_others(
+    folders, small_table, scripts, monkeypatch, capsys
+):
+    def note(children, job):
+        begun.append(job.experiment)
+        return train(children, job)
+
+    begun, train = [], reproduce._Children.run
+    scripts[ORDER[1]] = r"import sys; sys.exit('epoch 1\nanother process trains here\n\n')"
+    monkeypatch.setattr(reproduce._Children, "run", note)
     found = smoke_plan(small_table)
     failed = reproduce.run(found, no_time(found))
     assert failed == ["cifar10-small-quantized-fixed-staged-smoke-s0", "cifar10-small-if-staged-smoke-s0"]
@@ -201,7 +263,80 @@ def test_a_run_that_fails_stops_those_that_start_from_it_and_no_others(folders, 
     assert "quantized-fixed-staged-smoke-s0 failed: another process trains here. See " in said.out + said.err
 
 
-def test_as_many_side_by_side_as_asked_and_their_share_of_the_cores(folders, small_table, monkeypatch):
+def test_a_run_that_cannot_be_started_fails_and_the_others_go_on(folders, small_table, scripts, capsys):
+    _, left = folders
+    left.mkdir()
+    (left / f"{ORDER[1]}-smoke-s0").write_text("a file where its folder should be", encoding="utf-8")
+    found = smoke_plan(small_table)
+    assert reproduce.run(found, no_time(found)) == [f"{ORDER[1]}-smoke-s0", f"{ORDER[2]}-smoke-s0"]
+    assert (left / f"{ORDER[4]}-smoke-s0" / reproduce.LOG).is_file()
+    said = capsys.readouterr()
+    assert f"{ORDER[1]}-smoke-s0 failed: FileExistsError: " in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("print('epoch 3', flush=True); import os; os.kill(os.getpid(), 9)", "ended by signal 9; epoch 3."),
+        ("import os; os.kill(os.getpid(), 15)", "ended by signal 15; it said nothing."),
+        ("raise SystemExit(3)", "it said nothing."),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_a_run_s_failure_is_explained_by_what_it_said_itself(folders, scripts, script, why):
+    job = reproduce.Job(CELLS[0], "smoke", 0, "interrupted", None)
+    job.folder.mkdir(parents=True)
+    log = job.folder / reproduce.LOG
+    log.write_text("the error of an earlier start\n", encoding="utf-8")
+    scripts[CELLS[0]] = script
+    assert reproduce._Children(1).run(job) == f"{why} See {log}"
+    assert log.read_text(encoding="utf-8").startswith("the error of an earlier start\n")
+
+
+def test_the_bar_counts_what_succeeded(folders, small_table, monkeypatch):
+    shown = []
+    monkeypatch.setattr(reproduce._Bar, "show", lambda bar, running, done: shown.append(done))
+    monkeypatch.setattr(reproduce._Children, "run", lambda children, job: "no" * (job.experiment == ORDER[1]))
+    found = smoke_plan(small_table)
+    assert len(reproduce.run(found, no_time(found))) == 2
+    assert shown[-1] == 3
+
+
+def test_plan_and_bar_agree_on_the_hours(folders, small_table):
+    jobs = smoke_plan(small_table).jobs[:1]
+    seconds = {jobs[0].run_id: 7200.0}
+    assert "take about 2.0 hours" in reproduce.describe(reproduce.Plan((3,), jobs), seconds, 4)
+    with reproduce._Bar({jobs[0].run_id: jobs[0]}, seconds, 4) as bar:
+        assert bar.bar.total == 2.0
+        bar.show([], 0)
+        assert bar.bar.n == 0.0
+
+
+@pytest.fixture
+def eight_threads(monkeypatch):
+    """A machine on which torch takes eight threads, and a user who set none."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+
+
+def test_the_threads_that_torch_takes_are_shared_and_those_of_the_user_kept(
+    folders, small_table, scripts, eight_threads, monkeypatch
+):
+    job = reproduce.Job(CELLS[0], "smoke", 0, "missing", None)
+    scripts[CELLS[0]] = "import os; print(os.environ['OMP_NUM_THREADS'])"
+    for variable, threads, said in ((None, [8, 4, 1], "4"), ("8", [8, 8, 8], "8"), ("", [8, 4, 1], "4")):
+        if variable is not None:
+            monkeypatch.setenv("OMP_NUM_THREADS", variable)
+        assert [reproduce._threads(jobs) for jobs in (1, 2, 16)] == threads
+        assert reproduce._Children(4).run(job) == ""
+        assert (job.folder / reproduce.LOG).read_text(encoding="utf-8").split()[-1] == said
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    text = reproduce.snakefile(smoke_plan(small_table), jobs=2)
+    assert text.count("    threads: 4\n") == 5
+    assert "`snakemake --cores 8 --snakefile FILE`" in text
+
+
+def test_as_many_side_by_side_as_asked_and_their_share_of_the_cores(folders, small_table, eight_threads, monkeypatch):
     at_once, most = [], []
 
     def train(children, job):
@@ -209,8 +344,8 @@ def test_as_many_side_by_side_as_asked_and_their_share_of_the_cores(folders, sma
         most.append(len(at_once))
         time.sleep(0.2)
         at_once.remove(job)
-        assert children.threads == max(1, os.cpu_count() // 2)
-        return 0
+        assert children.threads == 4
+        return ""
 
     monkeypatch.setattr(reproduce._Children, "run", train)
     found = smoke_plan(small_table)
@@ -243,6 +378,15 @@ def test_the_workflow_has_a_rule_a_run_and_asks_for_what_each_starts_from(folder
     assert "train cifar10-small-if-staged --profile smoke --seeds 0 --resume" in rule
 
 
+def test_the_workflow_finds_a_python_whose_path_has_a_blank(folders, small_table, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/my programs/it's/python")
+    lines = reproduce.snakefile(smoke_plan(small_table)).splitlines()
+    python = next(line for line in lines if line.startswith("PYTHON = ")).removeprefix("PYTHON = ")
+    shell = next(line for line in lines if "shell: " in line).partition("shell: ")[2]
+    command = json.loads(shell).format(threads=1, PYTHON=ast.literal_eval(python))
+    assert shlex.split(command)[:4] == ["OMP_NUM_THREADS=1", sys.executable, "-m", "atif_lib"]
+
+
 def test_snakemake_runs_the_workflow(folders, small_table, tmp_path, monkeypatch):
     pytest.importorskip("snakemake")
     results, _ = folders
@@ -260,6 +404,10 @@ def test_snakemake_runs_the_workflow(folders, small_table, tmp_path, monkeypatch
         (lambda: reproduce.plan([4]), "table=4; allowed: 1, 2 or 3"),
         (lambda: reproduce.plan([3], protocol="slow"), "protocol='slow'; allowed: 'staged', 'fast', 'paper'"),
         (lambda: reproduce.plan([3], seeds=[]), "seeds=\\[\\]; allowed: one or more"),
+        (lambda: reproduce.plan([3], seeds=[0, -1]), "seed=-1; allowed: an integer, 0 or more"),
+        (lambda: reproduce.plan([3], seeds=[2**63]), f"seed={2**63}; allowed: an integer, {2**63 - 1} or less"),
+        (lambda: reproduce.plan([3], profile="laptop"), r"profile of \S+='laptop'; allowed: 'smoke', 'full'"),
+        (lambda: reproduce.snakefile(reproduce.Plan((3,), ()), jobs=0), "jobs=0; allowed: an integer, 1 or more"),
         (lambda: reproduce.run(reproduce.Plan((3,), ()), {}, jobs=0), "jobs=0; allowed: an integer, 1 or more"),
     ],
 )
@@ -282,6 +430,28 @@ def test_the_command_says_what_is_asked_of_it(folders, capsys):
     assert main(["reproduce", "all", "3"]) == 2
     assert main(["reproduce", "table"]) == 2
     assert "reproduce takes `table` with numbers, or `all` without" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--profile laptop", "='laptop'; allowed: 'smoke', 'full'"),
+        ("--seeds -1", "seed=-1; allowed: an integer, 0 or more"),
+        ("--dry-run", "reproduce takes --dry-run or --snakefile, got both"),
+    ],
+)
+def test_no_workflow_is_written_that_could_not_run_or_was_not_to_be_written(
+    folders, options, message, tmp_path, capsys
+):
+    assert main(["reproduce", "table", "3", "--snakefile", str(tmp_path / "S"), *options.split()]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "S").exists()
+
+
+def test_the_command_says_how_to_run_the_workflow(folders, eight_threads, tmp_path, capsys):
+    assert main(["reproduce", "table", "3", "--snakefile", str(tmp_path / "S"), "--jobs", "2"]) == 0
+    assert "6 rules; run it with snakemake --cores 8 --snakefile" in capsys.readouterr().out
+    assert "    threads: 4\n" in (tmp_path / "S").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("jobs", ["0", "-1"])
@@ -330,6 +500,48 @@ def test_children_that_end_while_they_are_stopped_do_no_harm(capsys):
     children.stop(signal.SIGINT, None)
     assert not children.processes
     assert children.stopped
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a terminal's end is POSIX's")
+def test_what_nohup_ignores_stays_ignored():
+    before = {number: signal.getsignal(number) for number in reproduce.STOP_SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with reproduce._Children(1) as children:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) == children.stop
+            assert not children.stopped
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) == before[signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_children_that_ignore_ctrl_c_are_stopped_by_what_stops_the_command(folders, scripts):
+    """A shell's `&` in a script has the command and its children ignore Ctrl-C."""
+    job = reproduce.Job(CELLS[0], "smoke", 0, "missing", None)
+    scripts[CELLS[0]] = "import time; time.sleep(60)"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with reproduce._Children(1) as children:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert children.run(job).startswith("ended by signal 15; ")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_failed_is_named_where_no_record_has_a_threshold(folders, monkeypatch, capsys):
+    with records.recording("toy-fixed", "smoke", 0, {}) as draft:
+        draft.result["test_accuracy"] = 1.0
+    monkeypatch.setattr(reproduce, "seconds_here", lambda found, jobs: no_time(found))
+    monkeypatch.setattr(reproduce, "run", lambda found, seconds, jobs: [found.jobs[0].run_id])
+    assert main(["reproduce", "table", "3", "--protocol", "fast"]) == 1
+    output, errors = capsys.readouterr()
+    assert "cifar10-resnet18-if-full-s0 failed" in errors
+    assert "test accuracy" in output
+    assert "θ" not in output
 
 
 def test_what_is_no_run_in_stages_is_shown_as_it_came_out(folders, monkeypatch, capsys):

@@ -311,3 +311,49 @@ def test_a_record_without_a_setting_had_its_default(finished, setting, changed):
     assert runs.staleness(record, experiment, None) == ""
     now = replace(experiment, recipe=replace(experiment.recipe, **{setting: changed}))
     assert runs.staleness(record, now, None) == f"its configuration has changed: {setting}"
+
+
+def test_a_record_of_other_data_than_that_of_its_start_is_stale(finished):
+    experiment, record = find(NAME).at("smoke"), copy.deepcopy(finished[0])
+    start = record.model_copy(update={"experiment": QUICK})
+    record.result["start_sha256"] = start.result["weights_sha256"]
+    assert runs.staleness(record, experiment, start) == ""
+    other = start.model_copy(update={"data_sha256": "0" * 64})
+    assert runs.staleness(record, experiment, other) == f"it was trained on other data than {QUICK}-smoke-s0"
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_weights_that_are_not_those_of_their_record_start_no_run(folders, validation):
+    first, later = "cifar10-small-relu-staged", "cifar10-small-quantized-staged"
+    record = runs.run(first, "smoke", validation=validation)
+    weights = runs.run_folder(first, "smoke", 0, validation) / runs.WEIGHTS
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:-4] + b"else")
+    with pytest.raises(ValueError, match=rf"has not the weights of the record .*: train {record.run_id} anew first"):
+        runs.run(later, "smoke", validation=validation)
+    weights.write_bytes(kept)
+    assert runs.run(later, "smoke", validation=validation).result["start_sha256"] == record.result["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"),
+    [
+        (-1, "seed=-1; allowed: an integer, 0 or more"),
+        (0.5, "seed=0.5; allowed: an integer, 0 or more"),
+        (10**20, f"seed={10**20}; allowed: an integer, {2**63 - 1} or less"),
+    ],
+)
+@pytest.mark.parametrize("name", [QUICK, "toy-fixed"])
+def test_a_seed_that_is_none_is_refused(folders, name, seed, message):
+    with pytest.raises(ValueError, match=message):
+        runs.run(name, "smoke", seed)
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_an_estimate_of_a_batch_larger_than_the_data_is_refused(folders, monkeypatch):
+    whole = find(QUICK).at("smoke")
+    large = replace(whole, recipe=replace(whole.recipe, batch_size=65))
+    monkeypatch.setattr(runs, "train", lambda *arguments: [{"seconds": seconds} for seconds in (9.0, 11.0)])
+    monkeypatch.setattr(runs, "_at", lambda *arguments: (large, "smoke"))
+    with pytest.raises(ValueError, match="batch_size=65; allowed: 1 to the number of training examples, 64"):
+        runs.cost_here(QUICK, "smoke")
