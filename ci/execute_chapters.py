@@ -24,11 +24,11 @@ import nbformat
 from tqdm import tqdm
 
 from atif_lib import console, paths
+from atif_lib.results.records import PROFILES
 from ci import processes
 from ci.notebooks import DIED, clean, figure_names, read_chapter, title
 from ci.project import Project, command_line, positive
 
-PROFILES = ("smoke", "laptop", "full")
 PACKAGES = ("torch", "spikingjelly", "jupyter-book")
 # A change in any of these may change what a chapter shows.
 DEPENDENCIES = (
@@ -43,16 +43,25 @@ MADE_HERE = {"digits", "keywords"}  # stand-ins, which a chapter makes where it 
 
 
 def shared_key(project: Project, profile: str) -> str:
-    """Hash what every chapter depends on: library, records, pinned packages, profile and which data are here."""
+    """Hash what every chapter depends on: library, records, pinned packages, profile, and data and weights here."""
     digest = hashlib.sha256(profile.encode())
     found = {path for pattern in DEPENDENCIES for path in project.root.glob(pattern) if path.is_file()}
     if os.environ.get("ATIF_RESULTS"):
         found |= {path for folder in paths.results_folders() for path in folder.rglob("*.json")}
     for path in sorted(path for path in found if "-smoke-s" not in path.name):  # smoke runs are shown nowhere
         digest.update(f"\0{os.path.relpath(path, project.root)}\0".encode() + path.read_bytes())
+    for path in local_weights(project.root):
+        digest.update(f"\0weights {path.parent.name} {sha256(path)}".encode())
     for name in data_state(project.root):
         digest.update(f"\0data {name}".encode())
     return digest.hexdigest()
+
+
+def local_weights(root: Path) -> list[Path]:
+    """List the weights of runs made here, which a chapter may take in place of the committed ones; of no smoke runs."""
+    folder = paths.runs_folder() if os.environ.get("ATIF_RUNS") else root / "_build" / "runs"
+    runs = sorted(folder.glob("*/*.safetensors"))
+    return [path for path in runs if "-smoke-s" not in path.parent.name and not path.match("*-validation/*")]
 
 
 def data_state(root: Path) -> list[str]:
@@ -123,18 +132,16 @@ def publish(project: Project, source: Path, result: dict[str, Any]) -> dict[str,
                 tqdm.write(f"{source.stem}, standard error (not on the page): {output.text.strip()}")
     notebook = clean(result["notebook"], page_names(project))
     target = project.notebook(source)
-    write_whole(target, nbformat.writes(notebook) + "\n")
+    write(target, nbformat.writes(notebook))
     drawn = [path for name in figure_names(notebook) for path in sorted(project.figures.glob(f"{name}.*"))]
     files = {path.relative_to(project.build).as_posix(): sha256(path) for path in [target, *drawn]}
     return {"title": title(notebook), "files": files}
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file in one move, so that an interrupt leaves the one before or the new one."""
+def write(path: Path, text: str) -> None:
+    """Write a text and a line end whole or not at all, into a folder that is made where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    paths.write_whole(path, lambda file: file.write(f"{text}\n".encode()))
 
 
 def sha256(path: Path) -> str:
@@ -161,7 +168,7 @@ def read_status(project: Project) -> dict[str, Any]:
 
 def write_status(project: Project, status: dict[str, Any]) -> None:
     """Write the record of the chapters that have run, in the book's order."""
-    write_whole(project.status, json.dumps(dict(sorted(status.items())), indent=2, ensure_ascii=False) + "\n")
+    write(project.status, json.dumps(dict(sorted(status.items())), indent=2, ensure_ascii=False))
 
 
 def unchanged(project: Project, keys: dict[Path, str], status: dict[str, Any]) -> set[Path]:

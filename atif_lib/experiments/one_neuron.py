@@ -31,13 +31,14 @@ class Eq11(ATIFu):
     """
 
     def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Spikes of each timestep and the last membrane, as in the base class."""
-        spikes = []
+        """Spikes of each timestep, and the membranes that the base class returns."""
+        spikes, membranes = [], []
         for x, threshold in zip(x_seq, thresholds, strict=False):
             h = v + x  # Eq. 2
             spikes.append(self._fire(h, threshold))  # Eq. 4
             v = h - (threshold * spikes[-1]).detach()  # Eq. 5
-        return spikes, [v]
+            membranes = [*membranes, v] if self.store_v_seq else [v]
+        return spikes, membranes
 
 
 NEURONS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu, "Eq11": Eq11}

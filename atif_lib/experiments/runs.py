@@ -24,7 +24,7 @@ from atif_lib.experiments.contract import Context
 from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
 from atif_lib.experiments.registry import find
 from atif_lib.networks.architectures import Network, cost
-from atif_lib.paths import results_folder, runs_folder, weights_folders
+from atif_lib.paths import SHIPPED, results_folder, runs_folder, weights_folders
 from atif_lib.results.environment import first_process, git_state, peak_memory_mib
 from atif_lib.results.records import PROFILES, Record, load, recording
 from atif_lib.training.batches import updates_per_epoch
@@ -247,9 +247,11 @@ def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str,
 def trained(run_id: str) -> tuple[Network, data.Examples]:
     """Return the trained network of a run, with the weights in its folder of runs or committed, and its data.
 
+    Those in the folder are taken only where they are the ones that the run's record names, if it has a record here.
+
     Raises:
         ValueError: not the name of a run.
-        FileNotFoundError: it left no weights here.
+        FileNotFoundError: it left no weights here, or those of another training and none are committed.
         data.DataUnavailable: its data is not there.
     """
     parts = re.fullmatch(rf"(.+)-({'|'.join(PROFILES)})-s(\d+)", run_id)
@@ -258,16 +260,29 @@ def trained(run_id: str) -> tuple[Network, data.Examples]:
     experiment, profile = _at(parts[1], parts[2])
     if not isinstance(experiment, NetworkExperiment):
         raise ValueError(f"{parts[1]} trains no network{_with_weights(run_id)}")
-    tried = [run_folder(parts[1], profile, int(parts[3])) / WEIGHTS]
-    tried += [folder / f"{run_id}.safetensors" for folder in weights_folders()]
-    path = next((path for path in tried if path.is_file()), None)
+    own = run_folder(parts[1], profile, int(parts[3])) / WEIGHTS
+    exported = [folder / f"{run_id}.safetensors" for folder in weights_folders()]
+    others = own.is_file() and not _are_of_record(own, run_id)
+    path = next((path for path in [own] * (not others) + exported if path.is_file()), None)
+    why = f"{own} has not the weights of the record of {run_id}"
+    if path is None and others:
+        raise FileNotFoundError(f"{why}, and none are committed: train it anew{_with_weights(run_id)}")
     if path is None:
-        places = " or ".join(map(str, tried))
+        places = " or ".join(map(str, [own, *exported]))
         raise FileNotFoundError(f"{run_id}: no weights at {places}; `train` makes them{_with_weights(run_id)}")
+    if others:
+        tqdm.write(f"{why}: {path} is taken", file=sys.stderr)
     examples = experiment.examples()
     network = experiment.build(examples)
     network.load_state_dict(load_file(path))
     return network.eval(), examples
+
+
+def _are_of_record(weights: Path, run_id: str) -> bool:
+    """Tell whether a file has the weights that the run's record names; True where there is no record to hold it to."""
+    places = (folder / f"{run_id}.json" for folder in (results_folder(), SHIPPED / "results"))
+    record = next((load(path) for path in places if path.is_file()), None)
+    return record is None or record.result.get("weights_sha256") == file_sha256(weights)
 
 
 def _with_weights(run_id: str) -> str:

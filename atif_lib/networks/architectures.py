@@ -201,12 +201,12 @@ class Residual(nn.Module):
         join: where the two paths meet. ``'current'``: before the last neuron, :math:`z = \mathrm{IF}(f(z') + z')`;
             its output is binary. The other two meet behind it (SEW, Fang et al. 2021), with f the last neuron's
             spikes: ``'add'``, :math:`z = f + z'`, whose values grow with depth, so that the next layer has to
-            multiply; ``'iand'``, :math:`z = (1 - f)\, z'`, binary.
+            multiply; ``'iand'``, :math:`z = (1 - f)\, z'`, binary, which neurons with ``charge`` are not.
 
     Shapes: [T, N, inputs, H, W] to [T, N, outputs, H / stride, W / stride].
 
     Raises:
-        ValueError: an unknown ``join``.
+        ValueError: an unknown ``join``; ``'iand'`` with neurons that have ``charge``.
     """
 
     def __init__(
@@ -223,6 +223,8 @@ class Residual(nn.Module):
             self.shortcut.append(Synapses(inputs, outputs, kernel=1, stride=stride))
             if join != "current":  # the paths meet as spikes
                 self.shortcut.append(activation(outputs))
+        if join == "iand" and has_charges(self):
+            raise ValueError("join='iand' of neurons with charge=True; allowed: 'current', 'add', or charge=False")
 
     def forward(self, z: Tensor) -> Tensor:
         """Spikes of the block."""
@@ -260,7 +262,8 @@ def resnet(
         pool: halve the stem's current by a max pool.
 
     Raises:
-        ValueError: no width, one that is no positive integer, or a depth that is none; an unknown ``join``.
+        ValueError: no width, one that is no positive integer, or a depth that is none; ``join`` as for
+            :class:`Residual`.
     """
     if not widths:
         raise ValueError("widths=[]; allowed: the channels of one stage or more")
@@ -374,10 +377,11 @@ def cost(network: Network, shape: Sequence[int]) -> Cost:
     training = network.training
     network.eval()
     functional.reset_net(network)
-    with FlopCounterMode(display=False) as counter:
-        network(next(network.parameters()).new_zeros(1, *shape))
-    functional.reset_net(network)
-    network.train(training)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            network(next(network.parameters()).new_zeros(1, *shape))
+    finally:
+        functional.reset_net(network.train(training))
     return Cost(sum(p.numel() for p in network.parameters() if p.requires_grad), counter.get_total_flops() // 2)
 
 

@@ -31,7 +31,8 @@ class Convolution(nn.Conv2d):
         low = x.dtype == torch.bfloat16 or (
             torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         )
-        plain = (self.kernel_size, self.stride, self.dilation) == ((3, 3), (1, 1), (1, 1)) and self.padding == (1, 1)
+        plain = (self.kernel_size, self.stride, self.dilation) == ((3, 3), (1, 1), (1, 1))
+        plain = plain and (self.padding, self.padding_mode) == ((1, 1), "zeros")
         small = x.dim() == 4 and x.shape[2] * x.shape[3] <= _SMALL and self.groups == 1
         return plain and small and low and x.device.type == "cpu" and not torch.compiler.is_compiling()
 

@@ -30,7 +30,8 @@ def fold(network: Network) -> Network:
 
     Raises:
         ValueError: a residual block whose paths meet behind the neurons, for sums of charges have no binary form; a
-            block of another kind than those of this library that receives charges or has neurons with ``charge``.
+            block of another kind than those of this library that receives charges or has neurons with ``charge``;
+            synapses that receive charges and begin with anything but a convolution with ``groups=1``.
     """
     folded = copy.deepcopy(network)
     for name, block in folded.blocks.named_children():  # of `save_memory`, which is for training
@@ -46,13 +47,16 @@ def fold(network: Network) -> Network:
 
 
 class Charges(nn.Module):
-    """A fixed weight for each timestep and channel: [T, N, C, *] to the same."""
+    """A fixed weight for each timestep and channel: [T, N, C, *] to the same.
+
+    Where all timesteps have the same, one row of them is kept, which fits any T.
+    """
 
     charges: Tensor
 
     def __init__(self, charges: Tensor) -> None:
         super().__init__()
-        self.register_buffer("charges", charges)
+        self.register_buffer("charges", charges[:1] if _constant(charges) else charges)
 
     def forward(self, z_seq: Tensor) -> Tensor:
         """Weighted spikes."""
@@ -78,12 +82,12 @@ def _fold_block(block: nn.Module, charges: Tensor | None) -> Tensor | None:
     if isinstance(block, Residual):
         return _fold_residual(block, charges)
     if isinstance(block, layer.SeqToANNContainer):
-        if isinstance(block[0], nn.MaxPool2d):
+        if all(isinstance(module, nn.MaxPool2d) for module in block):
             return charges
         _fold_synapses(block, charges)
         return None
-    if charges is not None or (has_charges(block) and not isinstance(block, SoftResetNode)):
-        raise ValueError(f"block of type {type(block).__name__}; allowed: Synapses, Residual, a max pool, a neuron")
+    if charges is not None:
+        raise ValueError(_unknown(block))
     return _take_charges(block)
 
 
@@ -100,11 +104,15 @@ def _fold_residual(block: Residual, charges: Tensor | None) -> Tensor | None:
 
 
 def _fold_synapses(synapses: nn.Module, charges: Tensor | None) -> None:
-    if charges is not None:
-        assert isinstance(synapses, layer.SeqToANNContainer)
-        conv = synapses[0]
-        assert isinstance(conv, nn.Conv2d)
-        synapses[0] = _scaled(conv, charges[0]) if _constant(charges) else TimedConv(conv, charges)
+    if charges is None:
+        return
+    if not isinstance(synapses, layer.SeqToANNContainer):
+        raise ValueError(_unknown(synapses))
+    conv = synapses[0]
+    if not isinstance(conv, nn.Conv2d) or conv.groups != 1:
+        kind = f"Conv2d with groups={conv.groups}" if isinstance(conv, nn.Conv2d) else type(conv).__name__
+        raise ValueError(f"synapses that receive charges begin with {kind}; allowed: Conv2d with groups=1")
+    synapses[0] = _scaled(conv, charges[0]) if _constant(charges) else TimedConv(conv, charges)
 
 
 def _scaled(conv: nn.Conv2d, charge: Tensor) -> nn.Conv2d:
@@ -114,10 +122,16 @@ def _scaled(conv: nn.Conv2d, charge: Tensor) -> nn.Conv2d:
 
 def _take_charges(neuron: nn.Module) -> Tensor | None:
     """Make the neuron's spikes binary; return what each was worth, None for 1."""
-    if not isinstance(neuron, SoftResetNode) or not neuron.charge:
+    if not has_charges(neuron):
         return None
+    if not isinstance(neuron, SoftResetNode):
+        raise ValueError(_unknown(neuron))
     neuron.charge = False
     return neuron.thresholds.detach().clone()
+
+
+def _unknown(block: nn.Module) -> str:
+    return f"block of type {type(block).__name__}; allowed: Synapses, Residual, a max pool, a neuron"
 
 
 def _constant(charges: Tensor) -> bool:

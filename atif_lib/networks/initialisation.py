@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 import torch
 from spikingjelly.activation_based import functional
@@ -112,9 +113,9 @@ def start_from_network(network: Network, weights: Mapping[str, Tensor], inputs: 
     weights = dict(weights)
     for name, module in network.named_modules():
         if isinstance(module, ATIFnu) and (log := weights.pop(f"{name}.log_threshold", None)) is not None:
-            weights[f"{name}.log_steps"] = (log - torch.tensor(float(module.timesteps)).log()).expand_as(
-                module.log_steps
-            )
+            log = log if log.dim() else log.expand(module.log_steps.shape[1:])  # one for the layer: for each channel
+            log = log - torch.tensor(float(module.timesteps)).log()
+            weights[f"{name}.log_steps"] = log.expand(module.timesteps, *log.shape)
     own = network.state_dict()
     quantized = [m for m in _activations(network) if isinstance(m, QuantizedReLU)]
     fitted = {n for n in own.keys() - weights.keys() if quantized and n.endswith("threshold")}
@@ -165,19 +166,29 @@ def _threshold(activation: nn.Module) -> float:
 
 @torch.no_grad()
 def estimate_norms(network: Network, batches: Iterable[Tensor]) -> None:
-    """Set the running means and variances of all batch norms to their averages over some batches, weights untouched."""
+    """Set the running means and variances of all batch norms to their averages over some batches, weights untouched.
+
+    Raises:
+        ValueError: no batch; the norms then stay as they are.
+    """
+    batches = iter(batches)
+    first = next(batches, None)
+    if first is None:
+        raise ValueError("batches=[]; allowed: one batch or more")
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before, training = [m.momentum for m in norms], network.training
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain average
     network.train()
-    for inputs in batches:
-        functional.reset_net(network)
-        network(inputs)
-    functional.reset_net(network.train(training))
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
+    try:
+        for inputs in chain([first], batches):
+            functional.reset_net(network)
+            network(inputs)
+    finally:
+        functional.reset_net(network.train(training))
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
 
 
 def _activations(network: nn.Module) -> list[nn.Module]:

@@ -192,12 +192,12 @@ class ATIFnu(SoftResetNode):
 class SafeATIFnu(SoftResetNode):
     r"""ATIF-nu, T = 4, whose thresholds never leave the region where the count steps up at the intended transitions.
 
-    Its five parameters are those of :func:`atif_lib.quantization.staircases.safe_thresholds`: any value is safe.
-    The neuron starts close to the uniform one, whose thresholds lie on the region's edge.
+    Its five parameters are those of :func:`atif_lib.quantization.staircases.safe_thresholds`, held within bounds: any
+    value is safe. The neuron starts close to the uniform one, whose thresholds lie on the region's edge.
 
     Args:
         timesteps: T, which must be 4.
-        threshold: initial :math:`V_{th}(4)`, one positive number; :math:`V_{th}(1)` starts 12 % above it.
+        threshold: initial :math:`V_{th}(4)`, one number from 1e-6 to 1e6; :math:`V_{th}(1)` starts 12 % above it.
         v0: 0, since the region is that of V(0) = 0; so ``learn_v0`` is False.
         learn_v0, charge, surrogate, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
 
@@ -215,7 +215,7 @@ class SafeATIFnu(SoftResetNode):
                 "allowed: 4, 0, 'relative' or 'absolute'"
             )
         start = torch.tensor([-3.0, -3.0, 0.0, 0.0, -3.0])  # nearly the corner V_2 = V_3 = V_4, and V_1 just above
-        log = _positive("threshold", threshold).log()
+        log = _learned_log(threshold)
         if log.dim():
             raise ValueError(f"threshold={log.exp().tolist()}; allowed: one positive number for the whole layer")
         start[3:] += log
@@ -224,7 +224,8 @@ class SafeATIFnu(SoftResetNode):
     @property
     def thresholds(self) -> Tensor:
         """Thresholds in the order of the timesteps, shape [4]."""
-        return safe_thresholds(self.region)
+        lowest = math.log(_SMALLEST) - 3  # where V_1 - V_2 starts for the smallest threshold
+        return safe_thresholds(self.region.clamp(lowest, math.log(_LARGEST)))
 
     @property
     def p(self) -> Tensor:

@@ -8,18 +8,11 @@ import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from atif_lib.paths import CHECKOUT
 
 DEPENDS_ON = ("atif_lib", "pyproject.toml", "requirements.lock")  # what can change a run's numbers
 PACKAGES = ("torch", "spikingjelly", "atif_lib", "numpy")
-
-
-def environment() -> dict[str, Any]:
-    """Return commit, dirty, versions and device of this process, named as the fields of `Record`."""
-    commit, dirty = git_state()
-    return {"commit": commit, "dirty": dirty, "versions": versions(), "device": device()}
 
 
 def first_process() -> bool:

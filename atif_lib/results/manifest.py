@@ -7,7 +7,6 @@ stand in the file; `write_schema` writes them down for editors.
 import json
 import math
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
@@ -32,6 +31,7 @@ __all__ = [
     "ManifestError",
     "Measured",
     "Quantity",
+    "chain",
     "load",
     "schema",
     "write_schema",
@@ -62,6 +62,14 @@ Chapter = Literal[
     "16_own_neuron",
 ]
 Profile = Literal["laptop", "full"]  # smoke runs are no results
+# Of a training in stages, the activation whose network each goes on with; a test holds it to the experiments.
+_BEFORE = {
+    "quantized": "relu",
+    "quantized-fixed": "relu",
+    "if": "quantized-fixed",
+    "atif-u": "quantized",
+    "atif-nu": "quantized",
+}
 _ROUNDING = 1e-9  # what binary fractions make of a decimal difference
 
 
@@ -176,6 +184,15 @@ def _format(command: str) -> str:
     return command
 
 
+def chain(experiment: str) -> list[str]:
+    """List a training in stages, which a name that ends in "-staged" is one of, from its first stage to this one."""
+    for stage, before in _BEFORE.items():
+        stem = experiment.removesuffix(f"-{stage}-staged")
+        if stem != experiment:
+            return [*chain(f"{stem}-{before}-staged"), experiment]
+    return [experiment]
+
+
 Command = Annotated[str, AfterValidator(_format)]
 _ONLY_CELLS = {
     "if": {"properties": {"kind": {"const": "table"}}},
@@ -233,11 +250,15 @@ class Entry(Check):
         found = [c.quantity for c in self.checks if isinstance(c.quantity, Quantity)]
         return found + [q.minus for q in found if isinstance(q.minus, Quantity)]
 
-    @cached_property
+    @property
+    def trained(self) -> tuple[tuple[str, str], ...]:
+        """Experiment and profile of all that is run for it, each behind those whose weights it starts from."""
+        return tuple(dict.fromkeys((name, q.profile) for q in self.quantities for name in chain(q.experiment)))
+
+    @property
     def commands(self) -> tuple[str, ...]:
-        """What makes the records: one command an experiment, those of `minus` too."""
-        named = (self.command.format(experiment=q.experiment, profile=q.profile) for q in self.quantities)
-        return tuple(dict.fromkeys(named))
+        """What makes the records: the command of each that is `trained`."""
+        return tuple(self.command.format(experiment=name, profile=profile) for name, profile in self.trained)
 
     def expected(self, runs: Sequence[Record]) -> str:
         """Work out the verdict: reproduced if every check holds, not if every one fails, partly if some do of each.

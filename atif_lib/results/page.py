@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from atif_lib.paths import CHECKOUT
-from atif_lib.results.manifest import NEED_NOTE, VERDICTS, Check, Entry, Manifest, Measured
+from atif_lib.results.manifest import NEED_NOTE, VERDICTS, Check, Entry, Manifest, Measured, chain
 from atif_lib.results.records import Record
 
 __all__ = ["TITLES", "counts", "held", "interval", "our_value", "paper_value", "render", "tally"]
@@ -172,11 +172,11 @@ def _details(entry: Entry, runs: Sequence[Record], written: set[str]) -> list[st
 
 
 def _commands(entry: Entry, runs: Sequence[Record]) -> list[str]:
-    """List what makes the records: one command an experiment, with the seeds that there are."""
+    """List the entry's commands in their order, each once, with the seeds that there are, of later stages too."""
     found = []
-    for q in entry.quantities:
-        command = entry.command.format(experiment=q.experiment, profile=q.profile)
-        seeds = [str(r.seed) for r in runs if (r.experiment, r.profile) == (q.experiment, q.profile)]
+    for (experiment, profile), command in zip(entry.trained, entry.commands, strict=True):
+        later = {(name, profile) for name, _ in entry.trained if experiment in chain(name)}
+        seeds = [str(seed) for seed in sorted({r.seed for r in runs if (r.experiment, r.profile) in later})]
         several = len(seeds) > 1 and "{experiment}" in entry.command
         found.append(f"{command} --seeds {' '.join(seeds)}" if several else command)
     return list(dict.fromkeys(found))

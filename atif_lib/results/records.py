@@ -21,7 +21,6 @@ from pydantic_core import PydanticCustomError
 from atif_lib import paths
 from atif_lib.results.environment import (
     device,
-    environment,
     first_process,
     git_state,
     peak_memory_mib,
@@ -31,12 +30,12 @@ from atif_lib.results.environment import (
 from atif_lib.results.models import Commit, Model, Number, Sha256, Slug, fault
 
 __all__ = [
+    "ADDED",
     "PROFILES",
     "RESULTS",
     "Draft",
     "Record",
     "RecordError",
-    "environment",
     "load",
     "load_all",
     "peak_memory_mib",
@@ -49,6 +48,14 @@ __all__ = [
 Profile = Literal["smoke", "laptop", "full"]
 PROFILES: tuple[str, ...] = get_args(Profile)
 RESULTS = paths.SHIPPED / "results"
+ADDED: dict[str, Any] = {
+    "start": None,
+    "data_start": False,
+    "scale_start": False,
+    "recipe.scales": [1.0],
+    "recipe.save_memory": False,
+}
+"""Settings that older records lack, and what those runs had: today's defaults, as a test makes sure."""
 
 
 class RecordError(ValueError):
@@ -107,6 +114,11 @@ class Record(Model):
         """`<experiment>-<profile>-s<seed>`, also the name of the file."""
         return f"{self.experiment}-{self.profile}-s{self.seed}"
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was run, by dotted names: `config` without its summary, and with what older records lack of it."""
+        return ADDED | {name: value for name, value in _flat(self.config) if name != "summary"}
+
     def metric(self, path: str) -> Any:
         """Return the value at a dotted path into `result` ("sqnr_db", "p.0"), or into `epochs` ("epochs.0.sqnr_db")."""
         value: Any = {**self.result, "epochs": self.epochs}
@@ -116,6 +128,15 @@ class Record(Model):
             except (KeyError, IndexError, TypeError, ValueError):
                 raise RecordError(f"{self.run_id}: no metric {path!r}; result has {sorted(self.result)}") from None
         return value
+
+
+def _flat(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a dictionary and of those in it, by dotted names."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
 
 
 def results_folder(folder: Path | str | None = None) -> Path:

@@ -5,6 +5,7 @@ Everything here is a pure function of the two, but for `update_readme` and `upda
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import unified_diff
 from itertools import groupby
 from pathlib import Path
 
@@ -32,7 +33,7 @@ BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 
 
 def check(manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> list[str]:
-    """List where verdicts and records disagree, one sentence each; an empty list means that they agree."""
+    """List where verdicts and records disagree, and seeds with each other, one sentence each; an empty list is good."""
     manifest, runs = _defaults(manifest, runs)
     found = []
     for entry in manifest.all():
@@ -45,7 +46,41 @@ def check(manifest: Manifest | None = None, runs: Sequence[Record] | None = None
             found.append(f"{entry.id}: the verdict is {entry.verdict!r}, the records say {expected!r}")
         if entry.verdict in NEED_NOTE and not entry.note:
             found.append(f"{entry.id}: the verdict {entry.verdict!r} needs a note that says why")
-    return found
+    return found + _mixed(runs)
+
+
+def _mixed(runs: Sequence[Record]) -> list[str]:
+    """Say of which experiments the seeds were run with different settings, so that a mean over them would be of none.
+
+    Smoke runs do not count: they are no results.
+    """
+    kinds: dict[tuple[str, str], list[list[Record]]] = {}
+    for record in runs:
+        if record.profile != "smoke":
+            found = kinds.setdefault((record.experiment, record.profile), [])
+            for kind in found:
+                if kind[0].settings == record.settings:
+                    kind.append(record)
+                    break
+            else:
+                found.append([record])
+    return [
+        f"{experiment}, profile {profile}: {' and '.join(map(_seeds, found))} differ in {_differing(found)}; "
+        "allowed: one configuration for all seeds"
+        for (experiment, profile), found in kinds.items()
+        if len(found) > 1
+    ]
+
+
+def _seeds(kind: Sequence[Record]) -> str:
+    return f"seed{'s' * (len(kind) > 1)} {', '.join(str(record.seed) for record in kind)}"
+
+
+def _differing(kinds: Sequence[Sequence[Record]]) -> str:
+    settings = [kind[0].settings for kind in kinds]
+    names = sorted({name for own in settings for name in own})
+    first = settings[0]
+    return ", ".join(n for n in names if any(own.get(n, ...) != first.get(n, ...) for own in settings))
 
 
 def figure_chapters(manifest: Manifest | None = None) -> dict[str, str]:
@@ -121,14 +156,16 @@ def update_readme(path: Path | str, manifest: Manifest | None = None, runs: Sequ
 
 
 def stale_readme(path: Path | str, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> list[str]:
-    """List what is wrong with a README's table: markers that lack, or text that the records do not give."""
+    """List what is wrong with a README's table: markers that lack, or the lines to remove and to add."""
     text = Path(path).read_text(encoding="utf-8")
     try:
         right = _with_table(text, readme_table(manifest, runs), path)
     except ValueError as error:
         return [str(error)]
-    lines = sorted(set(text.splitlines()) ^ set(right.splitlines()))
-    return [f"{path}: the claims table is not what the records give: {line}" for line in lines]
+    lines = list(unified_diff(text.split("\n"), right.split("\n"), n=0, lineterm=""))[2:]  # behind the files' names
+    todo = {"-": "remove", "+": "add"}
+    wrong = f"{path}: the claims table is not what the records give:"
+    return [f"{wrong} {todo[line[0]]} the line {line[1:]}" for line in lines if line[0] in todo]
 
 
 def _with_table(text: str, table: str, path: Path | str) -> str:

@@ -6,6 +6,7 @@ from statistics import mean, stdev
 
 import pandas as pd
 
+from atif_lib import checks
 from atif_lib.results import records
 from atif_lib.results.manifest import Entry, Manifest, Measured, Quantity, load
 from atif_lib.results.page import interval, our_value
@@ -118,7 +119,8 @@ def training_table(number: int, manifest: Manifest | None = None, runs: Sequence
 
     Returns:
         Protocol, epochs of each stage, hours a seed (all stages), device and seeds; "not run" where there is no record.
-        A device that imitates bfloat16, and so took float32, has that behind its name.
+        A device that imitates bfloat16, and so took float32, has that behind its name. Where the records of the stages
+        before are not there, or are of another training, "not known" stands for these, and the hours are "at least".
 
     Raises:
         ValueError: the paper has no such table.
@@ -134,8 +136,9 @@ def training_table(number: int, manifest: Manifest | None = None, runs: Sequence
         row = {"protocol": protocol, "epochs": "not run", "hours a seed": "", "device": "", "seeds": ""}
         if own:
             chains = [_stages(r, found) for r in own]
-            row["epochs"] = " + ".join(f"{r.config['recipe']['epochs']}" for r in chains[0])
-            row["hours a seed"] = f"{mean(sum(r.wall_s for r in chain) for chain in chains) / 3600:.2g}"
+            least = "" if all(map(_whole, chains)) else "at least "
+            row["epochs"] = "; ".join(dict.fromkeys(map(_epochs, chains)))
+            row["hours a seed"] = f"{least}{mean(sum(r.wall_s for r in chain) for chain in chains) / 3600:.2g}"
             row["device"] = "; ".join(sorted({_where(r) for chain in chains for r in chain}))
             row["seeds"] = str(len(own))
         rows[entry.row or ""] = row
@@ -149,11 +152,23 @@ def _where(record: Record) -> str:
 
 
 def _stages(record: Record, found: Mapping[tuple[str, str, int], Record]) -> list[Record]:
-    """List a run and, before it, those that it started from, as far as their records are there."""
+    """List a run and, before it, those whose weights it started from, as far as their records are there."""
     stages = [record]
-    while (start := found.get((stages[0].config.get("start") or "", record.profile, record.seed))) is not None:
+    while start := found.get((stages[0].config.get("start") or "", record.profile, record.seed)):
+        if stages[0].result.get("start_sha256") != start.result.get("weights_sha256"):
+            break  # the start was trained anew since
         stages.insert(0, start)
     return stages
+
+
+def _whole(stages: Sequence[Record]) -> bool:
+    """Tell whether the first of the stages started from no other run."""
+    return not stages[0].config.get("start")
+
+
+def _epochs(stages: Sequence[Record]) -> str:
+    before = [] if _whole(stages) else ["not known"]
+    return " + ".join([*before, *(f"{r.config['recipe']['epochs']}" for r in stages)])
 
 
 def summary(
@@ -208,7 +223,12 @@ def compare(
         profile: of the records.
         family: every experiment that is compared with this twin, where they are several: Dunnett's interval.
         runs: the records to look in, by default all.
+
+    Raises:
+        ValueError: a family without the experiment.
     """
+    if family:
+        checks.choice("experiment", experiment, family)
     quantity = Quantity(experiment, metric, profile, Quantity(twin, metric, profile), family=tuple(family))
     return quantity.measure(records.load_all() if runs is None else runs)
 

@@ -188,6 +188,25 @@ def test_records_in_another_folder_count_and_one_that_is_not_there_is_an_error(b
         rerun(book, ran)
 
 
+def test_weights_made_here_count_but_for_those_of_smoke_and_validation_runs(book, ran, monkeypatch, tmp_path):
+    """A chapter may take them in place of the committed ones."""
+    monkeypatch.delenv("ATIF_RUNS", raising=False)
+    rerun(book, ran)
+
+    def weights(folder, content):
+        (folder := book.root / folder).mkdir(parents=True, exist_ok=True)
+        (folder / "weights.safetensors").write_bytes(content)
+        return rerun(book, ran)[0]
+
+    for content in (b"1", b"2"):
+        assert weights("_build/runs/net-laptop-s0", content) == ["01_one", "02_two"]
+    assert rerun(book, ran)[0] == []
+    for other in ("_build/runs/net-smoke-s0", "_build/runs/net-laptop-s0-validation", "own/net-laptop-s0"):
+        assert weights(other, b"3") == []
+    monkeypatch.setenv("ATIF_RUNS", str(book.root / "own"))
+    assert rerun(book, ran)[0] == ["01_one", "02_two"]
+
+
 def test_a_failed_chapter_is_never_published(book, ran):
     rerun(book, ran)
     write_chapter(book.root, "01_one", "1 / 0")

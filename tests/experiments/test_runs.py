@@ -109,6 +109,25 @@ def test_committed_weights_serve_where_nothing_was_run(finished, folders, monkey
     assert evaluate(network, examples)["test_accuracy"] == record.result["test_accuracy"]
 
 
+def test_weights_of_another_training_are_not_taken_for_those_of_the_record(finished, folders, monkeypatch, capsys):
+    record, folder = finished
+    monkeypatch.setenv("ATIF_RESULTS", str(folder / "results"))
+    good = (folder / "runs" / record.run_id / runs.WEIGHTS).read_bytes()
+    other = runs.run_folder(NAME, "smoke", 0) / runs.WEIGHTS
+    other.parent.mkdir(parents=True)
+    other.write_bytes(good[:-4] + b"\0\0\0\0")
+    with pytest.raises(FileNotFoundError, match="has not the weights of the record of .*, and none are committed"):
+        runs.trained(record.run_id)
+    monkeypatch.setattr(runs, "weights_folders", lambda: (folder / "exported",))
+    (folder / "exported").mkdir()
+    (folder / "exported" / f"{record.run_id}.safetensors").write_bytes(good)
+    assert evaluate(*runs.trained(record.run_id))["test_accuracy"] == record.result["test_accuracy"]
+    assert f"{folder / 'exported'}" in capsys.readouterr().err
+    other.write_bytes(good)
+    runs.trained(record.run_id)
+    assert capsys.readouterr().err == ""
+
+
 def test_exported_weights_are_half_as_large_and_as_good(finished, folders, monkeypatch):
     record, folder = finished
     monkeypatch.setenv("ATIF_RUNS", str(folder / "runs"))

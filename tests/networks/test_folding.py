@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from spikingjelly.activation_based import functional
+from spikingjelly.activation_based import functional, layer
 from torch import nn
 from torch.testing import assert_close
 
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, neurons_of, resnet8, vgg_small
+from atif_lib.networks.architectures import NETWORKS, neurons_of, resnet8, set_timesteps, vgg_small
 from atif_lib.networks.folding import fold
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.training.execution import save_memory
@@ -105,12 +105,14 @@ def test_without_charges_it_is_a_copy():
 
 @pytest.mark.parametrize("join", ["add", "iand"])
 def test_paths_that_meet_behind_the_neurons_are_refused(join):
-    network = resnet8(ACTIVATIONS["atif-u-charge"], join=join)
+    network = resnet8(ACTIVATIONS["atif-u"], join=join)
+    fold(network)
+    for node in neurons_of(network).values():
+        node.charge = True  # a block with 'iand' would not be built with it
     with pytest.raises(
         ValueError, match=f"charges fold where paths meet as currents, join='current', got join='{join}'"
     ):
         fold(network)
-    fold(resnet8(ACTIVATIONS["atif-u"], join=join))
 
 
 def test_a_network_that_saves_memory_folds_too():
@@ -129,3 +131,62 @@ def test_a_block_that_is_not_known_is_refused_where_it_meets_charges():
     network.blocks.insert(1, nn.Identity())
     with pytest.raises(ValueError, match="block of type Identity; allowed: Synapses, Residual, a max pool, a neuron"):
         fold(network)
+
+
+@pytest.mark.parametrize("network", ["small", "resnet8"])
+@pytest.mark.parametrize("kind", ["IF", "ATIFu"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_constant_charges_fit_another_number_of_timesteps(network, kind, per_channel):
+    one = charged(network, kind, per_channel)
+    other, x = fold(one), noise(4, 3, 16, 16)
+    for timesteps in (8, 1):
+        logits = []
+        for made in (one, other):
+            set_timesteps(made, timesteps)
+            functional.reset_net(made)
+            logits.append(made(x))
+        assert_close(*logits, atol=1e-10, rtol=1e-8)
+        assert logits[0].std() > 0
+
+
+@pytest.mark.parametrize(
+    ("first", "shown"),
+    [
+        (lambda: [nn.AvgPool2d(2)], "AvgPool2d"),
+        (lambda: [nn.BatchNorm2d(16)], "BatchNorm2d"),
+        (lambda: [nn.Sequential(nn.Conv2d(16, 16, 1))], "Sequential"),
+        (lambda: [nn.Conv2d(16, 16, 1, groups=4)], "Conv2d with groups=4"),
+        (lambda: [nn.MaxPool2d(2), nn.Conv2d(16, 16, 1)], "MaxPool2d"),
+    ],
+)
+@pytest.mark.parametrize("in_a_block", [False, True])
+def test_synapses_that_begin_with_no_convolution_of_all_channels_are_refused_behind_charges(first, shown, in_a_block):
+    networks = [(resnet8 if in_a_block else vgg_small)(ACTIVATIONS[name]) for name in ("atif-u-charge", "atif-u")]
+    for network in networks:
+        synapses = layer.SeqToANNContainer(*first())
+        if in_a_block:
+            network.blocks[1].second = synapses
+        else:
+            network.blocks.insert(1, synapses)
+    with pytest.raises(ValueError, match=rf"receive charges begin with {shown}; allowed: Conv2d with groups=1"):
+        fold(networks[0])
+    fold(networks[1])
+
+
+def test_charges_pass_max_pools():
+    torch.manual_seed(0)
+    network = charged("small", "ATIFu", True)
+    network.blocks.insert(3, layer.SeqToANNContainer(nn.MaxPool2d(2), nn.MaxPool2d(1)))
+    x = noise(4, 3, 16, 16)
+    (logits, *_), (folded, _, seen) = watch(network, x), watch(fold(network), x)
+    assert_close(folded, logits, atol=1e-10, rtol=1e-8)
+    assert all(values <= {0.0, 1.0} for values in seen.values())
+
+
+def test_charges_of_a_neuron_inside_another_module_are_refused():
+    """The spikes of such neurons in a residual block kept their charges, without a word."""
+    for place in ("blocks.0", "blocks.1.first.1", "blocks.1.last"):
+        network = resnet8(ACTIVATIONS["atif-u"])
+        network.set_submodule(place, nn.Sequential(ATIFu(4, charge=True, step_mode="m")))
+        with pytest.raises(ValueError, match="block of type Sequential; allowed: Synapses, Residual, a max pool"):
+            fold(network)

@@ -313,3 +313,47 @@ def test_weights_of_another_shape_are_refused_before_any_is_copied():
     with pytest.raises(ValueError, match=r"none missing, readout.bias, readout.weight of another shape"):
         start_from_network(made, other.state_dict(), noise(4, 3, 32, 32))
     assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_thresholds_for_channels_are_no_thresholds_for_timesteps(channels):
+    """Four channels at T = 4 would fit by their number."""
+    channelwise, for_layer = (
+        one_layer(ATIFu(threshold=threshold, step_mode="m"), channels=channels)
+        for threshold in (torch.arange(1.0, channels + 1), 2.0)
+    )
+    network, x = one_layer(ATIFnu(step_mode="m"), channels=channels), noise(2, channels, 4, 4)
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(ValueError, match=r"weights do not fit the network: .*, blocks.0.log_steps of another shape"):
+        start_from_network(network, channelwise.state_dict(), x)
+    assert_close(network.state_dict(), before)
+    for weights, expected in ((channelwise, torch.arange(1.0, channels + 1)), (for_layer, torch.full([channels], 2.0))):
+        each = one_layer(ATIFnu(threshold=torch.ones(channels), step_mode="m"), channels=channels)
+        start_from_network(each, weights.state_dict(), x)
+        assert_close(each.blocks[0].p, expected * torch.tensor([1, 0.75, 0.5, 0.25]).view(4, 1))
+
+
+def test_no_batch_to_estimate_norms_from_is_refused_before_anything_changes():
+    network = vgg_small(ACTIVATIONS["atif-u"])
+    network(noise(8, 3, 16, 16))
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(ValueError, match=r"batches=\[\]; allowed: one batch or more"):
+        estimate_norms(network, iter([]))
+    assert_close(network.state_dict(), before)
+    assert network.stem[1].momentum == 0.1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_estimate_that_is_interrupted_leaves_mode_momentum_and_neurons_as_they_were(training):
+    network = vgg_small(ACTIVATIONS["atif-u"]).train(training)
+
+    def batches():
+        yield noise(8, 3, 16, 16)
+        raise KeyboardInterrupt
+
+    for interrupted, error in ((batches(), KeyboardInterrupt), ([noise(8, 3, 4, 4)], RuntimeError)):
+        with pytest.raises(error):
+            estimate_norms(network, interrupted)
+        assert {m.momentum for m in network.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
+        assert {m.training for m in network.modules()} == {training}
+        assert {m.t for m in neurons_of(network).values()} == {0}

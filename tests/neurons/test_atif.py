@@ -21,6 +21,7 @@ from atif_lib.quantization.uniform import spike_counts
 
 KINDS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu, "printed": partial(ATIFnu, form="printed")}
 LEARNED = ["ATIFu", "ATIFnu", "printed"]
+BOUNDED = {kind: KINDS[kind] for kind in LEARNED} | {"safe": SafeATIFnu}
 ANY_T = ["IF", "ATIFu", "ATIFnu"]
 SHAPES = st.lists(st.integers(1, 3), min_size=1, max_size=4).map(tuple)  # [N, *]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -245,9 +246,9 @@ def test_the_printed_form_of_the_uniform_case_steps_where_the_facts_say():
     assert transitions == pytest.approx([0.25, 0.5, 0.8125, 1.125], abs=1e-3)
 
 
-@given(st.sampled_from(LEARNED), st.data(), st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
+@given(st.sampled_from([*BOUNDED]), st.data(), st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
 def test_thresholds_stay_positive_and_p_ordered_wherever_an_update_leads(kind, data, dtype):
-    node = KINDS[kind](4).to(dtype)
+    node = BOUNDED[kind](4).to(dtype)
     (w,) = node.parameters()
     values = st.lists(st.floats(-20, 20) | st.floats(allow_nan=False), min_size=w.numel(), max_size=w.numel())
     w.data = torch.tensor(data.draw(values), dtype=torch.float64).to(dtype).view_as(w)
@@ -257,11 +258,11 @@ def test_thresholds_stay_positive_and_p_ordered_wherever_an_update_leads(kind, d
         assert (node.p.diff() <= 0).all()  # equal where one step is lost in the rounding of another
 
 
-@pytest.mark.parametrize("kind", LEARNED)
+@pytest.mark.parametrize("kind", BOUNDED)
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop])
 @pytest.mark.parametrize("lr", [1e4, 1e30])
 def test_absurd_steps_leave_a_neuron_that_works(kind, optimizer, lr):
-    node = KINDS[kind](4, step_mode="m")
+    node = BOUNDED[kind](4, step_mode="m")
     descent = optimizer(node.parameters(), lr=lr)
     x_seq = noise((4, 100), 0, torch.float32)
     for _ in range(5):
@@ -512,6 +513,7 @@ def test_bad_input_is_refused_by_name_value_and_what_is_allowed(kind, call, erro
             lambda: ATIFnu(threshold=torch.tensor([1.0, 8e6])),
             r"=\[1.0, 8.*\]; allowed: between 4e-06 and 4e\+06",
         ),
+        (lambda: SafeATIFnu(threshold=2e6), r"threshold=2.*; allowed: between 1e-06 and 1e\+06, to be learned"),
         (lambda: ATIFnu(form="eq19"), "form='eq19'; allowed: 'telescoping', 'printed'"),
         (lambda: ATIFnu(3, form="printed"), "form='printed' with 3 timesteps; allowed: 4"),
     ],
@@ -600,10 +602,24 @@ def test_the_safe_neuron_has_one_threshold_for_the_layer(threshold, shown):
         SafeATIFnu(4, threshold)
 
 
-def test_the_safe_neuron_starts_near_the_uniform_one():
-    first, *_, last = SafeATIFnu(4, 2.0).thresholds.tolist()
-    assert last == pytest.approx(2.0, rel=1e-6)
+@pytest.mark.parametrize("threshold", [2.0, 2e-6, 5e5])
+def test_the_safe_neuron_starts_near_the_uniform_one(threshold):
+    node = SafeATIFnu(4, threshold, step_mode="m")
+    first, *_, last = node.thresholds.tolist()
+    assert last == pytest.approx(threshold, rel=1e-5)
     assert first / last == pytest.approx(1.12, abs=0.01)
+    node.thresholds[0].backward()
+    assert (node.region.grad != 0).all(), "none starts at a bound"
+
+
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("value", [-math.inf, -200.0, 100.0, math.inf])
+def test_any_value_of_the_safe_neuron_is_safe(place, value):
+    node = SafeATIFnu(4)
+    node.region.data[place] = value
+    thresholds = node.thresholds.detach().double()
+    assert realises(thresholds, node.p.detach().double().flip(0), tolerance=1e-5 * thresholds.max().item())
+    assert ((thresholds > 0) & thresholds.isfinite()).all()
 
 
 @pytest.mark.parametrize("value", [None, "a", [[1.0], [2.0, 3.0]]])

@@ -158,6 +158,31 @@ def test_every_experiment_of_the_chapters_written_exists(listed):
     assert {q.experiment for q in quantities} <= set(EXPERIMENTS)
 
 
+def test_the_commands_of_an_entry_train_before_it_what_it_starts_from(listed):
+    from atif_lib.experiments.registry import EXPERIMENTS
+
+    for entry in listed.all():
+        for n, (name, profile) in enumerate(entry.trained):
+            start = getattr(EXPERIMENTS[name], "start", None)
+            assert start is None or (start, profile) in entry.trained[:n], entry.id
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_a_setting_that_a_record_lacks_had_what_is_now_its_default(validation):
+    from dataclasses import fields
+
+    from atif_lib.experiments.registry import EXPERIMENTS
+    from atif_lib.training.recipe import Recipe
+
+    for record in records.load_all(records.RESULTS, validation):
+        now = {field.name: field.default for field in fields(EXPERIMENTS[record.experiment])}
+        if "recipe" in now:
+            now |= {f"recipe.{field.name}": field.default for field in fields(Recipe)}
+        lacking = now.keys() - record.config.keys() - {f"recipe.{name}" for name in record.config.get("recipe", ())}
+        had = {name: json.loads(json.dumps(now[name])) for name in lacking}
+        assert had == {name: records.ADDED.get(name, "no default in records.ADDED") for name in lacking}, record.run_id
+
+
 def test_one_record_says_all_of_exactly_the_experiments_that_no_seed_changes():
     from atif_lib.experiments.networks import NetworkExperiment
     from atif_lib.experiments.one_neuron import NeuronExperiment

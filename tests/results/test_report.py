@@ -427,6 +427,40 @@ def test_a_key_without_a_value_counts_as_left_out(path):
     assert (one.checks[0].unit, one.headline, one.commands) == ("", False, ("run net --profile full",))
 
 
+def test_seeds_of_different_configurations_are_named_with_what_differs(path):
+    """A mean over them would be of no network. What older records leave out of a configuration is no difference."""
+
+    def run(seed, profile="full", **config):
+        return record(seed=seed, profile=profile, x=10.0).model_copy(update={"config": config})
+
+    report.update_verdicts(path, [run(0)])
+    listed = manifests.load(path)
+    recipe = {"lr": 0.1, "augment": ["crop", "cutout"]}
+    old = run(0, recipe=recipe, summary="as it was", limit=None)
+    alike = run(1, recipe=recipe | {"scales": [1.0], "save_memory": False}, limit=None, start=None, data_start=False)
+    assert report.check(listed, [old, alike]) == []
+    new = [run(n, recipe=recipe | {"augment": ["crop"], "scales": [0.5, 1.0]}, limit=None) for n in (2, 3)]
+    assert report.check(listed, [old, alike, *new]) == [
+        "net, profile full: seeds 0, 1 and seeds 2, 3 differ in recipe.augment, recipe.scales; "
+        "allowed: one configuration for all seeds"
+    ]
+    (found,) = report.check(listed, [old, run(1, recipe=recipe, limit=None, start="other"), run(2, recipe=recipe)])
+    assert found.startswith("net, profile full: seed 0 and seed 1 and seed 2 differ in limit, start; ")
+    assert report.check(listed, [old, run(0, "laptop"), run(1, "smoke", a=1), run(2, "smoke", a=2)]) == []
+
+
+def test_a_training_in_stages_lists_the_commands_of_all_its_stages(path):
+    """The command of a later stage alone fails where the weights of the one before are not there."""
+    path.write_text(ENTRY.replace("experiment: net,", "experiment: net-atif-u-staged,", 1))
+    one = manifests.load(path).entries[0]
+    names = [f"net-{stage}-staged" for stage in ("relu", "quantized", "atif-u")]
+    assert one.commands == tuple(f"run {name} --profile full" for name in names)
+    runs = [record(name, seed, x=1.0) for name in names[1:] for seed in (0, 1)]
+    page = report.report_markdown(manifests.load(path), runs, [])
+    lines = [f"  * `run {name} --profile full --seeds 0 1`" for name in names]
+    assert "\n".join(lines) in page
+
+
 def test_a_manifest_that_is_no_text_or_no_mapping_is_named(path):
     for content in (b"\xff\xfe", b"", b"- a list"):
         path.write_bytes(content)
@@ -493,6 +527,15 @@ def test_readme_round_trip(path, tmp_path):
     assert report.stale_readme(readme, listed, [record(x=10.2)])
     readme.write_text(text.replace("10 dB (one", "11 dB (one"))
     assert "11 dB" in "".join(report.stale_readme(readme, listed, RUNS))
+    first, second = (line for line in text.splitlines() if line.startswith("| Section"))
+    wrong = f"{readme}: the claims table is not what the records give:"
+    readme.write_text(text.replace(f"{first}\n", f"{first}\n{first}\n"))
+    assert report.stale_readme(readme, listed, RUNS) == [f"{wrong} remove the line {first}"]
+    readme.write_text(text.replace(f"{first}\n{second}", f"{second}\n{first}"))
+    moved = report.stale_readme(readme, listed, RUNS)
+    assert sorted(moved) in [
+        [f"{wrong} {todo} the line {row}" for todo in ("add", "remove")] for row in (first, second)
+    ]
     readme.write_text("no table")
     assert "expected one" in report.stale_readme(readme, listed, RUNS)[0]
     with pytest.raises(ValueError, match="claims:begin"):
@@ -593,6 +636,8 @@ def test_many_changes_against_one_base_have_dunnett_s_interval(results):
     low, high = dunnett([[2.0, 4.0, 6.0], [0.0, 3.0, 6.0]], [1.0, 2.0, 6.0])[0]
     found = tables.difference("net", "base", family=["net", "other"])
     assert found["difference"] == f"+1.00 [{low:.2f}, {high:.2f}]".replace("-", "−")
+    with pytest.raises(ValueError, match=r"^experiment='net'; allowed: 'other', 'third'"):
+        tables.compare("net", "base", family=["other", "third"])
 
 
 def test_what_has_not_run_is_said_in_one_line():
@@ -646,6 +691,15 @@ def test_a_table_says_how_its_networks_were_trained(tmp_path):
     runs[-1] = runs[-1].model_copy(update={"result": {"x": 1.0, "precision": "32-true"}})
     assert tables.training_table(3, manifest, runs).loc["ATIF-u", "device"] == "cpu; cpu (float32)"
     assert tables.training_table(3, manifest, []).loc["ATIF-u", "epochs"] == "not run"
+    runs[2] = runs[2].model_copy(update={"result": {"x": 1.0, "start_sha256": "0" * 64}})
+    anew = runs[1].model_copy(update={"result": {"weights_sha256": "1" * 64}, "device": "another"})
+    row = tables.training_table(3, manifest, [runs[0], anew, runs[2]]).loc["ATIF-u"]
+    assert tuple(row[["epochs", "hours a seed", "device"]]) == ("not known + 2", "at least 0.5", "cpu")
+    kept = anew.model_copy(update={"result": {"weights_sha256": "0" * 64}})
+    row = tables.training_table(3, manifest, [runs[0], kept, runs[2]]).loc["ATIF-u"]
+    assert tuple(row[["epochs", "hours a seed", "device"]]) == ("20 + 6 + 2", "1.5", "another; cpu")
+    row = tables.training_table(3, manifest, [kept, runs[2]]).loc["ATIF-u"]
+    assert tuple(row[["epochs", "hours a seed"]]) == ("not known + 6 + 2", "at least 1")
     with pytest.raises(ValueError, match="the paper has Tables 1, 2 and 3"):
         tables.training_table(4, manifest, [])
 
