@@ -43,7 +43,8 @@ def _rate_p1(density: Density, k: Tensor, step: Tensor) -> tuple[Tensor, Tensor]
 
 def _gain(density: Density, k: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
     mass, first, _ = cells(density, k * step)[..., 1:]
-    return k * step, k * (k * first).sum(-1, keepdim=True) / (k**2 * mass).sum(-1, keepdim=True)
+    shared, power = (k * first).sum(-1, keepdim=True), (k**2 * mass).sum(-1, keepdim=True)
+    return k * step, torch.where(power > 0, k * shared / power, k * step)  # no gain mends a count that is always 0
 
 
 def _affine(v0: float) -> Family:
@@ -63,14 +64,14 @@ def affine_levels(density: Density, transitions: Tensor) -> Tensor:
 
     Returns:
         Levels, shape [*, T + 1], from that of no spike on: the regression of the signal ReLU(i) on the spike count.
+        Where all currents have the same count they all are the mean of the signal.
     """
     count = torch.arange(transitions.shape[-1] + 1, dtype=transitions.dtype)
     mass, first, _ = cells(density, transitions)
     mean, target = (count * mass).sum(-1, keepdim=True), first.sum(-1, keepdim=True)
-    slope = ((count * first).sum(-1, keepdim=True) - mean * target) / (
-        (count**2 * mass).sum(-1, keepdim=True) - mean**2
-    )
-    return target + slope * (count - mean)
+    shared = (count * first).sum(-1, keepdim=True) - mean * target
+    spread = (count**2 * mass).sum(-1, keepdim=True) - mean**2
+    return target + torch.where(spread > 0, shared / spread, 0) * (count - mean)
 
 
 FAMILIES: dict[str, Family] = {
@@ -97,19 +98,25 @@ def ladder(density: Density, timesteps: int) -> dict[str, Optimum]:
 
 
 def best_uniform(density: Density, timesteps: int, v0: float = 0.0) -> Optimum:
-    """Find the best uniform staircase of a neuron that starts at ``v0`` of its threshold; that is the last level."""
+    """Find the best uniform staircase of a neuron that starts at ``v0`` of its threshold; that is the last level.
+
+    A density of heavy tails may have more than one local optimum. The search takes the best of a grid of steps around
+    the density's scale, and goes on to larger steps while these are better.
+    """
     return _best(_uniform(v0), density, timesteps)
 
 
 def _best(family: Family, density: Density, timesteps: int) -> Optimum:
-    """Search a grid of steps, then between the neighbours of the best."""
+    """Search a grid of steps, made longer while its best is in its upper half, then between the best's neighbours."""
     k = torch.arange(1, checks.integer("timesteps", timesteps) + 1, dtype=torch.float64)
     grid = density.scale * torch.logspace(-0.7, 0.7, 60, dtype=torch.float64) / timesteps**0.75
-    best = int(sqnr(density, *family(density, k, grid.unsqueeze(1))).argmax().clamp(1, len(grid) - 2))
 
     def staircase(step: float) -> tuple[Tensor, Tensor]:
         return family(density, k, torch.tensor([step], dtype=torch.float64))
 
+    while (best := int(sqnr(density, *family(density, k, grid.unsqueeze(1))).argmax())) >= len(grid) // 2:
+        grid = torch.cat([grid, grid[1:] * grid[-1] / grid[0]])
+    best = max(best, 1)
     found = optimize.minimize_scalar(
         lambda step: -sqnr(density, *staircase(step)).item(),
         bounds=(grid[best - 1].item(), grid[best + 1].item()),
