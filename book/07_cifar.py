@@ -474,8 +474,8 @@ figures.show(
 
 # %% [markdown]
 # How much accuracy do spikes cost? Here is the difference between each network and its ReLU twin, seed by seed, with
-# its 95 % interval. All are compared with one twin, so the intervals are Dunnett's ([](14_better_neurons.py) explains
-# them): with 95 % confidence all intervals of a column hold together.
+# its 95 % interval; a difference uses the seeds that both have. All are compared with one twin, so the intervals are
+# Dunnett's ([](14_better_neurons.py) explains them): with 95 % confidence all intervals of a column hold together.
 
 # %% tags=["hide-output"]
 gaps = {}

@@ -336,9 +336,10 @@ figures.show(
 # seed only, and the absolute surrogate has not run.
 #
 # But accuracy is not the only aim of a spiking network. On images, networks with charge, with the start from data, and
-# with all changes together send 10 to 14 % fewer spikes, and their accuracy is open. One can try them where each spike
-# costs energy; three seeds are few, so with new ones. The absolute surrogate, which is less accurate, is quieter too,
-# but its interval excludes zero only just. The half-step start and the gradient of the rate send more spikes.
+# with all changes together send 10 to 14 % fewer spikes than the base of the same seeds, and their accuracy is open.
+# One can try them where each spike costs energy; three seeds are few, so with new ones. The absolute surrogate, which
+# is less accurate, is quieter too, but its interval excludes zero only just. The half-step start and the gradient of
+# the rate send more spikes.
 #
 # ### Argument or slope?
 #

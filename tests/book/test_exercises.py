@@ -65,7 +65,8 @@ def test_the_code_of_exercises_uses_what_the_chapter_has(path):
 
 
 def test_a_name_that_nobody_imports_is_found():
-    chapter = "# %%\nimport torch\n# %% [markdown]\n# ```{exercise} Own\n# :label: ex\n# Make `Neuron(v0=torch.ones(1))`.\n# ```\n"
+    exercise = "# ```{exercise} Own\n# :label: ex\n# Make `Neuron(v0=torch.ones(1))`.\n# ```\n"
+    chapter = f"# %%\nimport torch\n# %% [markdown]\n{exercise}"
     assert unknown_names(chapter) == {"ex": {"Neuron"}}
     solved = chapter + "#\n# ```{solution} ex\n# `from here import Neuron`\n# ```\n"
     assert unknown_names(solved) == {"ex": set()}
