@@ -323,7 +323,7 @@ for label, name in tried.items():
 show_ran(pd.DataFrame(rows).T.rename_axis(["first stage", "seed"]))
 
 # %% tags=["remove-input"]
-Markdown(provenance([f"cifar10-{name}" for name in tried.values()], "full", runs=validated))
+Markdown(provenance([f"cifar10-{name}" for name in tried.values()], runs=validated))
 
 # %% [markdown]
 # In one run each, Cutout costs more than four points, and six epochs that begin with small images end one point above

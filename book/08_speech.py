@@ -283,8 +283,7 @@ show_ran(gap_table({"ResNet-18": ("gsc13-resnet18", "gsc-resnet18")}))
 # %% tags=["remove-input"]
 Markdown(
     provenance(
-        [f"gsc13-resnet18-{a}-staged" for a in ("relu", "quantized", "quantized-fixed", "if", "atif-u", "atif-nu")],
-        "full",
+        f"gsc13-resnet18-{a}-staged" for a in ("relu", "quantized", "quantized-fixed", "if", "atif-u", "atif-nu")
     )
 )
 

@@ -294,10 +294,10 @@ def show_ran(table: pd.DataFrame) -> None:
         display(Markdown(missing))
 
 
-def provenance(experiments: Iterable[str], profile: str = "laptop", runs: Sequence[Record] | None = None) -> str:
-    """Say in one line of Markdown which code and which devices the records of some experiments come from."""
+def provenance(experiments: Iterable[str], runs: Sequence[Record] | None = None) -> str:
+    """Say in one line of Markdown which code and which devices the records come from, those of smoke runs left out."""
     every, names = records.load_all() if runs is None else runs, list(experiments)
-    found = [r for name in names for r in every if (r.experiment, r.profile) == (name, profile)]
+    found = [r for name in names for r in every if r.experiment == name and r.profile != "smoke"]
     if not found:
         return "*Not run yet.*"
     commits = sorted({r.commit[:7] + (" and changes" if r.dirty else "") for r in found if r.commit})

@@ -584,7 +584,9 @@ def test_a_summary_has_mean_and_spread_and_its_provenance_names_code_and_device(
     table = tables.summary({"A": "net", "B": "other"}, {"x": "x"})
     assert table.loc["A"].tolist() == ["2 ± 1.4", 2]
     assert table.loc["B"].tolist() == ["not run", 0]
+    records.save(record(profile="smoke", x=1.0))
     assert tables.provenance(["net", "other"]) == "*2 runs, 0.00056 hours in all; code 0000000; cpu.*"
+    assert tables.provenance(["net"], runs=[record(profile="full", x=1.0)]).startswith("*1 run, "), "whatever its size"
     assert tables.provenance(["other"]) == "*Not run yet.*"
 
 
