@@ -116,7 +116,8 @@ def realised_by(chain: Chain, transitions: NDArray[np.float64], initial: float =
     if abs(np.linalg.det(steps[:, :-1])) < _ROUNDING:
         return np.zeros(len(transitions), dtype=bool)
     thresholds = np.linalg.solve(steps[:, :-1], (transitions - steps[:, -1] * initial).T)
-    return np.all(rows[:, :-1] @ thresholds + rows[:, -1:] * initial >= -_ROUNDING, axis=0)
+    rounding = _ROUNDING * transitions.max(axis=1)
+    return np.all(rows[:, :-1] @ thresholds + rows[:, -1:] * initial >= -rounding, axis=0)
 
 
 def realise(transitions: Tensor, initial: float = 0.0) -> tuple[Chain, Tensor] | None:
@@ -136,19 +137,21 @@ def realise(transitions: Tensor, initial: float = 0.0) -> tuple[Chain, Tensor] |
         ValueError: transitions that are not positive and increasing, or more than 4.
     """
     wanted = _increasing(transitions)
+    unit = wanted[-1].item()  # the tolerances of linprog are absolute
+    wanted, start = wanted / unit, initial / unit
     for chain in chains(len(wanted)):
         steps, rows = conditions(chain)
         programme = optimize.linprog(
             np.zeros(len(wanted)),
             A_ub=-rows[:, :-1],
-            b_ub=rows[:, -1] * initial,
+            b_ub=rows[:, -1] * start,
             A_eq=steps[:, :-1],
-            b_eq=wanted - steps[:, -1] * initial,
+            b_eq=wanted - steps[:, -1] * start,
         )
         if programme.status == 0:
             thresholds = torch.tensor(programme.x)
-            if realises(thresholds, torch.tensor(wanted), initial):
-                return chain, thresholds
+            if realises(thresholds, torch.tensor(wanted), start):
+                return chain, thresholds * unit
     return None
 
 
@@ -168,6 +171,7 @@ def realising_orders(transitions: Tensor, initial: float = 0.0) -> Iterator[tupl
         ValueError: transitions that are not positive and increasing.
     """
     wanted = _increasing(transitions).tolist()
+    rounding = _ROUNDING * wanted[-1]
 
     def joined(order: tuple[int, ...], v: dict[int, float]) -> Iterator[tuple[tuple[int, ...], dict[int, float]]]:
         k = len(order)
@@ -178,12 +182,12 @@ def realising_orders(transitions: Tensor, initial: float = 0.0) -> Iterator[tupl
             threshold = t * wanted[k] + initial - sum(v[j] for j in order if j < t)
             paid = np.cumsum([0.0] + [v[j] if j < t else 0.0 for j in order])
             silent = all(
-                t * input_ + initial <= threshold + spent + _ROUNDING
+                t * input_ + initial <= threshold + spent + rounding
                 for input_, spent in zip(wanted, paid[: k + 1], strict=False)
             )
             grown = dict(sorted((v | {t: threshold}).items()))
             spent = np.cumsum(list(grown.values()))
-            fires = all(u * wanted[k] + initial >= s - _ROUNDING for u, s in zip(grown, spent, strict=True))
+            fires = all(u * wanted[k] + initial >= s - rounding for u, s in zip(grown, spent, strict=True))
             if silent and fires:
                 yield from joined((*order, t), grown)
 

@@ -87,7 +87,7 @@ def _root(residual: Callable[[Tensor], Tensor], guess: Tensor, scale: float) -> 
     gaps = guess.diff(prepend=guess.new_zeros(1)).log()
     found = optimize.root(lambda gaps: residual(increasing(gaps)).numpy(), gaps.numpy(), tol=1e-13)
     solution = increasing(found.x)
-    if residual(solution).abs().max() > 1e-8 * scale:
+    if not residual(solution).abs().max() <= 1e-8 * scale:  # NaN is no solution
         raise RuntimeError(f"no quantizer found for T = {len(guess)}: {found.message}")
     return solution
 

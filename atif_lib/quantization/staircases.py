@@ -130,16 +130,15 @@ def count_staircase(thresholds: Tensor, initial: Tensor | float = 0.0, tolerance
     Args:
         thresholds: shape [*, T].
         initial: V(0), in the unit of the thresholds, shape [*] or one number.
-        tolerance: pieces not wider than this are rounding, and left out; by default 1e-9 for thresholds in float64, and
-            1e-5 for others.
+        tolerance: pieces not wider than this are rounding, and left out; by default 1e-9 of the neuron's largest
+            threshold in float64, and 1e-5 of it in other types.
 
     Returns:
         The transitions, whether the count never falls as the input grows, and the number of patterns that occur.
     """
-    tolerance = _rounding(thresholds) if tolerance is None else tolerance
     edges, timesteps = pattern_edges(thresholds, initial), thresholds.shape[-1]
-    there = edges.diff() > tolerance
     counts = patterns(timesteps).sum(-1)
+    there = edges.diff() > (_rounding(thresholds) if tolerance is None else tolerance)
     running = torch.where(there, counts, -1).cummax(-1).values
     reached = there.unsqueeze(-1) & (counts.unsqueeze(-1) >= torch.arange(1, timesteps + 1))
     low = torch.where(reached, edges[..., :-1, None], torch.inf)
@@ -175,8 +174,9 @@ def order_thresholds(transitions: Tensor, order: Sequence[int], initial: Tensor 
     return torch.stack([found[t] for t in sorted(found)], -1)
 
 
-def _rounding(thresholds: Tensor) -> float:
-    return 1e-9 if thresholds.dtype == torch.float64 else 1e-5
+def _rounding(thresholds: Tensor) -> Tensor:
+    """Return what counts as rounding, shape [*, 1] in the unit of the thresholds [*, T]."""
+    return (1e-9 if thresholds.dtype == torch.float64 else 1e-5) * thresholds.abs().amax(-1, keepdim=True)
 
 
 def realises(
@@ -186,9 +186,9 @@ def realises(
 
     The tolerance is that of `count_staircase`.
     """
-    tolerance = _rounding(thresholds) if tolerance is None else tolerance
     found = count_staircase(thresholds, initial, tolerance)
-    return found.monotone & ((found.transitions - transitions).abs() <= tolerance).all(-1)
+    allowed = _rounding(thresholds) if tolerance is None else tolerance
+    return found.monotone & ((found.transitions - transitions).abs() <= allowed).all(-1)
 
 
 def safe_thresholds(w: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ def spike_counts(current: Tensor, thresholds: Tensor, v0: float = 0.0) -> Tensor
 
     Args:
         current: constant input current i, any shape, floating point; the unit is that of the thresholds.
-        thresholds: :math:`V_{th}(t)` for t = 1 ... T, shape [T], positive.
+        thresholds: :math:`V_{th}(t)` for t = 1 ... T, shape [T], positive; a type wider than that of ``current`` is
+            kept.
         v0: initial membrane potential, as a fraction of the first threshold, in [0, 1].
 
     Returns:
@@ -47,7 +48,7 @@ def spike_counts(current: Tensor, thresholds: Tensor, v0: float = 0.0) -> Tensor
     check_signal("thresholds", thresholds)
     if thresholds.dim() != 1 or not (thresholds > 0).all():
         raise ValueError(f"thresholds={thresholds.tolist()}; allowed: positive numbers, shape [T]")
-    thresholds = thresholds.to(current.dtype)
+    thresholds = thresholds.to(torch.promote_types(thresholds.dtype, current.dtype))
     initial = _initial_membrane(thresholds[0], v0)
     i, v = _halves(current), _halves(initial, current.dim())
     counts = torch.zeros_like(current, dtype=torch.int64)
@@ -69,7 +70,8 @@ def staircase(current: Tensor, threshold: float | Tensor, timesteps: int, v0: fl
 
     Args:
         current: constant input current i, any shape, floating point.
-        threshold: :math:`V_{th}`, positive, in the unit of ``current``.
+        threshold: :math:`V_{th}`, positive, in the unit of ``current``. A tensor's type is kept where it is wider than
+            that of ``current``; a number is taken in the type of ``current``, at least in float32.
         timesteps: T, at least 1.
         v0: initial membrane potential V(0), as a fraction of the threshold, in [0, 1].
 
@@ -84,7 +86,8 @@ def staircase(current: Tensor, threshold: float | Tensor, timesteps: int, v0: fl
     """
     check_signal("current", current)
     timesteps = checks.integer("timesteps", timesteps)
-    threshold = torch.as_tensor(threshold, dtype=current.dtype, device=current.device)
+    given = threshold.dtype if isinstance(threshold, Tensor) else torch.float32
+    threshold = torch.as_tensor(threshold, dtype=torch.promote_types(given, current.dtype), device=current.device)
     if threshold.dim() or not threshold > 0 or threshold.isinf():
         raise ValueError(f"threshold={threshold.tolist()}; allowed: one positive finite number")
     initial = _initial_membrane(threshold, v0)
@@ -116,10 +119,13 @@ def sqnr_db(x: Tensor, x_hat: Tensor, dim: int | None = None) -> Tensor:
     Source: Eq. 8.
     """
     check_pair(x, x_hat)
+    dtype = torch.promote_types(x.dtype, x_hat.dtype)
+    wide = torch.float32 if x.device.type == "mps" else torch.float64  # of narrower numbers no square is 0 or infinite
+    x, x_hat = x.to(wide), x_hat.to(wide)
     signal, noise = x.square().mean(dim), (x - x_hat).square().mean(dim)
     if (signal == 0).any():
         raise ValueError("x=0 everywhere; allowed: a signal with power, else its SQNR is undefined")
-    return 10 * torch.log10(signal / noise)
+    return (10 * torch.log10(signal / noise)).to(dtype)
 
 
 class ErrorParts(NamedTuple):
@@ -149,9 +155,8 @@ def split_error(x: Tensor, x_hat: Tensor, saturation: float) -> ErrorParts:
     Source: Section 3.2, Fig. 2B.
     """
     check_pair(x, x_hat)
-    error = (x - x_hat).square()
-    overload = torch.where(x > saturation, error, 0).mean()
-    return ErrorParts(error.mean() - overload, overload)
+    error, over = (x - x_hat).square(), x > saturation
+    return ErrorParts(torch.where(over, 0, error).mean(), torch.where(over, error, 0).mean())
 
 
 def uniform_staircase(threshold: Tensor, timesteps: int, v0: float = 0.0) -> tuple[Tensor, Tensor]:

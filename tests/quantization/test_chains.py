@@ -207,6 +207,36 @@ def test_two_timesteps_are_theorem_three():
         assert (realise(torch.tensor([1.0, second])) is not None) == (second >= 1.5)
 
 
+@pytest.mark.parametrize("factor", [1e-10, 1e-8, 1e-3, 1e3, 1e8])
+@pytest.mark.parametrize("start", [0.0, 0.2])
+def test_the_unit_of_the_transitions_does_not_matter(factor, start):
+    """The tolerances of a linear programme are absolute: in a small unit anything met them, or nothing."""
+    for wanted in ([1.1, 2.3, 3.7, 4.9], [5 / 3, 29 / 12, 47 / 12], [1.0, 1.1, 1.2], [1.0, 1.4], [1.0, 1.6], [3.0]):
+        wanted = torch.tensor(wanted, dtype=torch.float64)
+        here, there = realise(wanted, start), realise(factor * wanted, factor * start)
+        assert (here is None) == (there is None)
+        if here and there:
+            assert there[0] == here[0]
+            assert (there[1] / factor).tolist() == pytest.approx(here[1].tolist(), abs=1e-9)
+        here, there = dict(realising_orders(wanted, start)), dict(realising_orders(factor * wanted, factor * start))
+        assert list(there) == list(here)
+        for order, thresholds in here.items():
+            assert (there[order] / factor).tolist() == pytest.approx(thresholds.tolist(), abs=1e-9)
+
+
+def test_what_no_thresholds_make_they_do_not_make_in_another_unit():
+    assert realise(1e-10 * torch.tensor([1.0, 1.1, 5.0, 5.1], dtype=torch.float64)) is None
+
+
+@pytest.mark.parametrize("factor", [1e-10, 1e-8, 1e8])
+def test_the_unit_of_a_table_of_transitions_does_not_matter(factor):
+    wanted = np.sort(np.random.default_rng(7).random((500, 3)), axis=1)
+    here = [realised_by(chain, wanted) for chain in chains(3)]
+    there = [realised_by(chain, factor * wanted) for chain in chains(3)]
+    assert np.array_equal(here, there)
+    assert 0 < np.any(here, axis=0).sum() < len(wanted)
+
+
 def test_shares_by_order_and_by_count():
     """Of four in ten random requests at T = 3 that some thresholds meet, orders miss some."""
     found = shares(3, 20_000)

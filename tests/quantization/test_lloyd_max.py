@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, optimize, stats
 
-from atif_lib.quantization.density import GAUSSIAN, LAPLACE, empirical, from_pdf, maximise_sqnr, sqnr
+from atif_lib.quantization.density import GAUSSIAN, LAPLACE, Density, empirical, from_pdf, maximise_sqnr, sqnr
 from atif_lib.quantization.families import ladder
 from atif_lib.quantization.lloyd_max import lloyd_max, lloyd_max_free, lloyd_max_samples
 from atif_lib.quantization.uniform import uniform_staircase
@@ -134,6 +134,28 @@ def test_an_affine_decode_is_the_regression_of_the_signal_on_the_count():
 def test_a_density_by_quadrature():
     density = from_pdf(stats.norm().pdf)
     assert lloyd_max(density, 3).sqnr_db == pytest.approx(lloyd_max(GAUSSIAN, 3).sqnr_db, abs=1e-6)
+
+
+def moments_of_infinite_mean(x):
+    """Integrate the density 1 / (1 + x)^2: no level is the mean of the last cell."""
+    mass = 1 - 1 / (1 + x)
+    return torch.stack([mass, torch.log1p(x) - mass, x - 2 * torch.log1p(x) + mass])
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.parametrize("solve", [lloyd_max, lloyd_max_free])
+@pytest.mark.parametrize(
+    "density",
+    [
+        Density(moments_of_infinite_mean, 1.0),
+        Density(GAUSSIAN.moments, 1e-3),  # so far from where the density lies that the search is lost
+        Density(lambda x: math.nan * GAUSSIAN.moments(x), 1.0),
+    ],
+    ids=["infinite mean", "wrong scale", "no number"],
+)
+def test_a_search_that_ends_at_no_solution_says_so(solve, density):
+    with pytest.raises(RuntimeError, match="no quantizer found for T = 4: "):
+        solve(density, 4)
 
 
 @settings(max_examples=30)

@@ -129,3 +129,39 @@ def test_thresholds_of_a_neuron_s_own_precision_are_judged_by_it():
         scaled = thresholds / thresholds[:, :1]
         assert realises(scaled, transitions_from_thresholds(scaled.T).T.flip(1)).all()
     assert count_staircase(torch.full((4,), 0.7)).patterns == count_staircase(torch.full((4,), 0.7).double()).patterns
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("factor", [1e-8, 1e-6, 1e-3, 1e3, 1e8])
+def test_the_unit_of_the_thresholds_does_not_matter(factor, dtype):
+    generator = torch.Generator().manual_seed(1)
+    w = torch.randn(200, 5, generator=generator, dtype=dtype)
+    thresholds = torch.cat([safe_thresholds(w), 3 * torch.rand(200, 4, generator=generator, dtype=dtype) + 0.1])
+    transitions = transitions_from_thresholds(thresholds.T).T.flip(1)
+    start = thresholds[:, 0] / 4
+    here, there = count_staircase(thresholds, start), count_staircase(factor * thresholds, factor * start)
+    assert torch.allclose(there.transitions / factor, here.transitions, rtol=1e-4, atol=0)
+    assert torch.equal(there.monotone, here.monotone)
+    assert torch.equal(there.patterns, here.patterns)
+    realised = realises(thresholds, transitions)
+    assert torch.equal(realises(factor * thresholds, factor * transitions), realised)
+    assert realised[:200].all()
+    assert not realised[200:].all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("threshold", [1e-8, 1e-6, 1.0, 1e8])
+def test_small_equal_thresholds_make_even_steps_and_no_others(threshold, dtype):
+    thresholds = torch.full((4,), threshold, dtype=dtype)
+    found = count_staircase(thresholds).transitions
+    assert (found / threshold).tolist() == pytest.approx([0.25, 0.5, 0.75, 1.0], rel=1e-5)
+    assert realises(thresholds, found)
+    assert not realises(thresholds, threshold * torch.tensor([9.0, 1.0, 8.0, 2.0], dtype=dtype))
+
+
+def test_each_neuron_of_several_has_its_own_unit():
+    thresholds = torch.tensor([[1e-8] * 4, [1.0] * 4, [1e8] * 4], dtype=torch.float64)
+    transitions = thresholds * torch.tensor([0.25, 0.5, 0.75, 1.0], dtype=torch.float64)
+    assert realises(thresholds, transitions).all()
+    assert not realises(thresholds, transitions * (1 + 1e-6)).any()
+    assert realises(thresholds, transitions * (1 + 1e-6), tolerance=1e-12).tolist() == [True, False, False]

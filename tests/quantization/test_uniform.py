@@ -91,6 +91,23 @@ def test_counts_by_hand(dtype):
     assert spike_counts(torch.tensor([0.49, 0.5, 1.0], dtype=dtype), torch.tensor([1.0, 0.5])).tolist() == [1, 1, 2]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, *DTYPES])
+def test_thresholds_keep_their_own_precision(dtype):
+    """In half precision 1e5 would be infinite, and 0.301 no more than the current."""
+    currents = torch.tensor([0.30078, -0.1, 3e4], dtype=dtype)
+    for threshold in (0.301, 1e5):
+        single = torch.tensor(threshold)
+        exact = closed_form(currents, single, 4, 0.0)
+        assert spike_counts(currents, single.expand(4)).tolist() == exact
+        assert staircase(currents, single, 4).tolist() == exact
+        double = torch.tensor(threshold, dtype=torch.float64)
+        number = double if dtype == torch.float64 else single
+        assert staircase(currents, threshold, 4).tolist() == closed_form(currents, number, 4, 0.0)
+    assert exact == [0, 0, 1]
+    assert staircase(currents, 0.301, 4).tolist() == [3, 0, 4]
+    assert spike_counts(currents.view(3, 1), single.expand(4)).dtype == torch.int64
+
+
 def test_half_step_start_shifts_the_staircase_by_half_a_step():
     i = torch.arange(-64, 129, dtype=torch.float64) / 64
     assert torch.equal(staircase(i, 1.0, 4, v0=0.5), staircase(i + 1 / 8, 1.0, 4))
@@ -105,6 +122,37 @@ def test_sqnr_by_hand_over_all_samples_or_one_dimension():
     assert sqnr_db(x, x_hat, dim=1).tolist() == pytest.approx([10 * math.log10(25), 0.0], abs=1e-6)
     assert sqnr_db(x, x_hat, dim=0).tolist() == pytest.approx([10 * math.log10(10), 10 * math.log10(16)])
     assert sqnr_db(x, x) == torch.inf
+
+
+@pytest.mark.parametrize(
+    ("dtype", "x", "x_hat", "db"),
+    [
+        (torch.float16, 300, 290, 29.54),
+        (torch.float16, 6e4, -6e4, -6.02),
+        (torch.float16, 1e-4, 0, 0.0),
+        (torch.bfloat16, 2.0**70, 2.0**69, 6.02),
+        (torch.float32, 2e19, 1.8e19, 20.0),
+        (torch.float32, 1e-25, 0.9e-25, 20.0),
+    ],
+)
+def test_squares_neither_overflow_nor_vanish(dtype, x, x_hat, db):
+    found = sqnr_db(torch.full((2, 3), x, dtype=dtype), torch.full((2, 3), x_hat, dtype=dtype), dim=1)
+    assert found.tolist() == pytest.approx([db, db], abs=0.02)
+    assert found.dtype == dtype
+
+
+def test_the_sqnr_has_the_wider_of_two_types_and_a_gradient():
+    x, x_hat = torch.ones(2), torch.tensor([0.5, 0.5], dtype=torch.float64, requires_grad=True)
+    found = sqnr_db(x, x_hat)
+    assert found.dtype == torch.float64
+    found.backward()
+    assert x_hat.grad.tolist() == pytest.approx([10 / math.log(10) * 2] * 2)
+
+
+def test_a_small_granular_error_beside_a_large_overload():
+    granular, overload = split_error(torch.tensor([1.0, 2000.0]), torch.tensor([0.999, 1000.0]), 10.0)
+    assert granular.item() == pytest.approx(5e-7, rel=1e-3)
+    assert overload.item() == 5e5
 
 
 def test_error_parts_by_hand():
