@@ -600,7 +600,8 @@ print(len(pieces([Fraction(1), Fraction(3, 4), Fraction(5, 8)], Fraction(3, 4)))
 #
 # **Rounding.** In floating point the ends of two pieces that should meet can differ in the last digit. Then a piece of
 # almost no width appears, with a pattern that seems to break a theorem. `count_staircase` leaves out pieces narrower
-# than $10^{-9}$; `pieces` is exact if it is given rational numbers. Note that 1.9 as a float is not 19/10:
+# than $10^{-9}$ of the largest threshold; `pieces` is exact if it is given rational numbers. Note that 1.9 as a float
+# is not 19/10:
 
 # %%
 print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
