@@ -260,7 +260,10 @@ ax.axhline(0, color=figures.BLACK, linewidth=0.8, linestyle="-")
 ax.axvline(1.731, color=figures.GREY, linewidth=1.2, linestyle=":")
 ax.annotate("optimum", (1.731, -0.265), xytext=(1.85, -0.265), color="#444444")
 ax.set(
-    xscale="log", xlabel="threshold $V_{th} / \\sigma$", ylabel="expected gradient by $\\ln V_{th}$, in $\\sigma^2$", ylim=(-0.29, 0.45)
+    xscale="log",
+    xlabel="threshold $V_{th} / \\sigma$",
+    ylabel="expected gradient by $\\ln V_{th}$, in $\\sigma^2$",
+    ylim=(-0.29, 0.45),
 )
 ax.set_xticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
 ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), fontsize=10.5)

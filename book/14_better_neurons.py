@@ -447,7 +447,10 @@ figures.show(
     caption="What a learned threshold adds to the accuracy of a small network in three epochs, over a fixed one: the mean over "
     "seeds with Student's 95 % interval. The dashed line is the paper's step for ResNet-18.",
     data=pd.DataFrame(
-        [{"pair": k, "seeds": v.n, "mean": v.mean, "low": v.interval[0], "high": v.interval[1]} for k, v in found.items()]
+        [
+            {"pair": k, "seeds": v.n, "mean": v.mean, "low": v.interval[0], "high": v.interval[1]}
+            for k, v in found.items()
+        ]
     ),
 )
 

@@ -83,7 +83,7 @@ def equation_facts(timesteps: int = 8) -> dict[str, float]:
 
 
 def _dq_dthreshold(current: float, timesteps: int = 4) -> list[float]:
-    """Differentiate q = H(t) - V_th by V_th for t = 1 ... T, the spikes held and the thresholds of the reset counted."""
+    """Differentiate q = H(t) - V_th by V_th for t = 1 ... T; spikes are held, the threshold of the reset is not."""
     threshold = torch.ones((), dtype=torch.float64, requires_grad=True)
     v, slopes = threshold * 0, []
     for _ in range(timesteps):

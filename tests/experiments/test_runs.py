@@ -116,7 +116,7 @@ def test_weights_of_another_training_are_not_taken_for_those_of_the_record(finis
     other = runs.run_folder(NAME, "smoke", 0) / runs.WEIGHTS
     other.parent.mkdir(parents=True)
     other.write_bytes(good[:-4] + b"\0\0\0\0")
-    with pytest.raises(FileNotFoundError, match="has not the weights of the record of .*, and none are committed"):
+    with pytest.raises(FileNotFoundError, match=r"has not the weights of the record of .*, and none are committed"):
         runs.trained(record.run_id)
     monkeypatch.setattr(runs, "weights_folders", lambda: (folder / "exported",))
     (folder / "exported").mkdir()
