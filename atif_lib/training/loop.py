@@ -220,6 +220,7 @@ def update(training: Training, epoch: int, step: int) -> None:
         norm = fabric.clip_gradients(
             training.model, training.optimizer, max_norm=recipe.clip or math.inf, error_if_nonfinite=False
         )
+        assert isinstance(norm, Tensor)
         if not norm.isfinite():
             raise FloatingPointError(f"the norm of the gradient is {norm.item()}")
     training.optimizer.step()
