@@ -447,15 +447,25 @@ def test_chapter_14_weights_as_torch_draws_them_leave_deeper_layers_far_below_th
     assert spread[-1] < 0.1
 
 
-FIXED_AT_1 = {"small": 6, "resnet8": 3, "small-plain": 6, "small-plain-raw": 3}
+FIXED_AT_1 = {"small": 6, "small-slow": 6, "resnet8": 3, "small-plain": 6, "small-plain-raw": 3}
 
 
 @pytest.mark.parametrize("stem", FIXED_AT_1)
 def test_chapter_14_a_learned_threshold_is_not_shown_to_be_better_than_one_fixed_at_1(stem):
-    network, raw = stem.removesuffix("-raw"), "-raw" * stem.endswith("-raw")
-    step = tables.compare(f"cifar10-{network}-atif-u{raw}", f"cifar10-{network}-if{raw}")
+    ending = next((e for e in ("-raw", "-slow") if stem.endswith(e)), "")
+    network = stem.removesuffix(ending)
+    step = tables.compare(f"cifar10-{network}-atif-u{ending}", f"cifar10-{network}-if{ending}")
     assert step.n == FIXED_AT_1[stem]
     assert step.interval[0] < 0 < step.interval[1] < 4.16
+
+
+def test_chapter_14_at_a_lower_rate_a_learned_threshold_is_quieter_by_an_eighth():
+    names = [f"cifar10-small-{a}{ending}" for a in ("atif-u", "if") for ending in ("-slow", "")]
+    assert tables.compare(names[0], names[2], "theta").interval[1] < 0
+    learned, fixed = (mean(r.result["theta"] for r in records.records_of(n, "laptop")) for n in (names[0], names[2]))
+    assert learned / fixed == pytest.approx(7 / 8, abs=0.02)
+    assert all(tables.compare(slow, usual).mean < -2 for slow, usual in (names[:2], names[2:]))
+    assert tables.compare("cifar10-resnet8-atif-u", "cifar10-resnet8-if", "theta").interval[1] < 0
 
 
 @pytest.mark.parametrize(("network", "points"), [("small", 0.54), ("small-plain", 0.74)])
