@@ -459,6 +459,13 @@ def test_chapter_14_a_learned_threshold_is_not_shown_to_be_better_than_one_fixed
     assert step.interval[0] < 0 < step.interval[1] < 4.16
 
 
+def test_chapter_14_in_the_small_resnet_a_learned_threshold_is_better_than_the_best_for_the_first_batch():
+    step = tables.compare("cifar10-resnet8-atif-u", "cifar10-resnet8-if-data")
+    assert step.n >= 3
+    assert step.interval[0] > 0
+    assert step.mean == pytest.approx(1.5, abs=0.25)
+
+
 def test_chapter_14_at_a_lower_rate_a_learned_threshold_is_quieter_by_an_eighth():
     names = [f"cifar10-small-{a}{ending}" for a in ("atif-u", "if") for ending in ("-slow", "")]
     assert tables.compare(names[0], names[2], "theta").interval[1] < 0
