@@ -461,9 +461,9 @@ def test_chapter_14_a_learned_threshold_is_not_shown_to_be_better_than_one_fixed
 
 def test_chapter_14_in_the_small_resnet_a_learned_threshold_is_better_than_the_best_for_the_first_batch():
     step = tables.compare("cifar10-resnet8-atif-u", "cifar10-resnet8-if-data")
-    assert step.n >= 3
+    assert step.n >= 4
     assert step.interval[0] > 0
-    assert step.mean == pytest.approx(1.5, abs=0.25)
+    assert step.mean == pytest.approx(1.4, abs=0.1)
 
 
 def test_chapter_14_at_a_lower_rate_a_learned_threshold_is_quieter_by_an_eighth():
