@@ -30,7 +30,7 @@ from atif_lib.paths import make_absolute, runs_folder
 from atif_lib.results import records
 from atif_lib.results.manifest import Manifest, load
 from atif_lib.results.records import Record
-from atif_lib.training.checkpoints import STOP_SIGNALS
+from atif_lib.training.checkpoints import handle_stops
 
 __all__ = ["PROTOCOLS", "Job", "Plan", "cores", "describe", "plan", "run", "seconds_here", "snakefile"]
 
@@ -350,9 +350,7 @@ class _Children:
         self.stopped: int | None = None  # by this signal
 
     def __enter__(self) -> "_Children":
-        kept = (signal.SIG_IGN, None)  # None: set by what is not Python, which could not be put back
-        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) not in kept]
-        self.before = {number: signal.signal(number, self.stop) for number in heard}
+        self.before = handle_stops(self.stop)
         return self
 
     def __exit__(self, *error: Any) -> None:

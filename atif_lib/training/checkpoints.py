@@ -3,8 +3,8 @@
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from atif_lib.paths import write_whole
 
-__all__ = ["STOP_SIGNALS", "Checkpoint", "Progress", "StopRequest", "save_weights", "stop_requests"]
+__all__ = ["STOP_SIGNALS", "Checkpoint", "Progress", "StopRequest", "handle_stops", "save_weights", "stop_requests"]
 
 
 @dataclass
@@ -147,12 +147,22 @@ class StopRequest:
         return self.came
 
 
-@contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Turn the first of `STOP_SIGNALS` into a flag, so that a step is never left half done; a second one stops.
+def handle_stops(handler: Callable[[int, Any], None]) -> dict[int, Any]:
+    """Let a handler hear `STOP_SIGNALS`, and return the handlers before it, to be put back.
 
     A signal that is ignored, as SIGHUP is under ``nohup``, stays ignored.
+
+    Raises:
+        ValueError: not in the main thread, where signals do not arrive.
     """
+    kept = (signal.SIG_IGN, None)  # None: set by what is not Python, which could not be put back
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) not in kept]
+    return {number: signal.signal(number, handler) for number in heard}
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Turn the first of `STOP_SIGNALS` into a flag, so that a step is never left half done; a second one stops."""
     stop, before = StopRequest(), {}
 
     def note(number: int, frame: Any) -> None:
@@ -164,12 +174,8 @@ def stop_requests() -> Iterator[StopRequest]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    try:
-        kept = (signal.SIG_IGN, None)  # None: set by what is not Python, which could not be put back
-        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) not in kept]
-        before = {number: signal.signal(number, note) for number in heard}
-    except ValueError:  # not in the main thread, where signals do not arrive
-        before = {}
+    with suppress(ValueError):  # outside the main thread there is nothing to hear
+        before = handle_stops(note)
     try:
         yield stop
     finally:

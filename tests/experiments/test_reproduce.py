@@ -21,6 +21,7 @@ from atif_lib.data.storage import file_sha256
 from atif_lib.experiments import reproduce, runs
 from atif_lib.experiments.registry import EXPERIMENTS
 from atif_lib.results import manifest, records
+from atif_lib.training.checkpoints import STOP_SIGNALS
 
 CELLS = ["cifar10-small-relu-staged", "cifar10-small-if-staged", "cifar10-small-atif-u-staged"]
 ORDER = [
@@ -504,7 +505,7 @@ def test_children_that_end_while_they_are_stopped_do_no_harm(capsys):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a terminal's end is POSIX's")
 def test_what_nohup_ignores_stays_ignored():
-    before = {number: signal.getsignal(number) for number in reproduce.STOP_SIGNALS}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with reproduce._Children(1) as children:
