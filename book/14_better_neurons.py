@@ -33,7 +33,7 @@ from atif_lib.quantization.families import best_uniform
 from atif_lib.results import figures
 from atif_lib.results.intervals import dunnett
 from atif_lib.results.records import records_of
-from atif_lib.results.tables import compare, difference, provenance, summary
+from atif_lib.results.tables import compare, difference, printed, provenance, summary
 
 figures.use_style()
 T = 4
@@ -431,13 +431,17 @@ pd.DataFrame(rows).T
 
 # %% tags=["hide-input", "hide-output"]
 found = {label: step for label, pair in pairs.items() if (step := compare(*pair)) and step.interval}
+paper = printed()
+papers_step = paper["cifar10-resnet18-atif-u-staged"] - paper["cifar10-resnet18-if-staged"]
 fig, ax = plt.subplots(figsize=(6.4, 1.2 + 0.55 * len(found)))
 for place, step in enumerate(reversed(found.values())):
     reach = (step.interval[1] - step.interval[0]) / 2
     ax.errorbar(step.mean, place, xerr=reach, fmt="D", color=figures.BLUE, markersize=5, capsize=3)
 ax.axvline(0, color=figures.GREY, linewidth=1)
-ax.axvline(4.16, color=figures.VERMILION, linewidth=1.2, linestyle="--")
-ax.annotate("paper", (4.16, len(found) - 0.7), xytext=(-6, 0), textcoords="offset points", ha="right", color="#444444")
+ax.axvline(papers_step, color=figures.VERMILION, linewidth=1.2, linestyle="--")
+ax.annotate(
+    "paper", (papers_step, len(found) - 0.7), xytext=(-6, 0), textcoords="offset points", ha="right", color="#444444"
+)
 ax.set_yticks(range(len(found)), [fill(label, 34) for label in reversed(found)], fontsize=10)
 ax.set(xlabel="points of accuracy", ylim=(-0.6, len(found) - 0.4))
 figures.show(

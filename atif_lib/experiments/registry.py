@@ -5,7 +5,7 @@ A name says data set, network, activation and, where there is one, variant: see 
 
 import dataclasses
 from collections.abc import Iterator
-from itertools import chain, product
+from itertools import product
 from typing import Any
 
 from atif_lib import checks
@@ -14,6 +14,7 @@ from atif_lib.experiments.contract import Experiment
 from atif_lib.experiments.networks import NetworkExperiment
 from atif_lib.experiments.one_neuron import ExactExperiment, NeuronExperiment
 from atif_lib.experiments.speed import SpeedExperiment
+from atif_lib.results.manifest import STAGES, chain
 
 __all__ = ["CHANGES", "EXPERIMENTS", "find", "name_of"]
 
@@ -68,16 +69,6 @@ TIMESTEPS = {
 
 WARM = {"atif-u": "quantized", "atif-u-half": "quantized-half"}
 """A spiking network that starts as a quantized one, in a third of the epochs."""
-
-STAGES = {
-    "relu": (0, None),
-    "quantized-fixed": (1, "relu"),
-    "quantized": (1, "relu"),
-    "if": (2, "quantized-fixed"),
-    "atif-u": (2, "quantized"),
-    "atif-nu": (2, "quantized"),
-}
-"""The stage of each row, and the row that it starts from: see :func:`atif_lib.experiments.recipes.stage`."""
 
 
 def name_of(dataset: str, network: str, activation: str, variant: str = "") -> str:
@@ -172,14 +163,16 @@ def _timesteps(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
 
 def _staged(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
     """Yield the three stages of every network, by which Tables 1 to 3 can be made without a GPU."""
-    for (dataset, network), (activation, (stage, start)) in product((*PAPER_NETWORKS, *SMALL_NETWORKS), STAGES.items()):
+    for (dataset, network), activation in product((*PAPER_NETWORKS, *SMALL_NETWORKS), STAGES):
         base = direct[name_of(dataset, network, activation)]
+        name = name_of(dataset, network, activation, "staged")
+        *before, _ = chain(name)
         yield (
-            name_of(dataset, network, activation, "staged"),
+            name,
             dataclasses.replace(
                 base,
-                recipe=recipes.stage(stage, network, _is_sound(dataset), small=base.size == "laptop"),
-                start=start and name_of(dataset, network, start, "staged"),
+                recipe=recipes.stage(len(before), network, _is_sound(dataset), small=base.size == "laptop"),
+                start=before[-1] if before else None,
                 summary=f"{base.summary}, in stages",
             ),
         )
@@ -209,8 +202,7 @@ def _trained() -> dict[str, NetworkExperiment]:
     direct = dict(_direct())
     staged = dict(_staged(direct))
     chosen = *_rates(staged), *_first_stages(staged)
-    others = (_variants(direct), _worth(direct), _timesteps(direct), staged.items(), chosen)
-    return direct | dict(chain.from_iterable(others))
+    return dict((*direct.items(), *_variants(direct), *_worth(direct), *_timesteps(direct), *staged.items(), *chosen))
 
 
 LITERAL = {"surrogate": "absolute", "slope": 1.0}

@@ -22,10 +22,9 @@ import torch
 from tqdm import tqdm
 
 from atif_lib import checks
-from atif_lib.data.storage import file_sha256
 from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
 from atif_lib.experiments.registry import find
-from atif_lib.experiments.runs import checked_seed, cost_here, run_folder, staleness
+from atif_lib.experiments.runs import checked_seed, cost_here, has_weights, run_folder, staleness
 from atif_lib.paths import make_absolute, runs_folder
 from atif_lib.results import records
 from atif_lib.results.manifest import Manifest, load
@@ -119,8 +118,7 @@ def _weights_lack(job: Job, found: dict[str, Record]) -> str:
     path = job.folder / WEIGHTS
     if not path.is_file():
         return "its weights are not here"
-    same = file_sha256(path) == found[job.run_id].result.get("weights_sha256")
-    return "" if same else "its weights are not those of its record"
+    return "" if has_weights(found[job.run_id], path) else "its weights are not those of its record"
 
 
 def _experiments(tables: Iterable[int], protocol: str, manifest: Manifest) -> list[str]:

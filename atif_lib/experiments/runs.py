@@ -34,7 +34,18 @@ from atif_lib.training.execution import processes, recipe_here
 from atif_lib.training.loop import train
 from atif_lib.training.recipe import Recipe
 
-__all__ = ["CostHere", "checked_seed", "cost_here", "estimate", "export", "run", "run_folder", "staleness", "trained"]
+__all__ = [
+    "CostHere",
+    "checked_seed",
+    "cost_here",
+    "estimate",
+    "export",
+    "has_weights",
+    "run",
+    "run_folder",
+    "staleness",
+    "trained",
+]
 
 _MOST = 2**63 - 1  # of a seed
 
@@ -116,8 +127,7 @@ def checked_seed(seed: Any) -> int:
 
 def _refuse_others(weights: Path, path: Path) -> None:
     """Raise a ValueError where a file of weights is not that of a run's record, if the run has one here."""
-    noted = load(path).result.get("weights_sha256") if path.is_file() else None
-    if noted and file_sha256(weights) != noted:
+    if path.is_file() and not has_weights(load(path), weights):
         raise ValueError(f"{weights} has not the weights of the record {path}: train {path.stem} anew first")
 
 
@@ -282,7 +292,12 @@ def _are_of_record(weights: Path, run_id: str) -> bool:
     """Tell whether a file has the weights that the run's record names; True where there is no record to hold it to."""
     places = (folder / f"{run_id}.json" for folder in (results_folder(), SHIPPED / "results"))
     record = next((load(path) for path in places if path.is_file()), None)
-    return record is None or record.result.get("weights_sha256") == file_sha256(weights)
+    return record is None or has_weights(record, weights)
+
+
+def has_weights(record: Record, path: Path) -> bool:
+    """Tell whether a file has the weights that a record names; False of a record that names none."""
+    return record.result.get("weights_sha256") == file_sha256(path)
 
 
 def _with_weights(run_id: str) -> str:

@@ -328,13 +328,22 @@ NETWORKS: dict[str, Callable[..., Network]] = {
 
 
 def set_timesteps(network: Network, timesteps: int) -> None:
-    """Run a trained network for another number of timesteps; a ValueError for neurons whose thresholds depend on it.
+    """Run a trained network for another number of timesteps.
 
     Without neurons its T stays 1.
+
+    Raises:
+        ValueError: not an integer of 1 or more, or not the T of neurons, or of charges folded into weights, that
+            differ from timestep to timestep.
     """
     timesteps, before = _check_timesteps(timesteps), network.timesteps
     if not neurons_of(network):
         return
+    for module in network.modules():
+        fixed = getattr(module, "fixed_timesteps", timesteps)
+        if fixed != timesteps:
+            kind = type(module).__name__
+            raise ValueError(f"timesteps={timesteps}: {kind} has a weight for each of its {fixed} timesteps")
     counting: list[Any] = [m for m in network.modules() if hasattr(m, "timesteps")]
     for module in counting:
         module.timesteps = timesteps

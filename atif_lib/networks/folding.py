@@ -56,7 +56,10 @@ class Charges(nn.Module):
 
     def __init__(self, charges: Tensor) -> None:
         super().__init__()
-        self.register_buffer("charges", charges[:1] if _constant(charges) else charges)
+        constant = _constant(charges)
+        self.register_buffer("charges", charges[:1] if constant else charges)
+        if not constant:
+            self.fixed_timesteps = len(charges)  # the only T that it is for
 
     def forward(self, z_seq: Tensor) -> Tensor:
         """Weighted spikes."""
@@ -70,6 +73,7 @@ class TimedConv(nn.Module):
     def __init__(self, conv: nn.Conv2d, charges: Tensor) -> None:
         super().__init__()
         self.steps = nn.ModuleList(_scaled(copy.deepcopy(conv), charge) for charge in charges)
+        self.fixed_timesteps = len(charges)
 
     def forward(self, z: Tensor) -> Tensor:
         """Currents."""

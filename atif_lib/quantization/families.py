@@ -121,7 +121,7 @@ def _best(family: Family, density: Density, timesteps: int) -> Optimum:
         lambda step: -sqnr(density, *staircase(step)).item(),
         bounds=(grid[best - 1].item(), grid[best + 1].item()),
         method="bounded",
-        options={"xatol": 1e-9},
+        options={"xatol": 1e-9 * grid[best].item()},
     )
     # SciPy declares no type for its result.
     return Optimum(*staircase(found.x), -found.fun)  # pyright: ignore[reportAttributeAccessIssue]

@@ -24,6 +24,7 @@ from atif_lib.results.records import Record
 
 __all__ = [
     "MANIFEST",
+    "STAGES",
     "Check",
     "Cited",
     "Entry",
@@ -62,14 +63,16 @@ Chapter = Literal[
     "16_own_neuron",
 ]
 Profile = Literal["laptop", "full"]  # smoke runs are no results
-# Of a training in stages, the activation whose network each goes on with; a test holds it to the experiments.
-_BEFORE = {
-    "quantized": "relu",
+STAGES: dict[str, str | None] = {
+    "relu": None,
     "quantized-fixed": "relu",
+    "quantized": "relu",
     "if": "quantized-fixed",
     "atif-u": "quantized",
     "atif-nu": "quantized",
 }
+"""The rows of a training in stages, and the one whose network each goes on with."""
+
 _ROUNDING = 1e-9  # what binary fractions make of a decimal difference
 
 
@@ -186,9 +189,9 @@ def _format(command: str) -> str:
 
 def chain(experiment: str) -> list[str]:
     """List a training in stages, which a name that ends in "-staged" is one of, from its first stage to this one."""
-    for stage, before in _BEFORE.items():
+    for stage, before in STAGES.items():
         stem = experiment.removesuffix(f"-{stage}-staged")
-        if stem != experiment:
+        if before and stem != experiment:
             return [*chain(f"{stem}-{before}-staged"), experiment]
     return [experiment]
 

@@ -149,6 +149,26 @@ def test_constant_charges_fit_another_number_of_timesteps(network, kind, per_cha
         assert logits[0].std() > 0
 
 
+class Fading(IF):
+    """A neuron as a reader may write it: its thresholds change with the timestep, however many there are."""
+
+    @property
+    def thresholds(self):
+        return self.threshold * 0.9 ** torch.arange(self.timesteps)
+
+
+@pytest.mark.parametrize(("network", "kind"), [(vgg_small, "TimedConv"), (resnet8, "TimedConv|Charges")])
+def test_charges_that_change_with_the_timestep_fit_no_other_number_of_them(network, kind):
+    """A convolution for each of 4 timesteps took the maps of 8 in pairs, silently."""
+    made = network(lambda channels, timesteps: Fading(timesteps, 0.5, charge=True, step_mode="m")).eval()
+    folded = fold(made)
+    set_timesteps(made, 8)
+    with pytest.raises(ValueError, match=rf"timesteps=8: ({kind}) has a weight for each of its 4 timesteps"):
+        set_timesteps(folded, 8)
+    assert {node.timesteps for node in neurons_of(folded).values()} == {4}
+    set_timesteps(folded, 4)
+
+
 @pytest.mark.parametrize(
     ("first", "shown"),
     [
