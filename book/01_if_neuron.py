@@ -15,7 +15,7 @@
 # or a *no*, again and again, for $T$ timesteps. {cite:t}`castagnetti2023trainable` start from one observation: to count
 # the yeses of such a neuron is to round its input to one of $T+1$ values. A signal that is rounded to a few values is
 # called *quantized*, and engineers have known for seventy years how to quantize well. This book follows the paper from
-# there, equation by equation, and every number in it is made by the cells that you see, or read from the record of a
+# there, equation by equation, and every number of its own is made by the cells that you see, or read from the record of a
 # run.
 
 # %%
@@ -75,7 +75,7 @@ count_spikes(current=0.6, threshold=1.0, timesteps=4)
 
 # %% [markdown]
 # The library does the same for many inputs at once, with a threshold for each timestep. It also refuses bad input, and
-# it adds up without rounding errors (the last section says why that matters). A test holds the two equal.
+# it adds up without rounding errors ("What can go wrong" says why that matters). A test holds the two equal.
 
 # %% tags=["hide-cell"]
 figures.show_source(spike_counts)
@@ -94,14 +94,12 @@ figures.show_source(spike_counts)
 
 # %% tags=["hide-input", "hide-output"]
 current, threshold, timesteps = 0.3, 1.0, 8
-neuron = IF(timesteps=1, threshold=threshold)
 rows, membrane = [], 0.0
 for t in range(1, timesteps + 1):
-    neuron.reset()
-    neuron.v = torch.tensor([[membrane]])
-    spike = neuron(torch.tensor([[current]])).item()
-    rows.append({"t": t, "H": membrane + current, "z": spike, "V": neuron.v.item()})
-    membrane = neuron.v.item()
+    height = membrane + current
+    spike = int(height >= threshold)
+    membrane = height - threshold * spike
+    rows.append({"t": t, "H": height, "z": spike, "V": membrane})
 trace = pd.DataFrame(rows)
 
 fig, (top, bottom) = plt.subplots(2, sharex=True, height_ratios=[3, 1], figsize=(6.4, 4.2))
@@ -135,7 +133,7 @@ trace.set_index("t").T.round(1)
 #
 # On this page the neuron below has sliders. Move one at a time, and guess first what will change. Where are the steps
 # of the staircase (the number of spikes against the current) when $V_{th}$ falls? What does a bias do? And how much
-# better does the estimate, in the right-hand panel, become with more timesteps? ($v(0)$ is what the membrane holds
+# better does the estimate, in the right-hand panel, become with more timesteps? ($V(0)$ is what the membrane holds
 # before the first timestep; the sections below explain the estimate.)
 
 # %% tags=["remove-input"]
@@ -194,8 +192,8 @@ figures.show_source(IF.decode)
 #
 # $$ V(0) + \sum_{t=1}^{T} i(t) = V_{th} \sum_{t=1}^{T} z(t) + V(T). $$
 #
-# Let the current be constant, with $0 \le i \le V_{th}$, and let the membrane start empty. Then the neuron never holds
-# a whole threshold after a reset: $0 \le V(T) < V_{th}$. Divide by $V_{th}$. The number of spikes is a whole number,
+# Let the current be constant, with $0 \le i \le V_{th}$, and let the membrane start empty. If $0 \le V(t-1) < V_{th}$,
+# then $0 \le H(t) < 2 V_{th}$, and after the reset again $0 \le V(t) < V_{th}$. So $0 \le V(T) < V_{th}$. Divide by $V_{th}$. The number of spikes is a whole number,
 # and $n \le T i / V_{th} < n + 1$ for this number $n$: it is $T i / V_{th}$ *rounded down*. A current above $V_{th}$
 # makes a spike at every step and no more than that; a negative current makes none. Together:
 #
@@ -287,7 +285,8 @@ for name, curves, symbol, alt, caption in [
 # ## What can go wrong
 #
 # **The current is not constant.** Eq. {eq}`eq-7` looks as if only the *sum* of the current mattered. But its derivation
-# used more: after a reset the membrane never holds a whole threshold. If the same charge arrives late, it does:
+# used more: the membrane ends between zero and one threshold. If the same charge arrives late, it ends higher; if
+# charge is taken back, it ends below zero:
 
 # %%
 neuron = IF(timesteps=4, threshold=1.0, step_mode="m")
@@ -295,9 +294,9 @@ steady = torch.tensor([0.5, 0.5, 0.5, 0.5])
 late = torch.tensor([0.0, 0.0, 0.0, 2.0])
 early_then_negative = torch.tensor([1.0, 1.0, 0.0, -1.0])
 spikes = {}
-for name, charge in [("steady", steady), ("late", late), ("up, then down", early_then_negative)]:
+for name, current in [("steady", steady), ("late", late), ("up, then down", early_then_negative)]:
     neuron.reset()
-    spikes[name] = neuron(charge.view(4, 1)).flatten().int().tolist()
+    spikes[name] = neuron(current.view(4, 1)).flatten().int().tolist()
 table = pd.DataFrame(spikes, index=[f"t={t}" for t in range(1, 5)]).T
 table.assign(
     total_charge=[steady.sum().item(), late.sum().item(), early_then_negative.sum().item()], count=table.sum(axis=1)
@@ -360,4 +359,4 @@ print(f"spike_counts: {spike_counts(tenth, torch.ones(10, dtype=torch.float64)).
 # * Charge is conserved, so under a constant current the spike count is $T i/V_{th}$, rounded down and clipped to
 #   $[0, T]$: a uniform quantizer with $T+1$ levels and steps of $V_{th}/T$.
 # * The bias shifts the staircase; the threshold sets its step and its ceiling, which come together.
-# * To estimate the current, scale the rate by $V_{th}$. To quantize unsteady currents, Eq. 7 is only approximate.
+# * To estimate the current, scale the rate by $V_{th}$. For unsteady currents Eq. 7 is only approximate.

@@ -67,8 +67,8 @@ history.set_index("step").rename_axis(index=None, columns="step").round(3)
 #
 # Nothing is wrong with the loss. Its *expectation* is a smooth function of $V_{th}$, and Chapter 2 found its minimum by
 # following its gradient downhill. But expectation and derivative must not be exchanged where the loss of a single input
-# jumps. As $V_{th}$ moves, so do the transitions $t_k = k V_{th} / T$, and inputs there pass from the level
-# $\ell_{k-1}$ to $\ell_k$:
+# jumps. As $V_{th}$ rises, so do the transitions $t_k = k V_{th} / T$, and inputs there fall from the level $\ell_k$ to
+# $\ell_{k-1}$:
 #
 # $$ \begin{aligned} \frac{d}{d V_{th}} E\big[(x - \hat x)^2\big] = {}&
 #    \underbrace{E\Big[\frac{\partial}{\partial V_{th}} (x - \hat x)^2\Big]}_{\text{pathwise}} \\
@@ -179,13 +179,13 @@ pd.DataFrame(rows, index=[f"t={t}" for t in range(1, 5)]).T.rename_axis(columns=
 # gradient at 80 thresholds at once.
 
 # %%
-grid = torch.logspace(-1.7, 0.2, 80)
+grid = torch.logspace(-0.7, 1.2, 80)  # in units of sigma
 quantiles = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
 
 
-def pull(sigma: float = sigma, target: str = "relu", kind: type = ATIFu, **options) -> torch.Tensor:
-    """Expected gradient of Eq. 13 with respect to log V_th, at V_th = grid · sigma / 0.1, in units of sigma²."""
-    neuron = kind(timesteps, grid * sigma / 0.1, step_mode="m", **options)
+def pull(sigma: float = 0.1, target: str = "relu", kind: type = ATIFu, **options) -> torch.Tensor:
+    """Expected gradient of Eq. 13 with respect to log V_th, at V_th = grid · sigma, in units of sigma²."""
+    neuron = kind(timesteps, grid * sigma, step_mode="m", **options)
     i = Normal(0.0, sigma).icdf(quantiles).float().unsqueeze(1).expand(-1, len(grid))
     x = i.relu() if target == "relu" else i
     loss = (x - neuron.decode(neuron(i.expand(timesteps, *i.shape)))).square().mean(0).sum()
@@ -193,10 +193,10 @@ def pull(sigma: float = sigma, target: str = "relu", kind: type = ATIFu, **optio
 
 
 def end(gradient: torch.Tensor) -> float:
-    """Threshold, in units of sigma, at which descent from V_th = 1 comes to rest."""
+    """Threshold, in units of sigma, at which descent from 10 sigma comes to rest."""
     k = torch.nonzero((gradient[:-1] < 0) & (gradient[1:] >= 0)).max()
     weight = gradient[k + 1] / (gradient[k + 1] - gradient[k])
-    return (grid[k] ** weight * grid[k + 1] ** (1 - weight)).item() / 0.1
+    return (grid[k] ** weight * grid[k + 1] ** (1 - weight)).item()
 
 
 # %% [markdown]
@@ -254,7 +254,7 @@ shown = [
 ]
 fig, ax = plt.subplots(figsize=(6.4, 5.6))
 for name in shown:
-    (line,) = ax.plot(grid / sigma, gradients[name], label=name)
+    (line,) = ax.plot(grid, gradients[name], label=name)
     ax.plot(end(gradients[name]), 0, "o", color=line.get_color(), linestyle="none", markersize=8)
 ax.axhline(0, color=figures.BLACK, linewidth=0.8, linestyle="-")
 ax.axvline(1.731, color=figures.GREY, linewidth=1.2, linestyle=":")
@@ -275,7 +275,7 @@ figures.show(
     caption="Where learning ends: the expected gradient by the logarithm of the threshold, which ATIF-u learns. A "
     "threshold moves left where the curve is above zero and right where it is below, "
     "and rests at the dot. The surrogates that are too flat, and the one that is too sharp, stop far to the right of the optimum.",
-    data={"threshold_over_sigma": grid / sigma} | {name: gradients[name] for name in shown},
+    data={"threshold_over_sigma": grid} | {name: gradients[name] for name in shown},
 )
 
 # %% [markdown]

@@ -80,7 +80,7 @@ live.set_index("step").rename_axis(index=None, columns="step").round(3)
 # %% [markdown]
 # Or find the best threshold by hand. The curve below is the SQNR for every threshold. On this page the threshold has a
 # slider; the dotted lines show $\sigma$ and the threshold at which learning ends (the mean of the runs below). Try
-# other $T$ and $v(0)$, too.
+# other $T$ and $V(0)$, too.
 
 # %% tags=["remove-input"]
 learned_threshold = mean(r.result["thresholds"][0] for r in records_of("toy-atif-u", "laptop"))

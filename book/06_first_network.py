@@ -253,7 +253,8 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# Differences that are as small as the spread over seeds mean nothing. And these are small networks trained for three
+# Differences that are as small as the spread over seeds may be chance; [](09_ablation.py) compares seed by seed. And
+# these are small networks trained for three
 # epochs, an experiment of ours, which measures how fast they begin to learn; the paper's ResNet-18 and VGG-16, trained
 # for
 # 900 epochs, are other rows of [](report.md). Two things can be said already.

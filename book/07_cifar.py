@@ -83,9 +83,10 @@ pd.DataFrame(rows).T
 
 # %% [markdown]
 # A MAC is a multiplication and an addition. With $T$ timesteps there are almost $T$ times as many; "almost" because the
-# stem is computed once. But behind the stem a spiking network multiplies nothing, and where there is no spike it does
-# not add either: of those MACs only the share θ remains, as additions. ATIF-u adds one number a layer to the
-# parameters, the threshold, and ATIF-nu four.
+# stem is computed once. But the convolutions behind the stem multiply nothing in a spiking network, and where there is no
+# spike they do not add either. Of the MACs of a convolution the share of ones at its input remains, as additions.
+# Averaged over layers this is near θ, but not θ: layers cost differently, and a max pool makes ones more frequent.
+# ATIF-u adds one number a layer to the parameters, the threshold, and ATIF-nu four.
 #
 # ## How a shortcut stays binary
 #
@@ -194,8 +195,9 @@ figures.show(
 # 3. **Spikes.** Each staircase becomes a neuron with $T$ timesteps and the same threshold, and the network learns by
 #    surrogate gradients through time, as the paper's networks do.
 #
-# Each row of a table keeps its own rule for the threshold in all stages. For "$V_{th}$ fixed at 1" the threshold is 1
-# in the second stage too, and nothing is fitted.
+# A row with "$V_{th}$ fixed at 1" keeps it at 1 in the second stage too, and nothing is fitted. ATIF-u and ATIF-nu start
+# from the same quantized network, with one threshold for each layer; those of ATIF-nu can become uneven only in the last
+# stage.
 #
 # What has to change when a ReLU becomes a staircase? The output of a quantized activation is a *rate*, $x / V_{th}$ up
 # to rounding. The batch norm behind the next convolution removes any factor. Two places have no such norm: a shortcut
@@ -288,12 +290,12 @@ show_ran(summary(rates, {"accuracy on held-back examples, %": "test_accuracy", "
 
 # %% [markdown]
 # Lower rates are worse by two thirds of a point; whether higher ones are better, three seeds leave open. The protocol
-# keeps its rates. Lower rates also send the fewest spikes.
+# keeps its rates. The network that learned at lower rates also sends the fewest spikes.
 #
 # (first-stage-images)=
 # And which images should the first stage see? Twelve epochs end before a large network knows
-# its images by heart. So an augmentation that makes them harder to learn, such as Cutout, may cost more than it
-# gives. And what a network learns first, it may learn from small images, which cost little. A ResNet takes images of
+# its images by heart. So an augmentation that makes them harder to learn, such as Cutout, which blanks a square of the
+# image, may cost more than it gives. And what a network learns first, it may learn from small images, which cost little. A ResNet takes images of
 # any size, because it averages its last maps. (VGG-16 does not: its five pools leave one place of $32 \times 32$, and
 # nothing of less.) So a third of the epochs can have sides of 16 pixels, a third 24, and the last third all 32. Three
 # first stages that cost about the same, of a ResNet-18 of half the width, then a longer one, and one of the network
@@ -406,7 +408,7 @@ show_ran(summary(protocols, {"test accuracy, %": "test_accuracy", "θ": "theta"}
 # %% [markdown]
 # The paper's numbers alone show two things. On CIFAR-10 the best spiking network is 95.96 − 94.65 = 1.31 points below
 # its ANN, on CIFAR-100 2.93 points. And VGG-16 with ATIF-u is 7.93 points below its ANN on CIFAR-100, the largest gap
-# of all.
+# of its own networks.
 #
 # ## The field
 #
@@ -431,8 +433,8 @@ show_ran(summary(protocols, {"test accuracy, %": "test_accuracy", "θ": "theta"}
 # ## At a laptop's size
 #
 # The same comparison with the small networks: all 50,000 images, and one recipe of three epochs for every network.
-# Three epochs measure how fast a network begins to learn, not where it ends; that holds for all that follows. ("Laptop"
-# names the size of these runs. They were made on one core of a server processor, see the line below the table.)
+# Three epochs measure how fast a network begins to learn, not where it ends; that holds for all images below. ("Laptop"
+# names the size of these runs; the line below the table says where they were made.)
 #
 # **Predict:** the order of the five activations. And which of the two networks has the wider gap between ReLU and
 # spikes?
@@ -474,8 +476,9 @@ figures.show(
 
 # %% [markdown]
 # How much accuracy do spikes cost? Here is the difference between each network and its ReLU twin, seed by seed, with
-# its 95 % interval; a difference uses the seeds that both have. All are compared with one twin, so the intervals are
-# Dunnett's ([](14_better_neurons.py) explains them): with 95 % confidence all intervals of a column hold together.
+# its 95 % interval. All are compared with one twin, so the intervals are Dunnett's ([](14_better_neurons.py) explains
+# them): with 95 % confidence all intervals of a column hold together. A column uses the seeds that all its networks have,
+# so its differences need not be those of the means above.
 
 # %% tags=["hide-output"]
 gaps = {}
@@ -488,6 +491,8 @@ for network in ("small", "resnet8"):
 pd.DataFrame(gaps).rename_axis("points to ReLU")
 
 # %% [markdown]
+# The gap is wider in `resnet8`. In `small` the four neurons hardly differ.
+#
 # ### Quantization, time, or gradients?
 #
 # A spiking network differs from its ReLU twin in three things: its activations have five values, they are sent as
@@ -505,8 +510,8 @@ figures.show_source(QuantizedReLU.forward)
 # (`ATIFu(surrogate="rate")`; {cite:t}`meng2022dsr` train whole networks in this way). It differs from the first by
 # time, and ATIF-u differs from it by the surrogate gradient.
 #
-# All these networks have the same weights and thresholds. So a spiking network can also *start* as a quantized one, and
-# learn the rest in a third of the epochs.
+# The weights of all these networks have the same shapes, and those that are quantized or spike have the same thresholds,
+# one a layer. So a spiking network can also *start* as a quantized one, and learn the rest in a third of the epochs.
 #
 # **Predict:** which of the three costs most accuracy? And does a start from the quantized network help?
 
@@ -561,9 +566,11 @@ pd.DataFrame(rows).T.rename_axis(["task", "step"])
 # * **Levels:** on images, nine levels regain a part of what five have lost.
 # * **Time** is open. **Gradients:** on images the surrogate gradient, which is often blamed, is above the gradient of
 #   the rate. It sees the membrane at each timestep, where the gradient of the rate sees a sum.
-# * **A start** from the quantized network is not shown to help in the few epochs that follow it. On images it is open,
-#   and on words the interval excludes zero only just, and is one of eight: it would take new seeds to say that it is
-#   worse.
+# * **A start** from the quantized network is not shown to help in the few epochs that follow it. On images it is open.
+#
+# Two of these intervals exclude zero only just: that of the gradients on images, and that of a start on words, which says
+# *worse*. Each is one of nine, so new seeds should decide. (For the gradients [](14_better_neurons.py) finds the same
+# with Dunnett's interval.)
 
 # %% [markdown]
 # ## What can go wrong
@@ -630,7 +637,7 @@ print(f"{len(held_out.train_labels):,} to learn from, {len(held_out.test_labels)
 #   ours.
 # * Recipes differ by as much as neurons do: compare neurons within a recipe.
 # * A spiking network can be trained in stages: ReLU, quantized, spikes. Most epochs then cost no more than those of a
-#   ReLU network. It says nothing about training from random weights.
+#   ReLU network. Such a network says nothing about training from random weights.
 # * Four to six epochs want images that are easy: in one run each, without Cutout, and small ones first. Four
 #   times the epochs, at four times the cost, gained more than either.
 # * A table is one command, and a small network is never shown in the place of a large one.

@@ -7,7 +7,7 @@
 # why the $T$ of a network has nothing to do with the duration of a sound, and how good four timesteps are on spoken
 # words.
 #
-# **Time:** 20 minutes to read, under a minute to run.
+# **Time:** 20 minutes to read. To run: under a minute with `profile = "smoke"`, about ten minutes with `"laptop"`.
 #
 # **You need** [](06_first_network.py). Fourier transforms help.
 # :::
@@ -55,8 +55,9 @@ profile = "smoke"
 #
 # *Keyword spotting* is the task to recognise which of a few words was said. The paper uses Google Speech Commands V2
 # {cite:p}`warden2018speech`: 35 words, many speakers, and clips of one second, which is 16,000 samples. A network could
-# see the samples. Usually it sees *Mel frequency cepstral coefficients* (MFCC): how loud the sound is in a few broad
-# bands, in each short window of time.
+# see the samples. Usually it sees *Mel frequency cepstral coefficients* (MFCC). For each short window of time, a *frame*,
+# one takes how loud the sound is in a few broad bands, and then ten numbers for the shape of this spectrum. From one
+# frame to the next it is a *hop*.
 #
 # To show the steps we need a sound that may be published with the book. This one is synthetic, spoken by eSpeak NG:
 
@@ -227,6 +228,7 @@ recipes[recipes["PAPER_SPEECH"] != recipes["FAST_SPEECH"]]
 # code runs. **The results over several seeds are further down.**
 
 # %%
+shown = ("train_loss", "theta") if profile == "smoke" else ("train_loss", "test_accuracy", "theta")
 rows = {}
 for name in ("relu", "atif-u"):
     experiment = EXPERIMENTS[f"gsc13-small-{name}"].at(profile)
@@ -234,7 +236,7 @@ for name in ("relu", "atif-u"):
     network = experiment.build(sounds)
     subset = sounds.thinned(experiment.limit or len(sounds.train_labels))
     for metrics in train(network, subset, experiment.recipe):
-        rows[name, metrics["epoch"]] = {key: metrics.get(key) for key in ("train_loss", "test_accuracy", "theta")}
+        rows[name, metrics["epoch"]] = {key: metrics.get(key) for key in shown}
 pd.DataFrame(rows).T.rename_axis(["activation", "epoch"]).astype(float).round(3)
 
 # %% [markdown]
@@ -259,7 +261,7 @@ show_ran(paper_table(2).drop(columns="experiment"))
 # standard deviation of $\sqrt{p(1-p)/n}$:
 
 # %%
-p, n = 0.9446, sum(speech.V2_CLIPS[2:])
+p, n = 0.9446, speech.V2_CLIPS[2]
 print(f"{100 * (p * (1 - p) / n) ** 0.5:.2f} points")
 
 # %% [markdown]
@@ -308,14 +310,14 @@ time_table({label: record.result["accuracy_over_time"] for label, record in foun
 # points, and ours 1.19. But look at its first timestep in the second table: 95.9 % are there already.
 #
 # Right after their neurons began to spike the networks with a learned threshold had lost one point, not the thirteen to
-# twenty of images. And they answer as they do on images: at chance, or near it, after two timesteps, and with all of
-# their accuracy but 0.3 points after three. So here, too, the network with few spikes is the late one. But more
-# timesteps than four do no harm on words: at eight ATIF-u is 0.2 points higher, and the fixed network 0.3.
+# twenty of images. After two timesteps they are at chance, or near it, as on images
+# ([](09_ablation.py#networks-of-full-size)); after three they have all of their accuracy but 0.3 points. So here, too,
+# the network with few spikes is the late one. But more timesteps than four do no harm on words: at eight ATIF-u is 0.2
+# points higher, and the fixed network 0.3.
 #
 # ## At a laptop's size
 #
-# The same thirteen words with small networks and all training clips. (These runs were made on one core of a server
-# processor, see the line below the table.)
+# The same thirteen words with small networks and all training clips.
 #
 # **Predict:** will the gap of such small networks be larger or smaller than on CIFAR-10?
 
@@ -396,8 +398,8 @@ pd.DataFrame({"mean": raw.mean((0, 1, 2)), "standard deviation": raw.std((0, 1, 
 #
 # ```{solution} ex-words
 # :class: dropdown
-# Each of 12 other words takes $0.06 / 12 = 0.5\,\%$. With 34 others it is about $1 - 0.995^{34} = 15.7\,\%$. Real words
-# are not alike: "three" and "tree" are often confused, "happy" is not. In any case, an accuracy on 13 words must not be
+# Each of 12 other words takes $0.06 / 12 = 0.5\,\%$, so 34 others take $34 \cdot 0.5\,\% = 17\,\%$. Real words are not
+# alike: "three" and "tree" are often confused, "happy" is not. In any case, an accuracy on 13 words must not be
 # compared with one on 35.
 # ```
 #

@@ -33,6 +33,7 @@ from atif_lib.results import figures
 from atif_lib.results.intervals import student
 from atif_lib.results.measured import Quantity
 from atif_lib.results.records import load_all, records_of
+from atif_lib.results.tables import provenance
 from atif_lib.training.evaluation import predictions
 from atif_lib.training.layer_errors import layer_errors
 
@@ -164,8 +165,8 @@ largest.loc[list(networks)] if errors else Markdown("*Not run.*")
 
 # %% [markdown]
 # A neuron of these networks makes its largest error by saturating or by rounding down; unevenness is a few percent of
-# the signal and nowhere the largest part. (In the paper's own networks it is the largest part in the last three layers
-# of ResNet-18 with ATIF-u and in the last one of VGG-16 with ATIF-nu, see [](09_ablation.py#networks-of-full-size).)
+# the signal and nowhere the largest part. (In our runs of full size, one seed, it is the largest part in the last three
+# layers of ResNet-18 with ATIF-u and in the last one of VGG-16 with ATIF-nu, see [](09_ablation.py#networks-of-full-size).)
 # Training was free to let the first layer clip less, by its threshold or by the scale of the norm before it, and did
 # not. Perhaps a layer that says *whether* there is an edge does not need to say *how much* of one.
 #
@@ -396,34 +397,36 @@ pd.DataFrame(rows).T.fillna("").rename_axis(["neuron", "passed on"]) if rows els
 # ## What reaches a neuron
 #
 # Everything in Chapters 2 to 5 was for a Gaussian current, because the paper says that the inputs of a network's
-# neurons are about normally distributed, with their peak near zero. Is it so? The record `network-currents` holds the
-# moments of the mean currents in the trained small networks. Skewness and excess kurtosis are 0 for a normal
+# neurons are about normally distributed, with their peak near zero. Is it so? The records of the small networks hold
+# the moments of their mean currents on the test images; here are the means over seeds. Skewness and excess kurtosis are 0 for a normal
 # distribution; the excess kurtosis of a Laplace distribution, with its sharper peak and heavier tails, is 3.
 #
 # **Predict:** in which layer is the current least like a Gaussian one?
 
 # %%
-moments = records_of("network-currents", "laptop")[0].result
-kinds = {"mean / σ": "mean_over_sd", "skewness": "skewness", "excess kurtosis": "excess_kurtosis"}
-pd.DataFrame(
-    {
-        (label, layer + 1): {kind: moments[f"small_{activation}_{key}"][layer] for kind, key in kinds.items()}
-        for label, activation in names.items()
-        for layer in range(4)
-    }
-).T.rename_axis(["neuron", "layer"]).round(2)
+kinds = {"mean_over_sd": "mean / σ", "skewness": "skewness", "excess_kurtosis": "excess kurtosis"}
+moments = pd.concat(
+    pd.DataFrame(record.result["currents"]).loc[[*kinds]].T.assign(neuron=label, layer=range(1, 5))
+    for label, activation in names.items()
+    for record in records_of(f"cifar10-small-{activation}", "laptop")
+    if "currents" in record.result
+)
+moments.groupby(["neuron", "layer"], sort=False).mean().rename(columns=kinds).round(2)
+
+# %% tags=["remove-input"]
+Markdown(provenance(f"cifar10-small-{activation}" for activation in names.values()))
 
 # %% [markdown]
 # In the first layer, whose current comes from the image itself: neighbouring pixels are alike, so most differences that
 # a convolution takes are small and a few, at edges, are large. That is a Laplace-like current. From the second layer
-# on, a current is a sum of many spikes, and in these small networks it comes close to a normal distribution. (In the
-# paper's own networks some later layers are far from it: the last of VGG-16 with ATIF-u has an excess kurtosis of 19.)
+# on, a current is a sum of many spikes, and in these small networks it comes close to a normal distribution. (In
+# our runs of full size some later layers are far from it: the last of VGG-16 with ATIF-u has an excess kurtosis of 19.)
 # Its mean lies below zero, by a third to six tenths of a standard deviation, so fewer than half of the currents are
 # positive.
 #
-# The same record counts what travels between the layers of the paper's own VGG-16 and ResNet-18: zeros and ones, without
-# exception. It has to be so: where the two paths of a residual block meet *before* its last neuron, the neuron puts out a
-# spike or none.
+# The record `network-spikes` counts what travels between the layers of VGG-16 and ResNet-18, untrained and on random
+# inputs: zeros and ones, without exception. It has to be so: where the two paths of a residual block meet *before* its
+# last neuron, the neuron puts out a spike or none.
 
 # %% [markdown]
 # ## What can go wrong

@@ -33,14 +33,14 @@ profile = "smoke"
 # %% [markdown]
 # ## The best staircase there is
 #
-# Take any quantizer of a density $f$ with levels $\ell_0 = 0 < \ell_1 < \dots < \ell_T$ and transitions
+# Take any quantizer of a density $\varphi$ with levels $\ell_0 = 0 < \ell_1 < \dots < \ell_T$ and transitions
 # $t_1 < \dots < t_T$. (No spike means 0 here, as for a ReLU; further down $\ell_0$ will be free.) When is it the best?
 # Two conditions are easy to see. For given levels, each input should go to the *nearest* one. For given transitions,
 # each level should be the *mean* of the inputs that it stands for:
 #
-# $$ t_k = \tfrac12\,(\ell_{k-1} + \ell_k), \qquad \ell_k = E[\,x \mid t_k \le x < t_{k+1}\,]. $$
+# $$ t_k = \tfrac12\,(\ell_{k-1} + \ell_k), \qquad \ell_k = E[\,x \mid t_k \le x < t_{k+1}\,] $$
 #
-# These are the conditions of {cite:t}`lloyd1982least` and {cite:t}`max1960quantizing`. For a density whose logarithm is
+# for $k = 1, \dots, T$, with $t_{T+1} = \infty$. These are the conditions of {cite:t}`lloyd1982least` and {cite:t}`max1960quantizing`. For a density whose logarithm is
 # concave, as that of a Gaussian is, only one quantizer meets them {cite:p}`trushkin1982sufficient`. So it is enough to
 # solve the equations.
 

@@ -464,8 +464,9 @@ pd.Series({f"V_2, V_3, V_4 as {name}": best_at(n) for name, n in corners.items()
 # A threshold, and a weight, for each timestep: {cite:t}`stoeckl2021optimized` gave both to a neuron, with a reset of
 # its own for each timestep too, fitted them to an activation function, and came near it with few spikes.
 # {cite:t}`jiang2025dsatgo` set the threshold of each timestep by the membranes that they find there. Others have
-# several thresholds at *one* timestep {cite:p}`wang2023mtsnn`; if they are equidistant, that is, for a constant
-# current, a neuron with one threshold that runs for as many timesteps {cite:p}`hao2024lmht`. How near can ours come?
+# several thresholds at *one* timestep {cite:p}`wang2023mtsnn`. If these are equidistant, such a neuron does under a
+# constant current what a neuron with one threshold does in as many timesteps {cite:p}`hao2024lmht`. How near can ours
+# come?
 #
 # Let the thresholds themselves be free, compute staircase and noise exactly, and search: differential evolution from
 # random populations, then the exact gradient. At $T = 4$ that takes seconds:
@@ -532,7 +533,7 @@ figures.show(
     alt="Best SQNR found against timesteps for five ways to read the spikes. The two that count lie close together and reach "
     "about 20 decibels at eight timesteps; the three that read patterns lie six to nine decibels higher there.",
     caption="The best spiking quantizers found for a Gaussian, the thresholds free at each timestep. Counting reaches the "
-    "limit of Lloyd and Max for $T + 1$ levels; from $T = 3$ on decoding *when* the spikes came goes far beyond it. The upper three are "
+    "limit of Lloyd and Max for $T + 1$ levels; decoding *when* the spikes came goes beyond it, from $T = 3$ on, with a free start from $T = 2$ on. The upper three are "
     "lower bounds of what is possible.",
     data=best[drawn].set_axis(labels, axis=1).reset_index(),
 )

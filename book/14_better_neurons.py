@@ -50,8 +50,8 @@ profile = "smoke"
 #
 # | change | what changes | why one might try it |
 # |:--|:--|:--|
-# | half-step start | $v(0) = \frac12 V_{th}$ | [](12_limits.py): 4 dB alone, 1.08 dB before a layer that scales and shifts |
-# | learned start | $v(0)$ is learned, one number for each layer, and starts at a quarter | one half is a guess |
+# | half-step start | $V(0) = \frac12 V_{th}$ | [](12_limits.py): 4 dB alone, 1.08 dB before a layer that scales and shifts |
+# | learned start | $V(0)$ is learned, one number for each layer, and starts at a quarter | one half is a guess |
 # | threshold per channel | $V_{th}$ is learned for each channel | channels have densities of their own |
 # | charge | a spike is worth $V_{th}$ to the next layer | decoding as in Eq. {eq}`eq-6`, with its scale |
 # | start from data | $V_{th}$ starts at the optimum of its measured currents, not at 1 | no layer begins in overload |
@@ -70,7 +70,7 @@ profile = "smoke"
 #
 # ### The best start
 #
-# **Predict:** one half is the best $v(0)$ of a grid for a Gaussian. For a Laplace density, is it more or less than one
+# **Predict:** one half is the best $V(0)$ of a grid for a Gaussian. For a Laplace density, is it more or less than one
 # half?
 
 # %% tags=["hide-output"]
@@ -81,13 +81,13 @@ pd.DataFrame(
         for name, density in (("Gaussian", GAUSSIAN), ("Laplace", LAPLACE))
         for t in (1, 4, 16)
     }
-).T.rename_axis("v(0) / V_th", axis=1).round(2)
+).T.rename_axis("V(0) / V_th", axis=1).round(2)
 
 # %% [markdown]
 # :::{admonition} Theorem 1: the best start
 # :class: important
 # For a constant current of *any* density, and for any $V_{th}$ and $T$, no start of a uniform neuron whose count $k$ is
-# decoded as $k V_{th} / T$ has a smaller mean square error than $v(0) = \frac12 V_{th}$.
+# decoded as $k V_{th} / T$ has a smaller mean square error than $V(0) = \frac12 V_{th}$.
 # :::
 #
 # *Proof.* The levels $k V_{th} / T$ do not depend on the start. For given levels, the error is least if each input goes
@@ -177,8 +177,8 @@ pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons_of(netw
 # * **A learned threshold**, one a layer or one a channel, adds nothing that IF neurons with $V_{th} = 1$ and other
 #   norms could not do.
 # * **Charge** adds nothing: weights can include it, as shown above.
-# * **The start** adds nothing to the counts of the first layer: with a constant current, a start of $0 \le v(0) <
-#   V_{th}$ does the same as a shift of $\beta_c$ by $v(0) / T$. In deeper layers it brings the same charge, only
+# * **The start** adds nothing to the counts of the first layer: with a constant current, a start of $0 \le V(0) <
+#   V_{th}$ does the same as a shift of $\beta_c$ by $V(0) / T$. In deeper layers it brings the same charge, only
 #   earlier.
 #
 # (Where currents are added behind the norms, as at an identity shortcut, the theorem does not apply. Nor does it apply
@@ -380,8 +380,8 @@ pd.DataFrame({label: difference(*pair) for label, pair in effects.items()}).T
 # two of the slope would stay under any correction for that, this one would not.) The relative surrogate of slope 1 also
 # sends a third more spikes than the base. For a lone neuron [](03_surrogate_gradients.py) has found that the width of
 # the surrogate counts, measured by the threshold, and a slope is the inverse of a width. So whoever takes the paper's
-# formula with another slope than its 1, such as SpikingJelly's default of 4, has a network that these three epochs do
-# not tell from ours.
+# formula with SpikingJelly's default slope of 4 in place of 1 has a network that these three epochs do not tell from
+# ours.
 #
 # ## What is a learned threshold worth?
 #
@@ -389,7 +389,7 @@ pd.DataFrame({label: difference(*pair) for label, pair in effects.items()}).T
 # threshold that stays at 1, where the learned one begins too, and with one that stays at the best value for the first
 # batch. The small VGG and the small ResNet have norms. Take the norms out of the small VGG, and the threshold is still
 # redundant: weights and bias divided by $V_{th}$ do the same at a threshold of 1. But now nothing holds the scale of
-# the currents while the network learns. (Without norms the norm of the gradient is clipped at 1; we did not train
+# the currents while the network learns. (Without norms the gradient is cut to a length of at most 1; we did not train
 # such networks without that.) Their weights start in one of two ways: scaled, so that the currents of each layer have
 # unit variance on the first batch, or as torch draws them, at which the currents of deeper layers are much smaller.
 #
@@ -461,10 +461,10 @@ figures.show(
 
 # %% [markdown]
 # Against a threshold that stays at 1 no gain in accuracy is shown in the small VGG, with norms or without, and at
-# neither learning rate. In the small ResNet there is one, of 1.7 points (five seeds). Its first block has an identity
-# shortcut, where Theorem 2 does not apply. All intervals end below the paper's 4.16 points. (At 0.3 of the learning
-# rate the small VGG is more than two points less accurate. There the learned threshold is quieter, by an eighth, as it
-# is in the small ResNet.) Without norms, and with the gradient clipped, the networks are less accurate, and weights as
+# neither learning rate. In the small ResNet there is one, of 1.7 points (five seeds). One of its seven neurons
+# stands behind an identity shortcut, where Theorem 2 does not apply; whether that is the cause, these runs do not say. All intervals end below the paper's 4.16 points. (At 0.3 of the learning
+# rate the small VGG is more than two points less accurate. There the learned threshold is quieter by an eighth; in the small
+# ResNet it is, by a seventh.) Without norms, and with the gradient clipped, the networks are less accurate, and weights as
 # torch draws them cost three points more, whether the threshold is learned or not. A weight that is too small can grow,
 # so it need not be the threshold that shrinks. So a missing norm, or weights that start at a wrong scale, do not
 # explain the paper's points, at least in a small network in three epochs.
@@ -489,7 +489,7 @@ rows = {}
 for (task, label), name in experiments.items():
     for record in records_of(name, "laptop")[:1]:
         found = {f"V_th {n}": layer_means(v) for n, v in enumerate(record.result["thresholds"].values(), 1)}
-        found |= {f"v(0) {n}": v for n, v in enumerate(record.result.get("v0", {}).values(), 1)}
+        found |= {f"V(0) {n}": v for n, v in enumerate(record.result.get("v0", {}).values(), 1)}
         rows[task, label] = found
 means = pd.DataFrame(rows).T.rename_axis(["task", "change"]).map(lambda v: "" if pd.isna(v) else f"{v:.2f}")
 means if rows else Markdown("*Not run.*")
@@ -540,15 +540,15 @@ pd.DataFrame(rows).rename_axis("luck that looks like an effect", axis=0).rename_
 #
 # ```{exercise} A start as a shift
 # :label: ex-start-shift
-# Show that with a constant current the count from $0 \le v(0) < V_{th}$ is that from an empty start with the current
-# $i + v(0)/T$. Why does
+# Show that with a constant current the count from $0 \le V(0) < V_{th}$ is that from an empty start with the current
+# $i + V(0)/T$. Why does
 # this fail for the spike *times*?
 # ```
 #
 # ```{solution} ex-start-shift
 # :class: dropdown
-# By Eq. {eq}`eq-7` both counts are $\lfloor (T i + v(0)) / V_{th} \rfloor$, clipped. But after $t$ timesteps the one
-# neuron has received $t i + v(0)$, the other $t i + v(0)\,t/T$: the first fires earlier, or at the same time.
+# By Eq. {eq}`eq-7` both counts are $\lfloor (T i + V(0)) / V_{th} \rfloor$, clipped. But after $t$ timesteps the one
+# neuron has received $t i + V(0)$, the other $t i + V(0)\,t/T$: the first fires earlier, or at the same time.
 # ```
 #
 # ## Recap

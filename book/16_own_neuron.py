@@ -503,7 +503,8 @@ print(f"the lone neuron's best ratio is {best.r:.3f}; the largest that a layer l
 # ```{solution} ex-geometric-two
 # :class: dropdown
 # The levels are 0, $\frac12 V_1$ and $V_1$. The first transition is at $\frac12 V_1 r$, the second at $V_1$. It should be in
-# the middle of the first two levels, at $\frac14 V_1$: so $r = \frac12$, and `scan(2)` agrees. Two thresholds have one
+# the middle of the first two levels, at $\frac14 V_1$: so $r = \frac12$, and the column `own, dB` of `scan(2)` agrees (with
+# a free gain and offset it is 0.72). Two thresholds have one
 # ratio, so for $T = 2$ our neuron *is* the one with free thresholds; its best is that of
 # `ladder(GAUSSIAN, 2)["non-uniform, rate · p1"]`.
 # ```
@@ -515,8 +516,9 @@ print(f"the lone neuron's best ratio is {best.r:.3f}; the largest that a layer l
 #
 # ```{solution} ex-geometric-half
 # :class: dropdown
-# It is 1. With a half-step start the uniform neuron rounds to the nearest level already, for all steps, so a ratio can
-# only spoil that. This shows once more what the falling thresholds were for.
+# By its own rule it is 1. With a half-step start the uniform neuron rounds to the nearest level already, for all steps, so
+# a ratio can only spoil that. This shows once more what the falling thresholds were for. (With a free gain and offset it
+# is 1.015, which is worth a hundredth of a decibel.)
 # ```
 #
 # ```{exercise} A law of your own

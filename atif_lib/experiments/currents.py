@@ -1,4 +1,4 @@
-"""What travels in networks: whether spikes are binary, and how currents are distributed (`network-currents`)."""
+"""What travels in networks: whether spikes are binary (`network-spikes`), and how currents are distributed."""
 
 import math
 from collections.abc import Callable
@@ -13,31 +13,22 @@ from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS, Network, neurons_of
 from atif_lib.training.layer_errors import in_float64, watch
 
-__all__ = ["current_facts", "current_moments", "other_values"]
+__all__ = ["current_moments", "other_values", "spike_facts"]
 
 PAPER_NETWORKS = ("vgg16", "resnet18")
-TRAINED = ("if", "atif-u", "atif-nu")
 
 
-def current_facts() -> dict[str, Any]:
-    """Return what :func:`other_values` and :func:`current_moments` find, by network and activation.
+def spike_facts() -> dict[str, Any]:
+    """Return what :func:`other_values` finds in the paper's networks, by network and activation.
 
-    The first for the paper's networks as they start, since it follows from how they are built; the second for the
-    small network trained on CIFAR-10, whose weights come with the library, on 1,000 test images, as lists over layers.
+    As they start, on random inputs: it follows from how they are built.
     """
-    from atif_lib.experiments.runs import trained  # which looks experiments up, this one too
-
     found: dict[str, Any] = {}
     for network in PAPER_NETWORKS:
         for activation in ("if", "atif-u", "atif-nu"):
             torch.manual_seed(0)
             made = NETWORKS[network](ACTIVATIONS[activation])
             found[f"{network}_{activation}_other_values"] = other_values(made, torch.randn(4, 3, 32, 32))
-    for activation in TRAINED:
-        network, examples = trained(f"cifar10-small-{activation}-laptop-s0")
-        layers = current_moments(network, examples.tested_on(1000)).values()
-        for name in ("sd", "mean_over_sd", "skewness", "excess_kurtosis"):
-            found[f"small_{activation}_{name}"] = [moments[name] for moments in layers]
     return found
 
 

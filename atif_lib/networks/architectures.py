@@ -380,8 +380,8 @@ class Cost(NamedTuple):
 def cost(network: Network, shape: Sequence[int]) -> Cost:
     """Count parameters and multiply-accumulates for one input of ``shape`` [C, H, W].
 
-    Behind the stem a spiking network adds a weight where there is a spike and does nothing else: of its MACs only the
-    share θ are additions done.
+    Behind the stem the convolutions of a spiking network add a weight where there is a spike and do nothing else: of
+    the MACs of each, the share of ones at its input are additions done.
     """
     training = network.training
     network.eval()

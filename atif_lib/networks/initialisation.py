@@ -21,7 +21,7 @@ _SAMPLES = 2**18  # currents of the batch that a threshold is fitted to, drawn a
 
 @torch.no_grad()
 def start_from_data(network: Network, inputs: Tensor) -> None:
-    r"""Set every threshold, learned or fixed, to the optimum of its measured input, for the neuron's own T and v(0).
+    r"""Set every threshold, learned or fixed, to the optimum of its measured input, for the neuron's own T and V(0).
 
     .. math:: V_{th} = \arg\max_V \mathrm{SQNR}\left(\mathrm{ReLU}(\bar x), \hat x_V(\bar x)\right), \qquad
         \bar x = \frac{1}{T} \sum_{t=1}^{T} x(t)

@@ -287,7 +287,7 @@ def _is_finite(x: Tensor) -> bool:
 
 
 def _straight_through_rate(x: Tensor, threshold: Tensor, v0: float | Tensor, timesteps: int) -> Tensor:
-    """Zeros, with the gradient of the unrounded rate (Eqs 6 and 7) by the mean current, the threshold and v(0)."""
+    """Zeros, with the gradient of the unrounded rate (Eqs 6 and 7) by the mean current, the threshold and V(0)."""
     rate = (timesteps * x / threshold + v0).clamp(0, timesteps) / timesteps
     return rate - rate.detach()
 

@@ -120,14 +120,26 @@ class Record(Model):
         return ADDED | {name: value for name, value in _flat(self.config) if name != "summary"}
 
     def metric(self, path: str) -> Any:
-        """Return the value at a dotted path into `result` ("sqnr_db", "p.0"), or into `epochs` ("epochs.0.sqnr_db")."""
-        value: Any = {**self.result, "epochs": self.epochs}
-        for key in path.split("."):
-            try:
-                value = value[int(key)] if isinstance(value, list) else value[key]
-            except (KeyError, IndexError, TypeError, ValueError):
-                raise RecordError(f"{self.run_id}: no metric {path!r}; result has {sorted(self.result)}") from None
+        """Return the value at a dotted path into `result` ("sqnr_db", "p.0"), or into `epochs` ("epochs.0.sqnr_db").
+
+        A key may have dots of its own, as the names of layers do ("theta_layers.blocks.0").
+        """
+        value, rest = {**self.result, "epochs": self.epochs}, path
+        try:
+            while rest:
+                value, rest = _step(value, rest)
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise RecordError(f"{self.run_id}: no metric {path!r}; result has {sorted(self.result)}") from None
         return value
+
+
+def _step(value: Any, path: str) -> tuple[Any, str]:
+    """Go from a list or a dictionary to what the beginning of a path names; the rest of the path remains."""
+    if isinstance(value, list):
+        key, _, rest = path.partition(".")
+        return value[int(key)], rest
+    key = max((key for key in value if f"{path}.".startswith(f"{key}.")), key=len)
+    return value[key], path[len(key) + 1 :]
 
 
 def _flat(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -53,7 +53,7 @@
 
   const SVG = "http://www.w3.org/2000/svg";
   const LABELS = { membrane: "Membrane over time", staircase: "Staircase", error: "Error", curve: "SQNR" };
-  const NAMES = { i: "current i", threshold: "threshold V_th", b: "bias b", T: "timesteps T", start: "start v(0) / V_th" };
+  const NAMES = { i: "current i", threshold: "threshold V_th", b: "bias b", T: "timesteps T", start: "start V(0) / V_th" };
 
   function element(name, attributes, parent) {
     const made = document.createElementNS(SVG, name);

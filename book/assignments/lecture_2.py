@@ -298,7 +298,7 @@ for threshold, timesteps in [(2.0, 1), (1.0, 4), (3.0, 4)]:
     found = pathwise + boundary_term(threshold, timesteps)
     assert math.isclose(found, exact, rel_tol=1e-6), (
         f"V_th = {threshold}, T = {timesteps}: samples {pathwise:.4f} and boundaries should add up to {exact:.4f}, not "
-        f"{found:.4f}; f is the normal density, dt_k/dV_th = k/T, and k runs from 1 to T"
+        f"{found:.4f}; φ is the normal density, dt_k/dV_th = k/T, and k runs from 1 to T"
     )
 assert derivative(3.0, 4, False) < 0 < derivative(3.0, 4, True), "the samples alone would raise a threshold of 3 σ"
 ### BEGIN HIDDEN TESTS

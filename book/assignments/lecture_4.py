@@ -259,18 +259,18 @@ def near(found: float, expected: float) -> bool:
 assert near(max(parts([[0.5, 0.5, 0.5, 0.5]])), 0), "a constant 0.5 is said exactly, as a rate times V_th"
 overload, granular, unevenness = parts([[2.0, 2.0, 2.0, 2.0]])
 assert near(overload, 0.25), "x = 2 can only be said as 1: the overload is 1² / 2² of the signal's mean square"
-assert near(granular, 0), "what overload took away is no granular error: compare q with c, not with x"
+assert near(granular, 0), "what overload took away is no granular error: compare r with c, not with x"
 overload, granular, unevenness = parts([[0.375, 0.375, 0.375, 0.375]])
 assert near(granular, 1 / 9), "x = 3/8 is rounded down to 1/4: the granular error is (1/8)² / (3/8)² = 1/9"
-assert near(unevenness, 0), "a constant current is not uneven: compare what was said with q, not with x"
+assert near(unevenness, 0), "a constant current is not uneven: compare what was said with r, not with x"
 overload, granular, unevenness = parts([[0.0, 0.0, 0.0, 2.0]])
-assert near(granular, 0), "q belongs to the mean current, here 0.5, whatever the order in which it came"
+assert near(granular, 0), "r belongs to the mean current, here 0.5, whatever the order in which it came"
 assert near(unevenness, 0.25), "the charge 2 that comes last makes one spike and not two: (1/4)² / (1/2)² = 1/4"
 overload, granular, unevenness = parts([[-1.0, -1.0, -1.0, -1.0], [2.0, 2.0, 2.0, 2.0]])
 assert near(overload, 0.25), "a negative mean stands for 0, which a silent neuron says without error: take the ReLU"
 overload, granular, unevenness = parts([[3.0, 3.0, 3.0, 3.0]], threshold=2.0)
 assert near(overload, 1 / 9), "with V_th = 2 a neuron says up to 2"
-assert near(granular, 0), "q is the count of the constant current times V_th / T, here 4 times 2/4"
+assert near(granular, 0), "r is the count of the constant current times V_th / T, here 4 times 2/4"
 assert near(unevenness, 0), "what is said is the rate times V_th, here 2"
 ### BEGIN HIDDEN TESTS
 assert near(max(parts([[0.5, 0.0, 0.5, 0.0]], threshold=0.5)), 0), "two spikes of 0.5 for the mean 0.25 are right"

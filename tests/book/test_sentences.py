@@ -150,6 +150,18 @@ def test_chapter_11_uneven_arrival_is_the_largest_error_in_the_last_layers_of_so
     assert [part == "unevenness" for part in largest] == [False] * (len(largest) - layers) + [True] * layers
 
 
+@pytest.mark.parametrize("name", ["if", "atif-u", "atif-nu"])
+def test_chapter_11_only_the_first_currents_of_the_small_network_have_heavy_tails(name):
+    runs = [r.result["currents"] for r in records.records_of(f"cifar10-small-{name}", "laptop") if "currents" in r.result]
+    assert len(runs) >= 3
+    first, *others = (
+        [mean(layer[key] for layer in layers) for key in ("mean_over_sd", "excess_kurtosis")]
+        for layers in zip(*(run.values() for run in runs), strict=True)
+    )
+    assert first[1] > 3
+    assert all(-0.63 < shift < -0.33 and 0 < tails < 1 for shift, tails in others)
+
+
 def test_chapter_11_the_last_current_of_vgg16_is_far_from_normal():
     currents = full_size("vgg16-atif-u").result["currents"]
     assert list(currents.values())[-1]["excess_kurtosis"] == pytest.approx(19, abs=0.2)
@@ -332,9 +344,45 @@ def test_chapter_9_at_eight_timesteps_the_neuron_with_the_largest_error_is_not_t
     assert sqnr["atif-nu"] < sqnr["atif-u-half"] < sqnr["atif-u"]
     step = tables.compare("cifar10-small-atif-nu-t8", "cifar10-small-atif-u-t8")
     assert step.interval[0] < 0 < step.mean
-    accuracies = [r.result["test_accuracy"] for r in found["atif-u"]]
-    left = np.mean([gap_to_relu(r) for r in found["atif-u"]])
-    assert 0.75 < left < np.ptp(accuracies)
+    left = [gap_to_relu(r) for runs in found.values() for r in runs]
+    assert len(left) == 9
+    assert 0 < min(left) < 0.75 < np.mean(left) < max(left) < 1.25
+
+
+def test_chapter_9_from_one_timestep_to_two_gap_and_error_fall_alike():
+    groups = [records.records_of(f"cifar10-small-atif-u{ending}", "laptop") for ending in ("-t1", "-t2", "-t8")]
+    error = [np.mean([mean_sqnr(r) for r in runs]) for runs in groups]
+    gap = [np.mean([gap_to_relu(r) for r in runs]) for runs in groups]
+    falls = [[10 ** ((after - error[0]) / 10) for after in error[1:]], [gap[0] / after for after in gap[1:]]]
+    assert [falls[0][0], falls[1][0]] == pytest.approx([1.7, 1.7], abs=0.1)
+    assert falls[1][1] > 1.5 * falls[0][1]
+
+
+def student(one, other, seeds):
+    """Student's 95 % interval of a difference in accuracy over the first seeds, and p."""
+    found = [
+        {r.seed: r.result["test_accuracy"] for r in records.records_of(f"cifar10-{name}", "laptop")}
+        for name in (one, other)
+    ]
+    differences = [found[0][seed] - found[1][seed] for seed in range(seeds)]
+    test = stats.ttest_1samp(differences, 0)
+    return test.confidence_interval(), test.pvalue
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "seeds"), [("resnet8-atif-u", "resnet8-if", 5), ("small-atif-nu", "small-atif-u", 6)]
+)
+def test_chapter_9_both_steps_were_open_with_three_seeds_and_would_be_with_a_correction_for_twelve(one, other, seeds):
+    early, _ = student(one, other, 3)
+    late, p = student(one, other, seeds)
+    assert early.low < 0 < late.low
+    assert 12 * p > 0.05
+
+
+def test_chapter_9_thresholds_of_the_small_network_by_the_deviation_of_the_mean_current():
+    result = next(r.result for r in records.records_of("cifar10-small-atif-u", "laptop") if r.seed == 0)
+    ratios = [values[0] / result["currents"][name]["sd"] for name, values in result["thresholds"].items()]
+    assert ratios == pytest.approx([1.4, 1.8, 2.3, 1.5], abs=0.05)
 
 
 def test_chapter_8_resnet18_on_thirteen_words_loses_little_and_more_than_in_the_paper():

@@ -160,6 +160,14 @@ def test_metric_follows_a_dotted_path_and_a_wrong_one_is_named():
             make().metric(path)
 
 
+def test_metric_follows_keys_with_dots_of_their_own():
+    layers = {"blocks.1": {"sd": 1.0}, "blocks.10": {"sd": 2.0}, "blocks": {"1": {"sd": 3.0}}}
+    record = make(result={"currents": layers})
+    assert [record.metric(f"currents.blocks.{n}.sd") for n in (1, 10)] == [1.0, 2.0]
+    with pytest.raises(RecordError, match=r"no metric 'currents.blocks.2.sd'"):
+        record.metric("currents.blocks.2.sd")
+
+
 def test_recording_times_the_run_and_saves_it(tmp_path):
     with records.recording("toy-fixed", "smoke", 3, {"timesteps": 4}, tmp_path) as run:
         run.epochs.append({"sqnr_db": 0.4})
