@@ -30,7 +30,10 @@ def number(name: str, value: Any) -> float:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{name}={_shown(value)}; allowed: one number" + ", without a gradient" * learned)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}={_shown(value)}; allowed: one number that a float can hold") from None
 
 
 def choice(name: str, value: Any, allowed: Iterable[Any]) -> None:

@@ -132,7 +132,7 @@ def _train(options: argparse.Namespace) -> None:
     seeds = [runs.checked_seed(seed) for seed in dict.fromkeys(options.seeds)]
     if isinstance(experiment, ExactExperiment | SpeedExperiment) and seeds != [0]:
         raise ValueError(f"seeds={seeds}; allowed: 0 alone, for {options.name} uses no seed")
-    folder = paths.results_folder() / ("validation" if options.validation else "")
+    folder = paths.results_folder() / ("validation" if options.validation and network else "")
     for number, seed in enumerate(seeds):
         profile = options.profile or experiment.profiles[-1]
         checkpoint = runs.run_folder(options.name, profile, seed, options.validation) / "checkpoint.pt"

@@ -18,10 +18,12 @@ none. What must not be left half written is written by `write_whole`.
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 __all__ = [
     "CHECKOUT",
@@ -104,13 +106,13 @@ def write_whole(path: Path, write_to: Callable[[BinaryIO], Any]) -> None:
     Raises:
         OSError: the file cannot be written; the one before is kept.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.new")
     try:
         with temporary.open("wb") as file:
             write_to(file)
             file.flush()
             os.fsync(file.fileno())  # of the handle that wrote: Windows refuses another
-        temporary.replace(path)
+        _replace(path, temporary)
     except (OSError, RuntimeError) as error:  # torch.save: RuntimeError on a full disk
         kept = "the one before is kept" if path.exists() else "there is none yet"
         if path.parent.is_dir():  # torch does not say when it was the disk
@@ -119,6 +121,17 @@ def write_whole(path: Path, write_to: Callable[[BinaryIO], Any]) -> None:
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
+
+
+def _replace(path: Path, temporary: Path) -> None:
+    """Put a file in another's place. On Windows that fails while somebody reads the other: then try for a while."""
+    for _ in range(50 * (os.name == "nt")):
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError:
+            time.sleep(0.1)
+    temporary.replace(path)
 
 
 def _folder(variable: str | None, inside: str, outside: str | Path) -> Path:

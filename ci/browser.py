@@ -11,16 +11,20 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from atif_lib import console
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+NAMES = (
+    *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"),
+    *("microsoft-edge", "microsoft-edge-stable", "msedge"),
+)
 PLACES = (  # where they are installed without a command
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
     "C:/Program Files/Google/Chrome/Application/chrome.exe",
     "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
 )
 MISSING = (
     "No Chromium, Chrome or Edge was found. Install one (on Debian and Ubuntu: apt install chromium), or name its "
-    "program in the environment variable CHROMIUM."
+    f"program in the environment variable CHROMIUM (now {os.environ.get('CHROMIUM')!r})."
 )
 
 

@@ -146,7 +146,10 @@ def write(path: Path, text: str) -> None:
 
 def sha256(path: Path) -> str:
     """Hash a file; return an empty text where there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def withdraw(project: Project, names: Iterable[str], status: dict[str, Any]) -> None:

@@ -63,7 +63,8 @@ def summary_page(source: str) -> str:
 def not_found_page(project: Project, repository: Repository) -> str:
     """Render book/404.md as one file that needs no other, since a server sends it for an address at any depth."""
     body = MarkdownIt().render((project.root / "book" / "404.md").read_text(encoding="utf-8"))
-    base = f"/{repository.slug.split('/')[1]}/" if repository.published else "/"
+    name = repository.slug.split("/")[1]
+    base = f"/{name}/" if repository.published and not name.endswith(".github.io") else "/"
     style = (project.root / "book" / "_static" / "404.css").read_text(encoding="utf-8")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

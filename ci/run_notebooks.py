@@ -61,11 +61,12 @@ def colab_like(folder: Path) -> Path:
     for path in Path(sysconfig.get_path("purelib")).iterdir():
         if not path.name.startswith(("atif", "__editable__", "pip")):
             (packages / path.name).symlink_to(path)
-    (packages / "google" / "colab").mkdir(parents=True, exist_ok=True)
-    (packages / "google" / "colab" / "__init__.py").touch()
+    colab = folder / "colab" / "google" / "colab"  # not among the links: another package may have a `google` there
+    colab.mkdir(parents=True)
+    (colab / "__init__.py").touch()
     venv.create(folder / "env", with_pip=True)
     python = folder / "env" / "bin" / "python"
-    (site_packages(python) / "colab.pth").write_text(str(packages))
+    (site_packages(python) / "colab.pth").write_text(f"{packages}\n{colab.parents[1]}\n")
     return python
 
 

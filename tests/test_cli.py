@@ -145,9 +145,10 @@ IDLE = {
 @pytest.mark.parametrize("line", IDLE)
 def test_options_that_change_nothing_are_told(run, line, monkeypatch):
     monkeypatch.setenv("RANK", "")  # as a launcher's script may leave it
-    status, _, errors = run("train", *line.split())
+    status, output, errors = run("train", *line.split())
     assert status == 0
     assert errors.splitlines()[0].startswith(f"atif_lib: {IDLE[line]}")
+    assert not output.rstrip().endswith("validation"), "the record is in the folder that is named"
     assert (
         run("train", *line.replace("--resume", "").replace("--validation", "").split("--seeds")[0].split())[2].count(
             "atif_lib: "

@@ -15,7 +15,7 @@ from atif_lib.experiments.facts import analysis_facts, ladder_facts, realisable_
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.fitting import expected_sqnr_db, fit_neuron
 from atif_lib.neurons.soft_reset import SoftResetNode
-from atif_lib.quantization.density import GAUSSIAN
+from atif_lib.quantization.density import GAUSSIAN, LAPLACE
 from atif_lib.quantization.families import best_uniform
 
 __all__ = ["Eq11", "ExactExperiment", "NeuronExperiment"]
@@ -42,6 +42,7 @@ class Eq11(ATIFu):
 
 
 NEURONS = {"IF": IF, "ATIFu": ATIFu, "ATIFnu": ATIFnu, "Eq11": Eq11}
+SHAPES = {"gaussian": GAUSSIAN, "laplace": LAPLACE}
 DENSITIES = {"gaussian": lambda sigma: Normal(0.0, sigma), "laplace": lambda sigma: Laplace(0.0, sigma / 2**0.5)}
 
 
@@ -86,7 +87,7 @@ class NeuronExperiment:
             "thresholds": last["thresholds"],
         }
         if isinstance(neuron, ATIFnu):
-            best = best_uniform(GAUSSIAN, neuron.timesteps)
+            best = best_uniform(SHAPES[self.density], neuron.timesteps)
             draft.result |= {"p": neuron.p.tolist(), "gain_over_uniform_db": last["sqnr_db"] - best.sqnr_db}
 
 

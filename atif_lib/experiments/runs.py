@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tqdm import tqdm
 
@@ -284,7 +285,10 @@ def trained(run_id: str) -> tuple[Network, data.Examples]:
         tqdm.write(f"{why}: {path} is taken", file=sys.stderr)
     examples = experiment.examples()
     network = experiment.build(examples)
-    network.load_state_dict(load_file(path))
+    try:
+        network.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
     return network.eval(), examples
 
 

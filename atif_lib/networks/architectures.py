@@ -30,15 +30,18 @@ __all__ = [
     "Network",
     "Residual",
     "Synapses",
+    "at_rest",
     "cost",
     "has_charges",
     "layer_name",
     "neurons_of",
+    "resnet",
     "resnet8",
     "resnet18",
     "respond",
     "set_timesteps",
     "unfused",
+    "vgg",
     "vgg16",
     "vgg_small",
 ]
@@ -73,7 +76,7 @@ class Network(nn.Module):
         self.timesteps = timesteps if neurons_of(blocks) else 1
         self.readout = nn.Linear(channels, classes)
         levels = [m.levels for m in blocks.modules() if isinstance(m, QuantizedReLU)]
-        self.steps = levels[0] if levels else self.timesteps  # of the count that a rate stands for
+        self.steps = levels[-1] if levels else self.timesteps  # of the count that a rate stands for
         others = {getattr(m, "timesteps", timesteps) for m in blocks.modules()} - {timesteps}
         if others:
             raise ValueError(
@@ -185,7 +188,7 @@ def respond(activation: nn.Module, *paths: tuple[nn.Module, Tensor]) -> Tensor:
     terms = []
     for module, z in paths:
         module = module[0] if isinstance(module, Layers) and len(module) == 1 else module
-        fits = isinstance(module, Synapses) and len(module) > 1 and fusable(module[1])
+        fits = isinstance(module, Synapses) and len(module) == 2 and fusable(module[1])
         terms.append(module.term(z) if isinstance(module, Synapses) and fits else Term(module(z)))
     return activation(*terms)
 
@@ -369,6 +372,22 @@ def unfused(network: nn.Module) -> Iterator[None]:
             module.fused = True
 
 
+@contextmanager
+def at_rest(network: nn.Module, training: bool) -> Iterator[None]:
+    """Put a network into training or evaluation mode for a while, its membranes at rest before and behind.
+
+    Afterwards each module has its own mode again: a norm that was frozen is frozen still.
+    """
+    before = {module: module.training for module in network.modules()}
+    functional.reset_net(network.train(training))
+    try:
+        yield
+    finally:
+        functional.reset_net(network)
+        for module, mode in before.items():
+            module.training = mode
+
+
 class Cost(NamedTuple):
     """Trainable parameters, and multiply-accumulates for one input, all T timesteps counted, the stem once."""
 
@@ -383,14 +402,8 @@ def cost(network: Network, shape: Sequence[int]) -> Cost:
     Behind the stem the convolutions of a spiking network add a weight where there is a spike and do nothing else: of
     the MACs of each, the share of ones at its input are additions done.
     """
-    training = network.training
-    network.eval()
-    functional.reset_net(network)
-    try:
-        with FlopCounterMode(display=False) as counter:
-            network(next(network.parameters()).new_zeros(1, *shape))
-    finally:
-        functional.reset_net(network.train(training))
+    with at_rest(network, training=False), FlopCounterMode(display=False) as counter:
+        network(next(network.parameters()).new_zeros(1, *shape))
     return Cost(sum(p.numel() for p in network.parameters() if p.requires_grad), counter.get_total_flops() // 2)
 
 

@@ -8,7 +8,7 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from atif_lib.networks.architectures import Network, Residual, has_charges, neurons_of, unfused
+from atif_lib.networks.architectures import Network, Residual, Synapses, at_rest, has_charges, neurons_of, unfused
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.quantization.density import empirical
@@ -39,7 +39,7 @@ def start_from_data(network: Network, inputs: Tensor) -> None:
         inputs: one batch [N, C, H, W], normalized.
 
     Raises:
-        ValueError: an activation that is none of these, or none at all.
+        ValueError: an activation that is none of these, ATIFnu with ``form='printed'``, or none at all.
 
     Source: :func:`atif_lib.quantization.families.best_uniform`. Of weights, Mishkin and Matas (2016) do the like.
     """
@@ -48,7 +48,7 @@ def start_from_data(network: Network, inputs: Tensor) -> None:
     if others or not found:
         raise ValueError(
             f"network with activations {', '.join(others) or 'none'}; "
-            "allowed: IF, ATIFu, ATIFnu, QuantizedReLU with a learned threshold"
+            "allowed: IF, ATIFu, ATIFnu (telescoping), QuantizedReLU with a learned threshold"
         )
     _fit_in_order(network, inputs, [m.register_forward_pre_hook(_fit_to_input) for m in found])
 
@@ -108,7 +108,8 @@ def start_from_network(network: Network, weights: Mapping[str, Tensor], inputs: 
 
     Raises:
         ValueError: the weights do not fit, but for thresholds that they lack; neurons with ``charge``; from ReLU to
-            QuantizedReLU, residual blocks whose paths meet behind the activations.
+            QuantizedReLU, residual blocks whose paths meet behind the activations, or convolutions without a norm; to
+            spikes, ATIFnu with ``form='printed'``.
     """
     weights = dict(weights)
     for name, module in network.named_modules():
@@ -132,6 +133,12 @@ def start_from_network(network: Network, weights: Mapping[str, Tensor], inputs: 
     joins = {m.join for m in network.modules() if isinstance(m, Residual)} - {"current"}
     if fitted and joins:
         raise ValueError(f"network with join={joins.pop()!r}; allowed: 'current', or rates of two units would meet")
+    if fitted and any(isinstance(m, Synapses) and len(m) == 1 for m in network.modules()):
+        raise ValueError(
+            "network without norms; allowed: a norm behind each convolution, which undoes the unit of rates"
+        )
+    if any(isinstance(m, ATIFnu) and m.form == "printed" for m in network.modules()):
+        raise ValueError("ATIFnu with form='printed'; allowed: 'telescoping', whose evenly spaced p make equal steps")
     network.load_state_dict(weights, strict=False)
     if fitted:
         _start_quantized(network, quantized, inputs)
@@ -148,20 +155,16 @@ def _start_quantized(network: Network, quantized: list[QuantizedReLU], inputs: T
     def note(block: nn.Module, inputs: tuple, output: Tensor) -> None:
         if isinstance(block, Residual):
             identity = worth["stream"] if not len(block.shortcut) else 1.0
-            worth["stream"] = identity * _threshold(block.last)
+            assert isinstance(block.last, QuantizedReLU)
+            worth["stream"] = identity * block.last.v_threshold.item()
         elif isinstance(block, QuantizedReLU):
-            worth["stream"] = _threshold(block)
+            worth["stream"] = block.v_threshold.item()
 
     hooks = [m.register_forward_pre_hook(_fit_to_input) for m in quantized if m.learns]
     for block in network.blocks:
         hooks += [block.register_forward_pre_hook(rescale), block.register_forward_hook(note)]
     _fit_in_order(network, inputs, hooks)
     network.readout.weight *= worth["stream"] / network.steps
-
-
-def _threshold(activation: nn.Module) -> float:
-    assert isinstance(activation, QuantizedReLU)
-    return float(activation.log_threshold.exp() if activation.learns else activation.threshold)
 
 
 @torch.no_grad()
@@ -176,17 +179,16 @@ def estimate_norms(network: Network, batches: Iterable[Tensor]) -> None:
     if first is None:
         raise ValueError("batches=[]; allowed: one batch or more")
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before, training = [m.momentum for m in norms], network.training
+    before = [m.momentum for m in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain average
-    network.train()
     try:
-        for inputs in chain([first], batches):
-            functional.reset_net(network)
-            network(inputs)
+        with at_rest(network, training=True):
+            for inputs in chain([first], batches):
+                functional.reset_net(network)
+                network(inputs)
     finally:
-        functional.reset_net(network.train(training))
         for norm, momentum in zip(norms, before, strict=True):
             norm.momentum = momentum
 
@@ -197,21 +199,21 @@ def _activations(network: nn.Module) -> list[nn.Module]:
 
 
 def _can_start(activation: nn.Module) -> bool:
-    return isinstance(activation, IF | ATIFu | ATIFnu) or (isinstance(activation, QuantizedReLU) and activation.learns)
+    if isinstance(activation, ATIFnu):
+        return activation.form == "telescoping"
+    return isinstance(activation, IF | ATIFu) or (isinstance(activation, QuantizedReLU) and activation.learns)
 
 
 def _fit_in_order(network: Network, inputs: Tensor, hooks: list) -> None:
     """Run a batch through the network, whose hooks change it on the way; running averages stay as they were."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    training, before = network.training, [{n: value.clone() for n, value in m.named_buffers()} for m in norms]
-    functional.reset_net(network.train())
+    before = [{n: value.clone() for n, value in m.named_buffers()} for m in norms]
     try:
-        with unfused(network):
+        with at_rest(network, training=True), unfused(network):
             network(inputs)
     finally:
         for hook in hooks:
             hook.remove()
-        functional.reset_net(network.train(training))
         for norm, buffers in zip(norms, before, strict=True):
             norm.load_state_dict(buffers, strict=False)
 
@@ -224,18 +226,18 @@ def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
             activation.log_threshold.fill_(math.log(_best(current, activation.levels, activation.v0)))
         return
     assert isinstance(activation, IF | ATIFu | ATIFnu)
-    steps = activation.timesteps if isinstance(activation, ATIFnu) else 1
-    thresholds = activation.thresholds[0].clone()
-    per_channel = thresholds.dim() == 1
+    per_channel = activation.thresholds.dim() == 2
     for channel, x in enumerate(current.transpose(0, 1) if per_channel else [current]):
-        if (x > 0).any():
-            best = _best(x, activation.timesteps, float(activation.v0))
-            thresholds[channel if per_channel else ...] = best
-    if isinstance(activation, IF):
-        activation.threshold.copy_(thresholds)
-        return
-    parameter = activation.log_steps if isinstance(activation, ATIFnu) else activation.log_threshold
-    parameter.copy_((thresholds / steps).log().expand_as(parameter))
+        if not (x > 0).any():
+            continue
+        best = activation.thresholds.new_tensor(_best(x, activation.timesteps, float(activation.v0)))
+        if isinstance(activation, IF):
+            parameter, value = activation.threshold, best
+        elif isinstance(activation, ATIFu):
+            parameter, value = activation.log_threshold, best.log()
+        else:
+            parameter, value = activation.log_steps, (best / activation.timesteps).log()
+        (parameter[..., channel] if per_channel else parameter).copy_(value)
 
 
 def _best(current: Tensor, timesteps: int, v0: float) -> float:

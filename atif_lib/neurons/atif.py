@@ -63,7 +63,8 @@ class IF(SoftResetNode):
 
     Raises:
         ValueError: an argument outside its range, a threshold with a gradient; on a call, another number of timesteps,
-            an input that is empty or not finite.
+            an input that is empty, that is not finite (on an accelerator, or fused, nobody looks), or whose shape
+            changes before ``functional.reset_net``.
         TypeError: an input that is not floating point.
         NotImplementedError: traced by ``torch.fx``, as NIR export does.
 
@@ -111,7 +112,7 @@ class ATIFu(SoftResetNode):
     @property
     def thresholds(self) -> Tensor:
         """The learned threshold at every timestep, shape [T] or [T, C]."""
-        return _bounded_exp(self.log_threshold).expand(self.timesteps, *self.log_threshold.shape)
+        return bounded_exp(self.log_threshold).expand(self.timesteps, *self.log_threshold.shape)
 
 
 class ATIFnu(SoftResetNode):
@@ -177,7 +178,7 @@ class ATIFnu(SoftResetNode):
     @property
     def p(self) -> Tensor:
         """Intended transitions :math:`p_1 > ... > p_T`, shape [T] or [T, C]."""
-        return transitions_from_steps(_bounded_exp(self.log_steps))
+        return transitions_from_steps(bounded_exp(self.log_steps))
 
     def extra_repr(self) -> str:
         """Options, as they show in ``print(network)``."""
@@ -186,7 +187,7 @@ class ATIFnu(SoftResetNode):
     @property
     def thresholds(self) -> Tensor:
         """Thresholds :math:`V_{p_1}, ..., V_{p_T}` in the order of the timesteps, shape [T] or [T, C]."""
-        return thresholds_from_steps(_bounded_exp(self.log_steps), self.form)
+        return thresholds_from_steps(bounded_exp(self.log_steps), self.form)
 
 
 class SafeATIFnu(SoftResetNode):
@@ -214,10 +215,10 @@ class SafeATIFnu(SoftResetNode):
                 f"timesteps={self.timesteps}, v0={self.v0}, surrogate={self.surrogate!r}; "
                 "allowed: 4, 0, 'relative' or 'absolute'"
             )
-        start = torch.tensor([-3.0, -3.0, 0.0, 0.0, -3.0])  # nearly the corner V_2 = V_3 = V_4, and V_1 just above
         log = _learned_log(threshold)
         if log.dim():
             raise ValueError(f"threshold={log.exp().tolist()}; allowed: one positive number for the whole layer")
+        start = log.new_tensor([-3.0, -3.0, 0.0, 0.0, -3.0])  # nearly the corner V_2 = V_3 = V_4, and V_1 just above
         start[3:] += log
         self.region = nn.Parameter(start)
 
@@ -225,7 +226,7 @@ class SafeATIFnu(SoftResetNode):
     def thresholds(self) -> Tensor:
         """Thresholds in the order of the timesteps, shape [4]."""
         lowest = math.log(_SMALLEST) - 3  # where V_1 - V_2 starts for the smallest threshold
-        return safe_thresholds(self.region.clamp(lowest, math.log(_LARGEST)))
+        return safe_thresholds(_within(self.region, lowest, math.log(_LARGEST)))
 
     @property
     def p(self) -> Tensor:
@@ -239,12 +240,15 @@ def _positive(name: str, value: float | Tensor) -> Tensor:
             f"{name}={value.tolist()} with a gradient; allowed: a value without one, which IF keeps fixed; "
             "for a learned threshold use ATIFu or ATIFnu, which make a parameter of their own from it"
         )
-    # A number of NumPy has NumPy's default type, float64, and would make a neuron of that type.
     try:
+        if isinstance(value, bool):
+            raise TypeError
         tensor = torch.as_tensor(float(value) if isinstance(value, Real) else value).detach().clone()
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ValueError(f"{name}={value!r}; allowed: a positive, finite number, or one for each channel") from None
-    tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+    # NumPy's numbers have NumPy's default type, float64, and would make a neuron of that type.
+    given = isinstance(value, Tensor) and tensor.is_floating_point()
+    tensor = tensor if given else tensor.to(torch.get_default_dtype())
     if tensor.dim() > 1 or tensor.numel() == 0 or not (tensor.isfinite() & (tensor > 0)).all():
         raise ValueError(f"{name}={tensor.tolist()}; allowed: a positive, finite number, or one for each channel")
     return tensor
@@ -258,5 +262,11 @@ def _learned_log(threshold: float | Tensor, steps: int = 1) -> Tensor:
     return step.log()
 
 
-def _bounded_exp(w: Tensor) -> Tensor:
-    return w.clamp(math.log(_SMALLEST), math.log(_LARGEST)).exp()
+def bounded_exp(w: Tensor) -> Tensor:
+    return _within(w, math.log(_SMALLEST), math.log(_LARGEST)).exp()
+
+
+def _within(w: Tensor, least: float, most: float) -> Tensor:
+    """Return w within bounds, with a gradient of 1 there too: what has crossed one can come back."""
+    w = w.nan_to_num(nan=math.nan, posinf=most, neginf=least)  # infinity has no difference to itself
+    return w.detach().clamp(least, most) + (w - w.detach())

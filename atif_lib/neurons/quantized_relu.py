@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from atif_lib import checks
+from atif_lib.neurons.atif import bounded_exp
 
 __all__ = ["QuantizedReLU"]
 
@@ -32,6 +33,7 @@ class QuantizedReLU(nn.Module):
     Raises:
         ValueError: ``timesteps`` is no integer of at least 1, the threshold is not positive or has a gradient, or
             ``v0`` is outside [0, 1].
+        TypeError: on a call, an input that is not floating point.
 
     Source: Eqs 6 and 7; Li et al. (2022) convert such a network.
     """
@@ -42,24 +44,31 @@ class QuantizedReLU(nn.Module):
         super().__init__()
         timesteps, v0 = checks.integer("timesteps", timesteps), checks.number("v0", v0)
         threshold = checks.number("threshold", threshold)
-        if not 0 < threshold < math.inf or not 0 <= v0 <= 1:
-            raise ValueError(
-                f"timesteps={timesteps}, threshold={threshold}, v0={v0}; allowed: at least 1, positive, from 0 to 1"
-            )
+        if not 0 < threshold < math.inf:
+            raise ValueError(f"threshold={threshold}; allowed: a positive, finite number")
+        if not 0 <= v0 <= 1:
+            raise ValueError(f"v0={v0}; allowed: a fraction of the threshold in [0, 1]")
         self.levels, self.v0 = timesteps, v0
         if learn:
-            self.log_threshold = nn.Parameter(torch.tensor(float(threshold)).log())
+            self.log_threshold = nn.Parameter(torch.tensor(threshold).log())
         else:
-            self.register_buffer("threshold", torch.tensor(float(threshold)))
+            self.register_buffer("threshold", torch.tensor(threshold))
 
     @property
     def learns(self) -> bool:
         """Whether the threshold is learned."""
         return hasattr(self, "log_threshold")
 
+    @property
+    def v_threshold(self) -> Tensor:
+        """The threshold as it is now, learned or fixed, by SpikingJelly's name; to be read only."""
+        return bounded_exp(self.log_threshold) if self.learns else self.threshold
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the rates of inputs x."""
-        threshold = self.log_threshold.exp() if self.learns else self.threshold
+        if not x.is_floating_point():
+            raise TypeError(f"input of type {x.dtype}; allowed: floating point")
+        threshold = self.v_threshold
         wide = x.to(torch.promote_types(x.dtype, threshold.dtype))  # in bfloat16 some inputs would miss their level
         q = (self.levels * wide / threshold + self.v0).clamp(0, self.levels)
         return ((q + (q.floor() - q).detach()) / self.levels).to(x.dtype)

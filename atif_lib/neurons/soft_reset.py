@@ -48,8 +48,8 @@ class SoftResetNode(neuron.BaseNode):
         v0, slope = checks.number("v0", v0), checks.number("slope", slope)
         if not 0 <= v0 <= 1:
             raise ValueError(f"v0={v0}; allowed: a fraction of the threshold in [0, 1]")
-        if learn_v0 and not 0 < v0 < 1:
-            raise ValueError(f"v0={v0}; allowed: between 0 and 1, both excluded, to be learned")
+        if learn_v0 and not torch.tensor(v0).logit().isfinite():
+            raise ValueError(f"v0={v0}; allowed: between 0 and 1, both excluded, to be learned (in float32)")
         checks.choice("surrogate", surrogate, ("relative", "absolute", "rate"))
         if not 0 < slope < math.inf:
             raise ValueError(f"slope={slope}; allowed: a positive, finite number")
@@ -98,9 +98,11 @@ class SoftResetNode(neuron.BaseNode):
     def fused(self) -> bool:
         """Whether a kernel computes this neuron, see :func:`atif_lib.training.execution.compile_neurons`.
 
-        Such a neuron stores no ``v_seq``.
+        Such a neuron stores no ``v_seq``, and begins with the membrane that ``v0`` says: one with another runs as it is
+        written.
         """
-        return self._fused and self.step_mode == "m" and not self.store_v_seq and self.fusable
+        as_asked = self.step_mode == "m" and not self.store_v_seq and self.v is None
+        return self._fused and as_asked and self.fusable
 
     @fused.setter
     def fused(self, value: bool) -> None:
@@ -181,10 +183,14 @@ class SoftResetNode(neuron.BaseNode):
         self._check_input(x_seq, t)
         thresholds = self._all_thresholds()
         x_seq, dtype = x_seq.to(torch.promote_types(x_seq.dtype, thresholds.dtype)), x_seq.dtype
-        thresholds = worth = _over_channels(thresholds, x_seq)
+        thresholds = worth = _over_channels(thresholds, x_seq, timed=self.step_mode == "m")
         if self.surrogate == "rate":
             rate = _straight_through_rate(x_seq.mean(0), thresholds[0], self.v0, self.timesteps)
             x_seq, thresholds = x_seq.detach(), thresholds.detach()
+        if v is not None and v.shape != x_seq.shape[1:]:
+            raise ValueError(
+                f"input {[*x_seq.shape[1:]]} behind one of {[*v.shape]}; allowed: one shape until functional.reset_net"
+            )
         if v is None:
             v = torch.zeros_like(x_seq[0])  # by this, SpikingJelly's counters know a membrane
             v = v + self.v0 * thresholds[0] if self._v0 else v
@@ -260,7 +266,7 @@ class SoftResetNode(neuron.BaseNode):
         if not x_seq.is_floating_point():
             raise TypeError(f"input of type {x_seq.dtype}; allowed: floating point")
         if x_seq.numel() == 0:
-            raise ValueError(f"input {[*x_seq.shape]}; allowed: one value or more")
+            raise ValueError(f"input {[*x_seq.shape[self.step_mode == 's' :]]}; allowed: one value or more")
         # On an accelerator the check would stall every layer; the training loop looks at loss and gradient there.
         if nan and not torch.compiler.is_compiling() and x_seq.device.type == "cpu" and not _is_finite(x_seq):
             raise ValueError(f"input has {int((~x_seq.isfinite()).sum())} NaN or infinite values; allowed: finite ones")
@@ -292,12 +298,11 @@ def _straight_through_rate(x: Tensor, threshold: Tensor, v0: float | Tensor, tim
     return rate - rate.detach()
 
 
-def _over_channels(thresholds: Tensor, x_seq: Tensor, name: str = "input") -> Tensor:
-    """Shape thresholds [T] or [T, C] so that they broadcast over x_seq [T, N, C, *]."""
+def _over_channels(thresholds: Tensor, x_seq: Tensor, name: str = "input", timed: bool = True) -> Tensor:
+    """Shape thresholds [T] or [T, C] so that they broadcast over x_seq [T, N, C, *], which a user gave so if timed."""
     if thresholds.dim() == 1:
         return thresholds
     if x_seq.dim() < 3 or x_seq.shape[2] != thresholds.shape[1]:
-        raise ValueError(
-            f"{name} {[*x_seq.shape]}; allowed: [T, N, C={thresholds.shape[1]}, *], a channel for each threshold"
-        )
+        shape, allowed = [*x_seq.shape[not timed :]], "T, " * timed + f"N, C={thresholds.shape[1]}, *"
+        raise ValueError(f"{name} {shape}; allowed: [{allowed}], a channel for each threshold")
     return thresholds.view(*thresholds.shape, *[1] * (x_seq.dim() - 3))

@@ -201,7 +201,8 @@ def realise_in_order(transitions: Tensor, initial: float = 0.0) -> tuple[tuple[i
 
 
 def _increasing(transitions: Tensor) -> NDArray[np.float64]:
-    values = transitions.double().numpy()
-    if values.ndim != 1 or not values.size or not values[0] > 0 or not all(a < b for a, b in pairwise(values)):
-        raise ValueError(f"transitions={transitions.tolist()}; allowed: positive, increasing numbers")
+    values = transitions.detach().double().cpu().numpy()
+    positive = values.ndim == 1 and values.size and values[0] > 0 and np.isfinite(values).all()
+    if not positive or not all(a < b for a, b in pairwise(values)):
+        raise ValueError(f"transitions={transitions.tolist()}; allowed: positive, increasing numbers, all finite")
     return values

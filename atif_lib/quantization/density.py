@@ -125,13 +125,16 @@ def gaussian_sqnr_db(transitions: Tensor, levels: Tensor, sigma: float = 1.0) ->
 
     Raises:
         TypeError: ``transitions`` or ``levels`` is not a floating-point tensor.
-        ValueError: shapes differ, or the transitions are not positive and in increasing order.
+        ValueError: shapes differ, the transitions are not positive and in increasing order, or ``sigma`` is not
+            positive.
 
     Source: Eqs 8 and 13, integrated in closed form by :func:`sqnr`.
     """
     check_pair(transitions, levels)
     if transitions.dim() != 1 or not (transitions > 0).all() or not (transitions.diff() >= 0).all():
         raise ValueError(f"transitions={transitions.tolist()}; allowed: positive, increasing, of shape [T]")
+    if not sigma > 0:
+        raise ValueError(f"sigma={sigma}; allowed: a positive number")
     return sqnr(GAUSSIAN, transitions / sigma, levels / sigma)
 
 

@@ -116,12 +116,14 @@ def _best(family: Family, density: Density, timesteps: int) -> Optimum:
 
     while (best := int(sqnr(density, *family(density, k, grid.unsqueeze(1))).argmax())) >= len(grid) // 2:
         grid = torch.cat([grid, grid[1:] * grid[-1] / grid[0]])
-    best = max(best, 1)
+    first, best = grid[best].item(), max(best, 1)
     found = optimize.minimize_scalar(
         lambda step: -sqnr(density, *staircase(step)).item(),
         bounds=(grid[best - 1].item(), grid[best + 1].item()),
         method="bounded",
         options={"xatol": 1e-9 * grid[best].item()},
     )
-    # SciPy declares no type for its result.
-    return Optimum(*staircase(found.x), -found.fun)  # pyright: ignore[reportAttributeAccessIssue]
+    # The error on samples jumps, so the search may end below where it began. SciPy declares no type for its result.
+    steps = found.x, first  # pyright: ignore[reportAttributeAccessIssue]
+    optima = [Optimum(*made, sqnr(density, *made).item()) for made in map(staircase, steps)]
+    return max(optima, key=lambda optimum: optimum.sqnr_db)

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+_SAME_DB = 1e-9  # less than this is no gain
 _FLOOR = 1e-9  # mass below which a pattern counts as absent: its mean would be rounding divided by rounding
 
 
@@ -176,7 +177,7 @@ def best_realisable(
     thresholds, initial = neurons(torch.tensor(least.x[None]))
     best = Best(thresholds[0], float(initial[0]), -float(least.fun), hits)
     given = max((_measured(b, decode, free_initial) for b in grown), key=lambda b: b.sqnr_db, default=best)
-    return given if given.sqnr_db > best.sqnr_db + _FLOOR else best
+    return given if given.sqnr_db > best.sqnr_db + _SAME_DB else best
 
 
 def _with_silent_timesteps(neuron: Best, timesteps: int) -> Best:

@@ -106,7 +106,7 @@ def pattern_edges(thresholds: Tensor, initial: Tensor | float = 0.0) -> Tensor:
     shape = thresholds.shape[:-1]
     infinite = thresholds.new_full((*shape, 1), torch.inf)
     edges = torch.cat([-infinite, infinite], -1)
-    paid = -torch.as_tensor(initial, dtype=thresholds.dtype).expand(shape).unsqueeze(-1)
+    paid = -torch.as_tensor(initial, dtype=thresholds.dtype, device=thresholds.device).expand(shape).unsqueeze(-1)
     for t in range(1, thresholds.shape[-1] + 1):
         threshold = thresholds[..., t - 1 : t]
         low, high = edges[..., :-1], edges[..., 1:]
@@ -137,10 +137,10 @@ def count_staircase(thresholds: Tensor, initial: Tensor | float = 0.0, tolerance
         The transitions, whether the count never falls as the input grows, and the number of patterns that occur.
     """
     edges, timesteps = pattern_edges(thresholds, initial), thresholds.shape[-1]
-    counts = patterns(timesteps).sum(-1)
+    counts = patterns(timesteps).sum(-1).to(thresholds.device)
     there = edges.diff() > (_rounding(thresholds) if tolerance is None else tolerance)
     running = torch.where(there, counts, -1).cummax(-1).values
-    reached = there.unsqueeze(-1) & (counts.unsqueeze(-1) >= torch.arange(1, timesteps + 1))
+    reached = there.unsqueeze(-1) & (counts.unsqueeze(-1) >= torch.arange(1, timesteps + 1, device=thresholds.device))
     low = torch.where(reached, edges[..., :-1, None], torch.inf)
     return Staircase(low.amin(-2), (~there | (counts >= running)).all(-1), there.sum(-1))
 

@@ -118,10 +118,8 @@ def sqnr_db(x: Tensor, x_hat: Tensor, dim: int | None = None) -> Tensor:
 
     Source: Eq. 8.
     """
-    check_pair(x, x_hat)
-    dtype = torch.promote_types(x.dtype, x_hat.dtype)
-    wide = torch.float32 if x.device.type == "mps" else torch.float64  # of narrower numbers no square is 0 or infinite
-    x, x_hat = x.to(wide), x_hat.to(wide)
+    dtype = check_pair(x, x_hat)
+    x, x_hat = _wide(x), _wide(x_hat)
     signal, noise = x.square().mean(dim), (x - x_hat).square().mean(dim)
     if (signal == 0).any():
         raise ValueError("x=0 everywhere; allowed: a signal with power, else its SQNR is undefined")
@@ -154,9 +152,9 @@ def split_error(x: Tensor, x_hat: Tensor, saturation: float) -> ErrorParts:
 
     Source: Section 3.2, Fig. 2B.
     """
-    check_pair(x, x_hat)
-    error, over = (x - x_hat).square(), x > saturation
-    return ErrorParts(torch.where(over, 0, error).mean(), torch.where(over, error, 0).mean())
+    dtype, over = check_pair(x, x_hat), x > saturation
+    error = (_wide(x) - _wide(x_hat)).square()
+    return ErrorParts(*(torch.where(where, error, 0).mean().to(dtype) for where in (~over, over)))
 
 
 def uniform_staircase(threshold: Tensor, timesteps: int, v0: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -175,7 +173,7 @@ def uniform_staircase(threshold: Tensor, timesteps: int, v0: float = 0.0) -> tup
 
     Source: Eq. 7.
     """
-    k = torch.arange(1, checks.integer("timesteps", timesteps) + 1, dtype=threshold.dtype)
+    k = torch.arange(1, checks.integer("timesteps", timesteps) + 1, dtype=threshold.dtype, device=threshold.device)
     return (k - v0) * threshold / timesteps, k * threshold / timesteps
 
 
@@ -205,8 +203,15 @@ def check_signal(name: str, x: Tensor) -> None:
         raise ValueError(f"{name} has {int((~x.isfinite()).sum())} NaN or infinite values; allowed: finite ones")
 
 
-def check_pair(x: Tensor, x_hat: Tensor) -> None:
+def check_pair(x: Tensor, x_hat: Tensor) -> torch.dtype:
+    """Refuse what is no pair of a signal and its estimate; return the type that holds both."""
     check_signal("x", x)
     check_signal("x_hat", x_hat)
     if x.shape != x_hat.shape:
         raise ValueError(f"x {[*x.shape]} and x_hat {[*x_hat.shape]}; allowed: equal shapes")
+    return torch.promote_types(x.dtype, x_hat.dtype)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Return numbers of whose squares none is 0 or infinite, unless they are of the widest type themselves."""
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)

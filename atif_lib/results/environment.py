@@ -65,12 +65,18 @@ def cuda_in_use() -> bool:
     return torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
 
 
+def mps_in_use() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.backends.mps.is_available() and torch.mps.driver_allocated_memory() > 0
+
+
 def device() -> str:
     """Name of the GPU if this process uses one, of the processor, and the number of threads torch may use."""
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else os.cpu_count()
     cpu = f"{_processor()}, {threads} thread{'s' if threads != 1 else ''}"
-    return f"{torch.cuda.get_device_name()}; {cpu}" if torch and cuda_in_use() else cpu
+    gpu = torch.cuda.get_device_name() if torch and cuda_in_use() else "MPS" if mps_in_use() else None
+    return f"{gpu}; {cpu}" if gpu else cpu
 
 
 def _processor() -> str:

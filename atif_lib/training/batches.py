@@ -32,8 +32,7 @@ class Batches:
     def _scaled(self, inputs: Tensor, epoch: int) -> Tensor:
         """Return the inputs at the scale of an epoch; where there are more scales than epochs, the last ones count."""
         scales = self.recipe.scales
-        part = ((epoch + 1) * len(scales) - 1) // self.recipe.epochs
-        scale = scales[min(part, len(scales) - 1)]
+        scale = scales[((epoch + 1) * len(scales) - 1) // self.recipe.epochs]
         return inputs if scale == 1 else interpolate(inputs, scale_factor=scale, mode="area")
 
     def _order_of(self, epoch: int) -> Tensor:
@@ -53,7 +52,10 @@ def mixed_loss(logits: Tensor, one: Tensor, other: Tensor, weight: Tensor, label
 
 
 def draws(*seed: int) -> Generator:
-    """Return a generator whose stream belongs to these numbers alone: the CPU's, the same for every device."""
+    """Return a generator whose stream belongs to these numbers: the CPU's, the same for every device.
+
+    NumPy reads zeros at the end as none: the order of an epoch and the augmentation of its first step share a stream.
+    """
     return Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
 
 

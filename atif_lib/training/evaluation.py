@@ -65,7 +65,7 @@ def accuracy_over_time(network: Network, examples: data.Examples, batch_size: in
     correct = torch.zeros(network.timesteps, dtype=torch.int64)
     for logits, labels in predictions(network, examples, batch_size, network.over_time):
         correct += (logits.argmax(2) == labels).sum(1).cpu()
-    return (100 * correct / len(examples.test_labels)).tolist()
+    return [100 * count / len(examples.test_labels) for count in correct.tolist()]
 
 
 @torch.no_grad()

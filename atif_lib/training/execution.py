@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from spikingjelly.activation_based import base, layer
 from spikingjelly.activation_based.memopt import BooleanSpikeCompressor, checkpoint_module
 from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 from torch.distributed.nn.functional import all_reduce
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
-from atif_lib.networks.architectures import Network, Residual, has_charges, neurons_of
+from atif_lib.networks.architectures import Network, Residual, neurons_of
 from atif_lib.neurons.soft_reset import SoftResetNode
 from atif_lib.training.recipe import Recipe
 
@@ -46,7 +47,7 @@ def compile_neurons(network: nn.Module) -> None:
     if not found:
         return
     try:
-        torch.compile(lambda x: x + 1)(torch.ones(1))
+        torch.compile(lambda x: x + 1)(torch.ones(1, device=found[0].thresholds.device))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         warnings.warn(f"the neurons run uncompiled, and slower: torch.compile fails here ({reason})", stacklevel=2)
@@ -90,15 +91,15 @@ def save_memory(network: Network) -> None:
     """
     if saves_memory(network):
         raise ValueError("network saves memory already; allowed: one call of save_memory")
-    blocks = {name: m for name, m in network.blocks.named_children() if isinstance(m, Residual)}
-    if not blocks:
+    if not any(isinstance(m, Residual) for m in network.blocks):
         raise ValueError(f"network of {[type(m).__name__ for m in network.blocks]}; allowed: one with residual blocks")
-    zeros_and_ones = not has_charges(network) and all(map(_sends_zeros_and_ones, neurons_of(network).values()))
-    for name, block in blocks.items():
-        binary = bool(neurons_of(block)) and block.join != "add" and zeros_and_ones  # else numbers travel, not bytes
-        kept = checkpoint_module(block, compressor=BooleanSpikeCompressor() if binary else None)
-        kept.register_forward_pre_hook(_keep_convolutions, with_kwargs=True)
-        network.blocks.register_module(name, kept)
+    binary = False  # what comes into a block: zeros and ones, or other numbers, which no byte holds
+    for name, block in list(network.blocks.named_children()):
+        if isinstance(block, Residual):
+            kept = checkpoint_module(block, compressor=BooleanSpikeCompressor() if binary else None)
+            kept.register_forward_pre_hook(_keep_convolutions, with_kwargs=True)
+            network.blocks.register_module(name, kept)
+        binary = _puts_out_zeros_and_ones(block, binary)
 
 
 def saves_memory(network: Network) -> bool:
@@ -106,10 +107,21 @@ def saves_memory(network: Network) -> bool:
     return any(isinstance(m, CheckpointWrapper) for m in network.blocks)
 
 
+def _puts_out_zeros_and_ones(block: nn.Module, binary: bool) -> bool:
+    """Tell whether a block of a network is known to put out nothing else, where ``binary`` says so of its input."""
+    if isinstance(block, Residual):
+        spikes = bool(neurons_of(block)) and all(map(_sends_zeros_and_ones, neurons_of(block).values()))
+        return spikes and (block.join == "current" or (block.join == "iand" and (binary or len(block.shortcut) > 0)))
+    if isinstance(block, layer.SeqToANNContainer):
+        return binary and all(isinstance(m, nn.MaxPool2d) for m in block)
+    return isinstance(block, base.MemoryModule) and _sends_zeros_and_ones(block)
+
+
 def _sends_zeros_and_ones(neuron: nn.Module) -> bool:
-    """Tell whether a neuron without charge is known to: ours and SpikingJelly's do; nobody knows of a reader's own."""
+    """Tell whether a neuron is known to: ours and SpikingJelly's, without charge; nobody knows of a reader's own."""
     known = type(neuron).__module__.split(".")[0] in ("atif_lib", "spikingjelly")
-    return known and bool(getattr(neuron.surrogate_function, "spiking", False))
+    spiking = getattr(getattr(neuron, "surrogate_function", None), "spiking", False)
+    return known and bool(spiking) and not getattr(neuron, "charge", False)
 
 
 # What `networks.convolution` computes a convolution by: torch's own, and matrix products in bfloat16 on a processor.
@@ -122,10 +134,17 @@ def _keep_convolutions(block: nn.Module, inputs: tuple, options: dict[str, Any])
 
 
 def sync_norms(network: nn.Module) -> None:
-    """Let every batch norm take its mean and variance over all processes; the network is changed in place."""
-    for module in network.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = _SyncedBatchNorm2d
+    """Let every batch norm take its mean and variance over all processes; the network is changed in place.
+
+    Raises:
+        ValueError: a batch norm other than ``BatchNorm2d`` with weights and running averages.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        if type(norm) is not nn.BatchNorm2d or not norm.affine or not norm.track_running_stats:
+            raise ValueError(f"{norm} in several processes; allowed: BatchNorm2d with weights and running averages")
+    for norm in norms:
+        norm.__class__ = _SyncedBatchNorm2d
 
 
 class _SyncedBatchNorm2d(nn.BatchNorm2d):

@@ -7,6 +7,7 @@ loop around it with tests, checkpoints and an end.
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from atif_lib import checks, data
 from atif_lib.networks.architectures import Network, layer_name, neurons_of
 from atif_lib.networks.initialisation import estimate_norms
 from atif_lib.neurons.quantized_relu import QuantizedReLU
-from atif_lib.training.batches import Batches, mixed_loss, updates_per_epoch
+from atif_lib.training.batches import Batches, draws, mixed_loss, updates_per_epoch
 from atif_lib.training.checkpoints import Checkpoint, Progress, StopRequest, stop_requests
 from atif_lib.training.diagnosis import bad_layer_named
 from atif_lib.training.evaluation import evaluate
@@ -161,7 +162,9 @@ def prepare(
     and errors are those of :func:`train`.
     """
     here, machines = processes()
-    fabric = Fabric(devices=here, num_nodes=machines, precision=recipe.precision)
+    # A Mac has one GPU, which several processes cannot share.
+    accelerator = "cpu" if here * machines > 1 and not torch.cuda.is_available() else "auto"
+    fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=machines, precision=recipe.precision)
     fabric.launch()
     seed = checks.integer("seed", seed, 0)
     if not len(examples.test_labels):
@@ -210,7 +213,8 @@ def update(training: Training, epoch: int, step: int) -> None:
     network.train()
     inputs, one, other, weight = (values[share] for values in training.batches.draw(epoch, step))
     functional.reset_net(network)
-    with bad_layer_named(network, inputs, f"step {step} of epoch {epoch + 1}"):
+    named = bad_layer_named(network, inputs, f"step {step} of epoch {epoch + 1}")
+    with named, _own_draws(training, epoch, step):
         loss = mixed_loss(training.model(inputs), one, other, weight, recipe.label_smoothing)
         if not loss.isfinite():
             raise FloatingPointError(f"the loss is {loss.item()}")
@@ -228,6 +232,15 @@ def update(training: Training, epoch: int, step: int) -> None:
     mean = fabric.all_reduce(loss.detach())
     assert isinstance(mean, Tensor)
     training.progress.losses.append(mean)
+
+
+@contextmanager
+def _own_draws(training: Training, epoch: int, step: int) -> Iterator[None]:
+    """Let layers that draw, as dropout does, draw what belongs to this update and process, and leave torch's draws."""
+    fabric = training.fabric
+    with torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
+        torch.manual_seed(draws(training.batches.seed, epoch, step, 1 + fabric.global_rank).initial_seed())
+        yield
 
 
 def _layers(network: nn.Module) -> str:

@@ -152,7 +152,9 @@ def test_chapter_11_uneven_arrival_is_the_largest_error_in_the_last_layers_of_so
 
 @pytest.mark.parametrize("name", ["if", "atif-u", "atif-nu"])
 def test_chapter_11_only_the_first_currents_of_the_small_network_have_heavy_tails(name):
-    runs = [r.result["currents"] for r in records.records_of(f"cifar10-small-{name}", "laptop") if "currents" in r.result]
+    runs = [
+        r.result["currents"] for r in records.records_of(f"cifar10-small-{name}", "laptop") if "currents" in r.result
+    ]
     assert len(runs) >= 3
     first, *others = (
         [mean(layer[key] for layer in layers) for key in ("mean_over_sd", "excess_kurtosis")]

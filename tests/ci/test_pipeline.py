@@ -737,6 +737,15 @@ def test_only_the_icons_in_use_are_in_the_site(tmp_path):
     assert len(drawn) < 40
 
 
+@pytest.mark.parametrize(("slug", "base"), [("o/r", "/r/"), ("o/o.github.io", "/")])
+def test_the_links_of_the_not_found_page_begin_where_the_site_does(tmp_path, slug, base):
+    (tmp_path / "book" / "_static").mkdir(parents=True)
+    shutil.copy(ROOT / "book" / "404.md", tmp_path / "book")
+    shutil.copy(ROOT / "book" / "_static" / "404.css", tmp_path / "book" / "_static")
+    repository = project.Repository(f"https://github.com/{slug}", "main")
+    assert f'<base href="{base}">' in pages.not_found_page(project.Project(tmp_path), repository)
+
+
 def test_the_not_found_page_stands_alone(tmp_path):
     shutil.copytree(ROOT / "book" / "_static", tmp_path / "book" / "_static")
     shutil.copy(ROOT / "book" / "404.md", tmp_path / "book")

@@ -128,6 +128,15 @@ def test_weights_of_another_training_are_not_taken_for_those_of_the_record(finis
     assert capsys.readouterr().err == ""
 
 
+def test_damaged_weights_are_named(finished, folders, monkeypatch):
+    record, folder = finished
+    good = (folder / "runs" / record.run_id / runs.WEIGHTS).read_bytes()
+    (folders[1] / record.run_id).mkdir(parents=True)
+    (folders[1] / record.run_id / runs.WEIGHTS).write_bytes(good[:-100])
+    with pytest.raises(ValueError, match=rf"{runs.WEIGHTS} is damaged: "):
+        runs.trained(record.run_id)
+
+
 def test_exported_weights_are_half_as_large_and_as_good(finished, folders, monkeypatch):
     record, folder = finished
     monkeypatch.setenv("ATIF_RUNS", str(folder / "runs"))

@@ -10,12 +10,14 @@ from torch import nn
 from torch.testing import assert_close
 
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, Network, neurons_of, resnet, resnet8, vgg_small
+from atif_lib.networks.architectures import NETWORKS, Network, cost, neurons_of, resnet, resnet8, vgg, vgg_small
 from atif_lib.networks.initialisation import estimate_norms, scale_from_data, start_from_data, start_from_network
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.quantization.density import GAUSSIAN, LAPLACE, empirical
 from atif_lib.quantization.families import best_uniform, ladder
+
+VGG_PLAIN = [8, "pool", 8]
 
 
 def noise(*shape, seed=0):
@@ -357,3 +359,53 @@ def test_an_estimate_that_is_interrupted_leaves_mode_momentum_and_neurons_as_the
         assert {m.momentum for m in network.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
         assert {m.training for m in network.modules()} == {training}
         assert {m.t for m in neurons_of(network).values()} == {0}
+
+
+def test_a_quantized_network_without_norms_cannot_keep_the_function_and_is_refused():
+    relu, quantized = (vgg(VGG_PLAIN, ACTIVATIONS[name], norm=False) for name in ("relu", "quantized"))
+    before = copy.deepcopy(quantized.state_dict())
+    with pytest.raises(ValueError, match="network without norms; allowed: a norm behind each convolution"):
+        start_from_network(quantized, relu.state_dict(), noise(8, 3, 16, 16))
+    assert all(torch.equal(value, before[name]) for name, value in quantized.state_dict().items())
+
+
+def printed(channels, timesteps):
+    return ATIFnu(timesteps, form="printed", step_mode="m")
+
+
+def test_even_p_make_no_even_steps_in_the_printed_form_so_it_starts_from_nothing():
+    network = vgg_small(printed)
+    with pytest.raises(ValueError, match=r"network with activations ATIFnu; allowed: .*ATIFnu \(telescoping\)"):
+        start_from_data(network, noise(8, 3, 16, 16))
+    weights = vgg_small(ACTIVATIONS["quantized"]).state_dict()
+    with pytest.raises(ValueError, match="ATIFnu with form='printed'; allowed: 'telescoping'"):
+        start_from_network(network, weights, noise(8, 3, 16, 16))
+
+
+def test_p_of_a_channel_without_a_positive_current_stay_as_they_were():
+    node = ATIFnu(threshold=torch.ones(2), step_mode="m")
+    with torch.no_grad():
+        node.log_steps += torch.linspace(0, 1, 8).view(4, 2)
+    before = node.p.detach().clone()
+    current = noise(50, 2, 8, 8)
+    current[:, 1] = -current[:, 1].abs()
+    start_from_data(one_layer(node), current)
+    assert torch.equal(node.p[:, 1], before[:, 1])
+    assert_close(node.p[:, 0] / node.p[0, 0], torch.tensor([1, 0.75, 0.5, 0.25]))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda network: estimate_norms(network, [noise(4, 3, 16, 16)]),
+        lambda network: start_from_data(network, noise(4, 3, 16, 16)),
+        lambda network: cost(network, (3, 16, 16)),
+    ],
+)
+def test_a_frozen_norm_is_frozen_still(use):
+    network = vgg_small(ACTIVATIONS["atif-u"])
+    frozen = next(m for m in network.modules() if isinstance(m, nn.BatchNorm2d)).eval()
+    use(network)
+    assert not frozen.training
+    assert network.training
+    assert all(m.training for m in network.modules() if m is not frozen)

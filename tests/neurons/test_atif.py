@@ -6,6 +6,7 @@ import math
 import pickle
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -489,7 +490,7 @@ X = torch.zeros(4, 2, 3)
             ValueError,
             r"input \[4, 2, 3\]; allowed: \[T, N, C=2, \*\]",
         ),
-        (lambda kind: kind(threshold=torch.ones(3))(X[0, 0]), ValueError, r"input \[1, 3\]; allowed: .*C=3"),
+        (lambda kind: kind(threshold=torch.ones(3))(X[0, 0]), ValueError, r"input \[3\]; allowed: .*C=3"),
         (
             lambda kind: kind(threshold=torch.ones(2)).decode(X),
             ValueError,
@@ -626,3 +627,57 @@ def test_any_value_of_the_safe_neuron_is_safe(place, value):
 def test_a_threshold_that_is_no_number_is_named(value):
     with pytest.raises(ValueError, match=r"threshold=.*; allowed: a positive, finite number, or one for each channel"):
         IF(4, value)
+
+
+@pytest.mark.parametrize("threshold", [1e-6, 1e6])
+def test_a_threshold_at_its_bound_can_come_back(threshold):
+    for node in (ATIFu(4, threshold, step_mode="m"), ATIFnu(4, 4 * threshold if threshold < 1 else threshold)):
+        (parameter,) = node.parameters()
+        with torch.no_grad():
+            parameter += 3 if threshold > 1 else -3
+        node.thresholds.sum().backward()
+        assert parameter.grad.abs().min() > 0
+        assert node.thresholds.isfinite().all()
+    safe = SafeATIFnu(4, 1.0)
+    with torch.no_grad():
+        safe.region[3] = 30.0
+    safe.thresholds.sum().backward()
+    assert safe.region.grad[3] > 0
+
+
+def test_another_shape_before_a_reset_is_refused():
+    """A membrane of one example was shared by all that came next."""
+    node = IF(2, 1.0)
+    node(torch.full((1, 3), 0.5))
+    with pytest.raises(ValueError, match=r"input \[5, 3\] behind one of \[1, 3\]; allowed: one shape until"):
+        node(torch.full((5, 3), 0.5))
+    node.reset()
+    node(torch.full((5, 3), 0.5))
+
+
+def test_a_message_shows_the_input_as_it_was_given():
+    node = ATIFu(2, torch.ones(3))
+    with pytest.raises(ValueError, match=r"^input \[2, 5\]; allowed: \[N, C=3, \*\]"):
+        node(torch.ones(2, 5))
+    with pytest.raises(ValueError, match=r"^input \[0, 3\]; allowed: one value or more"):
+        node(torch.ones(0, 3))
+    node.step_mode = "m"
+    with pytest.raises(ValueError, match=r"^input \[2, 5, 1\]; allowed: \[T, N, C=3, \*\]"):
+        node(torch.ones(2, 5, 1))
+
+
+@pytest.mark.parametrize("v0", [1e-50, 1 - 1e-9])
+def test_a_start_that_float32_cannot_tell_from_0_or_1_is_not_learned(v0):
+    with pytest.raises(ValueError, match=r"v0=.*; allowed: between 0 and 1, .*, to be learned \(in float32\)"):
+        ATIFu(v0=v0, learn_v0=True)
+    ATIFu(v0=v0)
+
+
+@pytest.mark.parametrize("kind", [IF, ATIFu, ATIFnu, SafeATIFnu])
+def test_the_type_is_that_of_a_tensor_and_not_numpy_s(kind):
+    for value in (1.0, np.float64(1.0), np.array(1.0)):
+        assert kind(4, value).thresholds.dtype == torch.float32
+    assert kind(4, torch.tensor(1.0, dtype=torch.float64)).thresholds.dtype == torch.float64
+    for value in (True, 10**400):
+        with pytest.raises(ValueError, match=r"threshold=.*; allowed: a positive, finite number"):
+            kind(4, value)

@@ -216,3 +216,25 @@ def test_too_many_timesteps_and_a_lone_place_are_refused(uncompiled):
     assert neurons_of(meeting)["neuron"].fused
     with pytest.raises(ValueError, match="more than 1 value a channel"):
         meeting(torch.ones(1, 1, 6, 1, 1))
+
+
+def test_a_third_module_of_synapses_is_not_left_out(uncompiled):
+    torch.manual_seed(0)
+    meeting = Meeting(IF(3, 0.3, step_mode="m"), 1)
+    meeting.synapses.append(nn.AvgPool2d(2))
+    z = (torch.rand(3, 2, 6, 8, 8) < 0.5).float()
+    plain = meeting(z)
+    functional.reset_net(meeting)
+    meeting.neuron.fused = True
+    assert_close(meeting(z), plain)
+    assert plain.shape[-1] == 4
+
+
+def test_a_membrane_that_was_set_is_begun_with(uncompiled):
+    node = IF(1, 1.0, step_mode="m")
+    node.fused = True
+    node.v = torch.full((1, 1), 0.9)
+    assert node(torch.full((1, 1, 1), 0.5)).item() == 1
+    node.reset()
+    assert node.fused
+    assert node(torch.full((1, 1, 1), 0.5)).item() == 0

@@ -62,3 +62,30 @@ def test_bad_arguments_are_named(bad):
     (name,) = bad
     with pytest.raises(ValueError, match=f"{name}="):
         QuantizedReLU(**bad)
+
+
+def test_whole_numbers_are_refused_as_the_neuron_refuses_them():
+    with pytest.raises(TypeError, match=r"input of type torch\.int64; allowed: floating point"):
+        QuantizedReLU(4)(torch.tensor([0, 1, 2]))
+
+
+@pytest.mark.parametrize("log", [-20.0, 20.0])
+def test_its_threshold_has_the_bounds_of_the_neuron(log):
+    layer, neuron = QuantizedReLU(4), ATIFu(4, step_mode="m")
+    for module in (layer, neuron):
+        torch.nn.init.constant_(module.log_threshold, log)
+    assert torch.equal(layer.v_threshold, neuron.thresholds[0])
+    x = torch.tensor([[1e-7, 2e-6, 0.5, 3e5]])
+    assert torch.equal(layer(x)[0], neuron(x.expand(4, -1, -1)).mean(0)[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": -1.0}, "^threshold=-1.0; allowed: a positive, finite number"),
+        ({"v0": 1.5}, "^v0=1.5; allowed: a fraction of the threshold"),
+    ],
+)
+def test_an_error_names_the_argument_that_is_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        QuantizedReLU(4, **options)

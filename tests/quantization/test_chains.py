@@ -273,3 +273,10 @@ def test_bad_input(call, message):
 def test_no_transitions_are_refused():
     with pytest.raises(ValueError, match=r"transitions=\[\]; allowed: positive, increasing numbers"):
         realise(torch.tensor([]))
+
+
+def test_infinity_is_no_transition_and_learned_transitions_are():
+    with pytest.raises(ValueError, match=r"transitions=.*inf.*; allowed: positive, increasing numbers, all finite"):
+        realise(torch.tensor([1.0, torch.inf]))
+    learned = torch.tensor([1.0, 2.0], requires_grad=True)
+    assert torch.equal(realise(learned)[1], realise(learned.detach())[1])

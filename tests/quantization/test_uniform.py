@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from atif_lib.quantization.density import gaussian_sqnr_db, maximise_sqnr
+from atif_lib.quantization.staircases import count_staircase
 from atif_lib.quantization.uniform import spike_counts, split_error, sqnr_db, staircase, uniform_staircase
 
 DTYPES = (torch.float32, torch.float64)
@@ -330,3 +331,24 @@ X = torch.tensor([0.1, 0.2])
 def test_bad_input_is_refused_by_name_value_and_what_is_allowed(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_parts_of_an_error_too_large_for_float16_are_finite_together():
+    x, x_hat = torch.tensor([300.0, 1.0]).half(), torch.tensor([0.0, 1.0]).half()
+    parts = split_error(x, x_hat, saturation=400.0)
+    assert parts.granular.dtype == torch.float16
+    assert parts.granular.item() == pytest.approx(45000, rel=1e-3)
+    assert parts.overload.item() == 0
+
+
+def test_staircases_are_made_where_the_thresholds_are():
+    threshold = torch.empty((), device="meta")
+    assert {part.device.type for part in uniform_staircase(threshold, 4)} == {"meta"}
+    assert count_staircase(torch.empty(4, device="meta")).transitions.device.type == "meta"
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan")])
+def test_a_deviation_is_positive(sigma):
+    transitions, levels = uniform_staircase(torch.tensor(1.0), 4)
+    with pytest.raises(ValueError, match=rf"sigma={sigma}; allowed: a positive number"):
+        gaussian_sqnr_db(transitions, levels, sigma)

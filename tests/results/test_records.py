@@ -282,3 +282,10 @@ def test_the_environment_names_no_host_and_no_path():
     found = [environment.git_state(), environment.versions(), environment.device()]
     assert platform.node() not in environment.device().split()
     assert str(environment.CHECKOUT) not in json.dumps(found)
+
+
+def test_the_device_of_a_mac_s_gpu_is_named_once_it_is_used(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for used in (0, 2**20):
+        monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda used=used: used)
+        assert environment.device().startswith("MPS; ") == bool(used)

@@ -84,6 +84,7 @@ def test_the_batch_size_changes_nothing(few):
     assert evaluate(network, few, 7) == metrics
     assert torch.equal(confusion(network, few, 29), table)
     assert accuracy_over_time(network, few, 13) == over_time
+    assert over_time[-1] == metrics["test_accuracy"]
 
 
 def test_spikingjelly_s_nodes_are_counted_too(few):

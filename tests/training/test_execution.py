@@ -6,16 +6,16 @@ from functools import partial
 
 import pytest
 import torch
-from spikingjelly.activation_based import functional, surrogate
+from spikingjelly.activation_based import functional, layer, surrogate
 from torch import nn
 from torch.testing import assert_close
 
 from atif_lib.experiments.bench import TrainingStep, peak_memory
 from atif_lib.experiments.one_neuron import Eq11
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, neurons_of, resnet
+from atif_lib.networks.architectures import NETWORKS, Residual, neurons_of, resnet
 from atif_lib.neurons.atif import ATIFu
-from atif_lib.training.execution import compile_neurons, has_bfloat16, recipe_here, save_memory
+from atif_lib.training.execution import compile_neurons, has_bfloat16, recipe_here, save_memory, sync_norms
 from atif_lib.training.recipe import Recipe
 
 X = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -200,3 +200,33 @@ def test_a_gpu_that_imitates_bfloat16_has_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     assert not has_bfloat16(torch.device("cuda"))
     assert has_bfloat16(torch.device("mps"))
+
+
+class Halves(nn.Module):
+    """A block that makes of spikes what is neither 0 nor 1."""
+
+    def forward(self, z):
+        return z / 2
+
+
+@pytest.mark.parametrize("before", [Halves, lambda: Residual(16, 16, 1, lambda c: ATIFu(4, step_mode="m"), "add")])
+def test_what_is_no_spike_is_not_kept_as_a_byte_before_a_block_of_spikes(before):
+    """Only the block itself was looked at, and its gradients were those of an input of zeros and ones."""
+    torch.manual_seed(0)
+    plain = NETWORKS["resnet8"](ACTIVATIONS["atif-u"])
+    plain.blocks.insert(1, before())
+    kept = copy.deepcopy(plain)
+    save_memory(kept)
+    assert torch.equal(trained_once(plain), trained_once(kept))
+    for (name, one), other in zip(plain.named_parameters(), kept.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad), name
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm1d(4), layer.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False), nn.BatchNorm3d(4)]
+)
+def test_a_norm_that_would_stay_local_is_refused_in_several_processes(norm):
+    network = nn.Sequential(nn.BatchNorm2d(4), norm)
+    with pytest.raises(ValueError, match=r"BatchNorm.* in several processes; allowed: BatchNorm2d with weights"):
+        sync_norms(network)
+    assert type(network[0]) is nn.BatchNorm2d

@@ -146,6 +146,26 @@ def test_seeds_differ_and_repeat(few):
     assert not torch.equal(ends[0].readout.weight, ends[2].readout.weight)
 
 
+def with_dropout(seed):
+    network = worker.network("relu")
+    network.blocks.append(nn.Dropout(0.3))
+    torch.manual_seed(seed)  # what torch has drawn before is not to matter
+    return network
+
+
+def test_dropout_too_draws_what_belongs_to_the_update(tmp_path, few, monkeypatch):
+    whole = with_dropout(1)
+    list(train(whole, few, FAST))
+    assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(1)), "torch's own draws are left"
+    monkeypatch.setattr(training, "mixed_loss", training.mixed_loss)  # put back at the end
+    worker.signal_before(3, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        list(train(with_dropout(2), few, FAST, folder=tmp_path))
+    resumed = with_dropout(3)
+    list(train(resumed, few, FAST, folder=tmp_path, resume=True))
+    assert_same(resumed.state_dict(), whole.state_dict())
+
+
 # --- several processes ---
 
 
