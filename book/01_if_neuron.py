@@ -131,7 +131,7 @@ trace.set_index("t").T.round(1)
 # %% [markdown]
 # ## Move it
 #
-# On this page the neuron below has sliders. Move one at a time, and guess first what will change. Where are the steps
+# On the book's website the neuron below has sliders. Move one at a time, and guess first what will change. Where are the steps
 # of the staircase (the number of spikes against the current) when $V_{th}$ falls? What does a bias do? And how much
 # better does the estimate, in the right-hand panel, become with more timesteps? ($V(0)$ is what the membrane holds
 # before the first timestep; the sections below explain the estimate.)

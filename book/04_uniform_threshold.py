@@ -78,7 +78,7 @@ live["V_th"] = live.pop("thresholds").str[0]
 live.set_index("step").rename_axis(index=None, columns="step").round(3)
 
 # %% [markdown]
-# Or find the best threshold by hand. The curve below is the SQNR for every threshold. On this page the threshold has a
+# Or find the best threshold by hand. The curve below is the SQNR for every threshold. On the website the threshold has a
 # slider; the dotted lines show $\sigma$ and the threshold at which learning ends (the mean of the runs below). Try
 # other $T$ and $V(0)$, too.
 

@@ -102,7 +102,7 @@ figures.show(
 #
 # $$ V_{p_2} = (T-1)\,p_2 - T\,(p_3 - p_4). \tag{19} $$ (eq-19)
 #
-# Before we check it, get a feeling for four thresholds: on this page they have sliders. At first they are equal, as in
+# Before we check it, get a feeling for four thresholds: on the website they have sliders. At first they are equal, as in
 # the uniform neuron. Make the first one larger, then the last one. Which steps of the staircase move? Can you make a
 # staircase that goes *down*?
 
@@ -426,8 +426,8 @@ figures.show(
 #   {cite:p}`lloyd1982least,max1960quantizing`.
 #
 # So the paper's observation is confirmed: almost 3 dB are there. Its explanation, more steps where the inputs are, is
-# not what brings them. What does is where the levels lie between the transitions: a free gain brings most of it, a half
-# step more than all.
+# not what brings them. What does is that the levels lie near the middle between the transitions, so that the neuron
+# rounds to the nearest. A free gain brings most of that, a half step more than all.
 #
 # ### One neuron, or a neuron in a network?
 #

@@ -423,8 +423,7 @@ for network, result in large.items():
 # right after one timestep, and after two its accuracy is within one and a half points of its end. So in this pair of
 # networks the one with fewer spikes is the later one. Table 3 reads only the fourth timestep and cannot show that.
 #
-# More timesteps than four do not help much. ResNet-18 with ATIF-u gains up to a quarter of a point at five and six, less
-# than the standard error of such an accuracy, a third of a point; at eight all three networks are below their accuracy
+# More timesteps than four do not help much. ResNet-18 with ATIF-u gains up to a quarter of a point at five and six, in one run; at eight all three networks are below their accuracy
 # at four, by 0.6 to 2.6 points. Perhaps the levels become finer than those that the weights know.
 #
 # ## Two networks that are one
@@ -473,7 +472,7 @@ table if "ATIF-u" in networks_of_seed_0 else Markdown("*Not run yet.*")
 # %% [markdown]
 # The four layers lie on both sides of 1.73, within about a quarter of it. Measured as in the deep networks above, by the
 # standard deviation of the *mean* current, they are at 1.4, 1.8, 2.3 and 1.5. That is nearer to the rule than most layers
-# of the deep networks are; but the thresholds began near it, too. The rule cannot give more than a size: the shift $\beta$ moves the mean of
+# of the deep networks are. The rule cannot give more than a size: the shift $\beta$ moves the mean of
 # the current away from zero, sums of spikes are not Gaussian, and the network's loss is not the mean square error.
 #
 # Where the answers of the two networks above differ, a membrane came within a rounding error of its threshold. Where

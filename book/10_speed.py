@@ -56,16 +56,16 @@ figures.show_source(IF.integrate_and_fire)
 # `torch.compile` turns the loop into one pass over memory for all $T$ timesteps: each current is read once, the
 # membrane stays in a register, and $T$ spikes are written.
 #
-# The gradient goes backwards through time. Write $a(t) = \partial L / \partial i(t)$ for the gradient of the current. A
+# The gradient goes backwards through time. Write $a(t) = \partial L / \partial x(t)$ for the gradient of the current $x$. A
 # current enters the membrane $H(t)$, and from there it acts in two ways: through the spike $z(t)$, and through the
 # membrane that is left for the next timestep. The spike itself acts on the output and, through the reset, on that
 # membrane. So
 #
 # $$
-# a(t) = a(t+1) + \Big(d(t) - V_{th}\, a(t+1)\Big)\, \frac{\partial z(t)}{\partial H(t)}, \qquad a(T+1) = 0,
+# a(t) = a(t+1) + \Big(g(t) - V_{th}\, a(t+1)\Big)\, \frac{\partial z(t)}{\partial H(t)}, \qquad a(T+1) = 0,
 # $$
 #
-# with $d(t) = \partial L / \partial z(t)$ and the surrogate for $\partial z / \partial H$. This is all of
+# with $g(t) = \partial L / \partial z(t)$ and the surrogate for $\partial z / \partial H$. This is all of
 # backpropagation through time for one neuron, and the library has it as a loop over $t$. A test holds it equal to what
 # autograd finds for the plain neuron:
 

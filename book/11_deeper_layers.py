@@ -398,30 +398,36 @@ pd.DataFrame(rows).T.fillna("").rename_axis(["neuron", "passed on"]) if rows els
 #
 # Everything in Chapters 2 to 5 was for a Gaussian current, because the paper says that the inputs of a network's
 # neurons are about normally distributed, with their peak near zero. Is it so? The records of the small networks hold
-# the moments of their mean currents on the test images; here are the means over seeds. Skewness and excess kurtosis are 0 for a normal
+# the moments of their mean currents on 1,000 test images (of the threshold fixed at 1, those of three seeds); here are
+# the means over seeds. Skewness and excess kurtosis are 0 for a normal
 # distribution; the excess kurtosis of a Laplace distribution, with its sharper peak and heavier tails, is 3.
 #
 # **Predict:** in which layer is the current least like a Gaussian one?
 
 # %%
 kinds = {"mean_over_sd": "mean / σ", "skewness": "skewness", "excess_kurtosis": "excess kurtosis"}
+measured = {
+    label: [r for r in records_of(f"cifar10-small-{activation}", "laptop") if "currents" in r.result]
+    for label, activation in names.items()
+}
 moments = pd.concat(
     pd.DataFrame(record.result["currents"]).loc[[*kinds]].T.assign(neuron=label, layer=range(1, 5))
-    for label, activation in names.items()
-    for record in records_of(f"cifar10-small-{activation}", "laptop")
-    if "currents" in record.result
+    for label, runs in measured.items()
+    for record in runs
 )
 moments.groupby(["neuron", "layer"], sort=False).mean().rename(columns=kinds).round(2)
 
 # %% tags=["remove-input"]
-Markdown(provenance(f"cifar10-small-{activation}" for activation in names.values()))
+Markdown(
+    provenance((f"cifar10-small-{a}" for a in names.values()), [run for runs in measured.values() for run in runs])
+)
 
 # %% [markdown]
 # In the first layer, whose current comes from the image itself: neighbouring pixels are alike, so most differences that
 # a convolution takes are small and a few, at edges, are large. That is a Laplace-like current. From the second layer
 # on, a current is a sum of many spikes, and in these small networks it comes close to a normal distribution. (In
 # our runs of full size some later layers are far from it: the last of VGG-16 with ATIF-u has an excess kurtosis of 19.)
-# Its mean lies below zero, by a third to six tenths of a standard deviation, so fewer than half of the currents are
+# From the second layer on the mean lies below zero, by a third to six tenths of a standard deviation, so fewer than half of the currents are
 # positive.
 #
 # The record `network-spikes` counts what travels between the layers of VGG-16 and ResNet-18, untrained and on random

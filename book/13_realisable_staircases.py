@@ -172,8 +172,8 @@ def first_drawing(thresholds: list[Fraction]) -> dict[str, str]:
     )
     return {
         "SLIDERS": "".join(
-            f'<label>V({t}) <input type="range" min="0.1" max="4" step="0.05" value="{float(v)}" aria-label="threshold of '
-            f'timestep {t}"> <output>{float(v):.2f}</output></label>'
+            f'<label>V({t}) <input type="range" min="0.1" max="4" step="0.05" value="{float(v)}" aria-label="V({t}), threshold '
+            f'of timestep {t}"> <output aria-hidden="true">{float(v):.2f}</output></label>'
             for t, v in enumerate(thresholds, 1)
         ),
         "AXES": f'<path d="M50 20V250H620" fill="none"/>{ticks}<text x="335" y="297" text-anchor="middle" stroke="none">'

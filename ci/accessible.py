@@ -12,6 +12,8 @@ MENDED = (
     # A role that ARIA has given up, and a list with children that are no items of it.
     (re.compile(r' role="doc-biblioentry"'), ""),
     (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
+    # An id that several elements of a page have.
+    (re.compile(r' id="(?:exercise|solution)-content"'), ""),
     # What is on top of the sidebar belongs to no landmark.
     (
         re.compile(r'<div class="(sidebar-primary-item)">(?=\s*<a class="navbar-brand)'),

@@ -20,9 +20,9 @@ from atif_lib import console
 from ci import browser
 from ci.project import command_line
 
-SCREENS = tuple(product(("light", "dark"), (1440, 390, 820)))
+SCREENS = tuple(product(("light", "dark"), (1440, 320, 820)))
 HEIGHT = 900
-PAGES = ("book/*.html", "search.html", "genindex.html")
+PAGES = ("book/*.html", "search.html", "genindex.html", "404.html")
 SUMMARY = "summary"
 EXPERIMENTAL = "label-content-name-mismatch"  # a rule that axe-core leaves out unless it is asked for
 FORMULAS = ["mjx-container"]  # each is a drawing, hidden, with words for a screen reader

@@ -19,6 +19,7 @@ PARTS = (
     "output/svg/fonts/tex",
     "a11y/assistive-mml",  # what a screen reader reads
 )
+NOTICE = "/*! MathJax, the MathJax Consortium, Apache License 2.0 (LICENSE); parts of it, in one file. */\n"
 SETTINGS = f"""(settings => {{
   settings.loader = {{load: []}};  // all is in this file
   settings.tex = {{packages: {["base", *PACKAGES]}, ...settings.tex}};
@@ -61,7 +62,14 @@ def without_unused(font: str) -> str:
 
 
 def write_mathjax(folder: Path) -> None:
-    """Write MathJax into `folder`."""
+    """Write MathJax into `folder`, with the licence that goes with every copy."""
     parts = {name: (package_folder() / f"{name}.js").read_text(encoding="utf-8") for name in PARTS}
     parts["output/svg/fonts/tex"] = without_unused(parts["output/svg/fonts/tex"])
-    (folder / MATHJAX).write_text(SETTINGS + "\n".join(parts.values()), encoding="utf-8")
+    (folder / MATHJAX).write_text(NOTICE + SETTINGS + "\n".join(parts.values()), encoding="utf-8")
+    (folder / "LICENSE").write_text(apache_licence(), encoding="utf-8")
+
+
+def apache_licence() -> str:
+    """Return the Apache License 2.0 as another package brings it, for MathJax's own leaves it out."""
+    (file,) = (file for file in metadata.files("packaging") or [] if file.name == "LICENSE.APACHE")
+    return file.read_text(encoding="utf-8")

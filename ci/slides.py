@@ -287,8 +287,13 @@ PAGE = r"""<!DOCTYPE html>
 <link rel="stylesheet" href="reveal/dist/reset.css">
 <link rel="stylesheet" href="reveal/dist/reveal.css">
 <link rel="stylesheet" href="{style}">
+<link rel="license" href="https://creativecommons.org/licenses/by/4.0/">
 <noscript>
-<style>.reveal .slides section {{ display: block !important; position: static !important; }}</style>
+<style>
+.reveal, .reveal .slides {{ height: auto !important; overflow: visible !important; position: static !important; }}
+.reveal .slides section {{ display: block !important; position: static !important; }}
+.reveal .slides section, .reveal .fragment {{ opacity: 1 !important; visibility: visible !important; }}
+</style>
 </noscript>
 </head>
 <body>

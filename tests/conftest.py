@@ -6,6 +6,9 @@ import signal
 import pytest
 from hypothesis import settings
 
+# The tests are of a processor: a GPU would be taken where there is one, and few of GitHub's Macs have memory on theirs.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["DISABLE_MPS"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side; each process, and those it starts, takes one core
     os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -19,11 +22,23 @@ settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory):
-    """scikit-learn's digits, packed into a temporary data root."""
+def own_data_root():
+    """The data root of who runs the tests, which may have the real data."""
+    return data.data_root()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def data_root(own_data_root, tmp_path_factory):
+    """A temporary data root: no test writes into one's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATIF_DATA", str(tmp_path_factory.mktemp("data")))
-        yield data.load("digits")
+        yield
+
+
+@pytest.fixture(scope="session")
+def digits(data_root):
+    """scikit-learn's digits, packed into the temporary data root."""
+    return data.load("digits")
 
 
 @pytest.fixture

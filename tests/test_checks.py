@@ -71,6 +71,7 @@ def test_integers_of_numpy_are_integers(name):
     torch.manual_seed(0)
     expected = plain(TAKE_T[name](4))
     for kind in (np.int64, np.int32, np.uint8):
+        assert type(checks.integer("timesteps", kind(4))) is int
         torch.manual_seed(0)
         assert plain(TAKE_T[name](kind(4))) == expected
 
@@ -83,6 +84,8 @@ def test_booleans_floats_and_what_is_no_count_are_refused(name, bad):
 
 
 def test_numbers():
+    with pytest.raises(ValueError, match="allowed: one number that a float can hold"):
+        checks.number("x", 10**400)
     for value in (0.5, np.float32(0.5), np.float64(0.5), torch.tensor(0.5), np.array(0.5)):
         found = checks.number("x", value)
         assert (found, type(found)) == (0.5, float)

@@ -46,7 +46,10 @@ def signal_before(update, number):
         nonlocal count
         count += 1
         if count == update:
-            os.kill(os.getpid(), number)
+            if number in (signal.SIGINT, signal.SIGTERM):
+                signal.raise_signal(number)  # os.kill ends a process of Windows at once
+            else:
+                os.kill(os.getpid(), number)
         return loss(*arguments)
 
     training.mixed_loss = counting

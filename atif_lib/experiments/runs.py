@@ -127,7 +127,10 @@ def checked_seed(seed: Any) -> int:
 
 
 def _refuse_others(weights: Path, path: Path) -> None:
-    """Raise a ValueError where a file of weights is not that of a run's record, if the run has one here."""
+    """Raise a ValueError where a file of weights is not that of a run's record, if the run has one here.
+
+    A record that names no weights is of an early version; what starts from its run would be stale at once.
+    """
     if path.is_file() and not has_weights(load(path), weights):
         raise ValueError(f"{weights} has not the weights of the record {path}: train {path.stem} anew first")
 

@@ -362,7 +362,8 @@ def set_timesteps(network: Network, timesteps: int) -> None:
 @contextmanager
 def unfused(network: nn.Module) -> Iterator[None]:
     """Let fused neurons run as they are written for a while: what looks at their inputs then sees currents."""
-    fused: list[Any] = [m for m in network.modules() if getattr(m, "fused", False)]
+    # By the switch: a neuron that holds a membrane runs as it is written anyway, but is fused again once it is reset.
+    fused: list[Any] = [m for m in network.modules() if getattr(m, "_fused", False)]
     for module in fused:
         module.fused = False
     try:

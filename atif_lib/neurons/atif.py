@@ -107,7 +107,7 @@ class ATIFu(SoftResetNode):
 
     def begin_with(self, threshold: float | Tensor) -> None:
         """Make a parameter of the threshold's logarithm."""
-        self.log_threshold = nn.Parameter(_learned_log(threshold))
+        self.log_threshold = nn.Parameter(learned_log(threshold))
 
     @property
     def thresholds(self) -> Tensor:
@@ -172,7 +172,7 @@ class ATIFnu(SoftResetNode):
 
     def begin_with(self, threshold: float | Tensor) -> None:
         """Make parameters of the logarithms of T equal steps."""
-        log_step = _learned_log(threshold, steps=self.timesteps)
+        log_step = learned_log(threshold, steps=self.timesteps)
         self.log_steps = nn.Parameter(log_step.expand(self.timesteps, *log_step.shape).clone())
 
     @property
@@ -215,7 +215,7 @@ class SafeATIFnu(SoftResetNode):
                 f"timesteps={self.timesteps}, v0={self.v0}, surrogate={self.surrogate!r}; "
                 "allowed: 4, 0, 'relative' or 'absolute'"
             )
-        log = _learned_log(threshold)
+        log = learned_log(threshold)
         if log.dim():
             raise ValueError(f"threshold={log.exp().tolist()}; allowed: one positive number for the whole layer")
         start = log.new_tensor([-3.0, -3.0, 0.0, 0.0, -3.0])  # nearly the corner V_2 = V_3 = V_4, and V_1 just above
@@ -254,7 +254,7 @@ def _positive(name: str, value: float | Tensor) -> Tensor:
     return tensor
 
 
-def _learned_log(threshold: float | Tensor, steps: int = 1) -> Tensor:
+def learned_log(threshold: float | Tensor, steps: int = 1) -> Tensor:
     step = _positive("threshold", threshold) / steps
     if ((step < _SMALLEST) | (step > _LARGEST)).any():
         allowed = f"between {steps * _SMALLEST:g} and {steps * _LARGEST:g}"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from atif_lib import checks
-from atif_lib.neurons.atif import bounded_exp
+from atif_lib.neurons.atif import bounded_exp, learned_log
 
 __all__ = ["QuantizedReLU"]
 
@@ -24,15 +24,15 @@ class QuantizedReLU(nn.Module):
 
     Args:
         timesteps: T of the spiking twin: T steps above 0.
-        threshold: initial :math:`V_{th}`, positive.
+        threshold: initial :math:`V_{th}`, positive. A learned one always stays from 1e-6 to 1e6, as the twin's does.
         v0: shift of the transitions in steps; 0 rounds down, 0.5 to the nearest.
         learn: learn the threshold; a fixed one is that of :class:`atif_lib.neurons.IF`.
 
     Shapes: any; the output has that of the input and values 0, 1/T, ... 1.
 
     Raises:
-        ValueError: ``timesteps`` is no integer of at least 1, the threshold is not positive or has a gradient, or
-            ``v0`` is outside [0, 1].
+        ValueError: ``timesteps`` is no integer of at least 1, the threshold is not positive or has a gradient, one
+            to be learned is beyond its bounds, or ``v0`` is outside [0, 1].
         TypeError: on a call, an input that is not floating point.
 
     Source: Eqs 6 and 7; Li et al. (2022) convert such a network.
@@ -50,7 +50,7 @@ class QuantizedReLU(nn.Module):
             raise ValueError(f"v0={v0}; allowed: a fraction of the threshold in [0, 1]")
         self.levels, self.v0 = timesteps, v0
         if learn:
-            self.log_threshold = nn.Parameter(torch.tensor(threshold).log())
+            self.log_threshold = nn.Parameter(learned_log(threshold))
         else:
             self.register_buffer("threshold", torch.tensor(threshold))
 

@@ -187,6 +187,8 @@ class SoftResetNode(neuron.BaseNode):
         if self.surrogate == "rate":
             rate = _straight_through_rate(x_seq.mean(0), thresholds[0], self.v0, self.timesteps)
             x_seq, thresholds = x_seq.detach(), thresholds.detach()
+        if v is not None and not (isinstance(v, Tensor) and v.dim()):  # one number for all
+            v = torch.zeros_like(x_seq[0]) + v
         if v is not None and v.shape != x_seq.shape[1:]:
             raise ValueError(
                 f"input {[*x_seq.shape[1:]]} behind one of {[*v.shape]}; allowed: one shape until functional.reset_net"

@@ -1,7 +1,7 @@
 r"""The exact SQNR of a staircase, without sampling: from the moments of the density of the current.
 
-The signal is ReLU(i). Its noise depends on the density f of the current over positive inputs only, through the moments
-:math:`M_j(x) = \int_0^x u^j f(u)\, du`, j = 0, 1, 2. A :class:`Density` is these three functions.
+The signal is ReLU(i). Its noise depends on the density :math:`\varphi` of the current over positive inputs alone, by
+the moments :math:`M_j(x) = \int_0^x u^j \varphi(u)\, du`, j = 0, 1, 2. A :class:`Density` is these three functions.
 """
 
 import math

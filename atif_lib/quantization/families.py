@@ -66,7 +66,7 @@ def affine_levels(density: Density, transitions: Tensor) -> Tensor:
         Levels, shape [*, T + 1], from that of no spike on: the regression of the signal ReLU(i) on the spike count.
         Where all currents have the same count they all are the mean of the signal.
     """
-    count = torch.arange(transitions.shape[-1] + 1, dtype=transitions.dtype)
+    count = torch.arange(transitions.shape[-1] + 1, dtype=transitions.dtype, device=transitions.device)
     mass, first, _ = cells(density, transitions)
     mean, target = (count * mass).sum(-1, keepdim=True), first.sum(-1, keepdim=True)
     shared = (count * first).sum(-1, keepdim=True) - mean * target

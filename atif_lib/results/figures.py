@@ -170,7 +170,7 @@ def display_svg(svg: str, **facts: str) -> None:
 def show_moving(fig: Figure, settings: Mapping[str, Any], *, neuron: str, alt: str) -> None:
     """Display a figure that the book's page replaces by a neuron with sliders (``book/_static/neuron.js``).
 
-    Without that script, in print and in a notebook, the figure stays.
+    Without that script, as in a notebook, the figure stays; in print the sliders are left out.
 
     Args:
         fig: the first drawing.

@@ -28,8 +28,8 @@ Each figure, table cell and checkable claim of {cite:t}`castagnetti2023trainable
 verdict. A number that the paper gives in a figure and in its text has an entry for each. In a row of the paper's tables
 stand networks of the paper's architecture alone. Ours are trained in three stages, from a ReLU network to spikes; the
 paper's were trained directly, for 900 epochs. {ref}`Chapter 7 <staged-training>` says what that can and cannot show.
-What our small networks say about the direction of a claim, and what we found beyond the paper, have sections and counts
-of their own.
+What our small networks say about the direction or the shape of a claim, and what we found beyond the paper, have
+sections and counts of their own.
 
 **How a verdict is reached.** Ours is the mean ± standard deviation over n seeds of run records committed with the book,
 and, in brackets, the interval that holds the true mean with 95 % confidence. A check allows a range of values: the
@@ -47,8 +47,8 @@ with 95 % confidence.
 This page is rendered from `data/manifest.yml` and `data/results/` by `python -m atif_lib report --format md`.
 """
 _SMALL = """\
-The paper's claims on networks that a laptop trains. They test the direction of a claim, not its size, and after few
-epochs: they measure how fast networks begin to learn, not where they end.
+The paper's claims on networks that a laptop trains. They test the direction or the shape of a claim, not its size,
+and after few epochs: they measure how fast networks begin to learn, not where they end.
 """
 
 
@@ -108,7 +108,7 @@ def counts(manifest: Manifest) -> list[str]:
     """Count the verdicts: a line for what the paper says, one for our small networks, one for what lies beyond."""
     parts = {
         "figures, table cells and claims of the paper": manifest.entries,
-        "of its claims on our small networks, in direction only": manifest.small,
+        "of its claims on our small networks, in direction or shape only": manifest.small,
         "results beyond the paper": manifest.beyond,
     }
     return [f"{len(entries)} {what}: {tally(entries)}" for what, entries in parts.items() if entries]

@@ -126,6 +126,8 @@ class Record(Model):
         """
         value, rest = {**self.result, "epochs": self.epochs}, path
         try:
+            if not path or path.endswith("."):
+                raise ValueError
             while rest:
                 value, rest = _step(value, rest)
         except (KeyError, IndexError, TypeError, ValueError):

@@ -141,7 +141,8 @@ def sync_norms(network: nn.Module) -> None:
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
-        if type(norm) is not nn.BatchNorm2d or not norm.affine or not norm.track_running_stats:
+        known = type(norm) in (nn.BatchNorm2d, _SyncedBatchNorm2d)
+        if not known or not norm.affine or not norm.track_running_stats:
             raise ValueError(f"{norm} in several processes; allowed: BatchNorm2d with weights and running averages")
     for norm in norms:
         norm.__class__ = _SyncedBatchNorm2d

@@ -214,7 +214,7 @@ def update(training: Training, epoch: int, step: int) -> None:
     inputs, one, other, weight = (values[share] for values in training.batches.draw(epoch, step))
     functional.reset_net(network)
     named = bad_layer_named(network, inputs, f"step {step} of epoch {epoch + 1}")
-    with named, _own_draws(training, epoch, step):
+    with _own_draws(training, epoch, step), named:
         loss = mixed_loss(training.model(inputs), one, other, weight, recipe.label_smoothing)
         if not loss.isfinite():
             raise FloatingPointError(f"the loss is {loss.item()}")
@@ -238,7 +238,8 @@ def update(training: Training, epoch: int, step: int) -> None:
 def _own_draws(training: Training, epoch: int, step: int) -> Iterator[None]:
     """Let layers that draw, as dropout does, draw what belongs to this update and process, and leave torch's draws."""
     fabric = training.fabric
-    with torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
+    kind = fabric.device.type
+    with torch.random.fork_rng([] if kind == "cpu" else [fabric.device.index or 0], device_type=kind):
         torch.manual_seed(draws(training.batches.seed, epoch, step, 1 + fabric.global_rank).initial_seed())
         yield
 

@@ -1,13 +1,13 @@
 /* The neuron that moves: sliders for a soft-reset integrate-and-fire neuron, its membrane over time, its staircase.
  *
  * A page holds <div class="moving-neuron" data-settings="{...}"> with a drawing inside; this script replaces the drawing.
- * The arithmetic (Eqs 2-8) is tested against the Python library by tests/test_moving_neuron.py.
+ * The arithmetic (Eqs 2-8) is tested against the Python library by tests/book/test_moving_neuron.py.
  */
-(function (root, factory) {
+(function (factory) {
   "use strict";
-  if (typeof module === "object" && module.exports) module.exports = factory();
-  else root.movingNeuron = factory();
-})(typeof self === "undefined" ? this : self, function () {
+  const made = factory();
+  if (typeof module === "object" && module.exports) module.exports = made;
+})(function () {
   "use strict";
 
   // ---------------------------------------------------------------- arithmetic
@@ -35,14 +35,14 @@
     return (thresholds[0] * count) / thresholds.length;
   }
 
-  /** Eq. 8 in dB for a Gaussian current of mean 0 and standard deviation sigma, and the target max(0, current). */
-  function sqnr(thresholds, start, sigma, points) {
-    const n = points || 4000, reach = 6 * sigma;
+  /** Eq. 8 in dB for a Gaussian current i of mean 0 and standard deviation sigma, and the target max(0, i + bias). */
+  function sqnr(thresholds, start, sigma, bias = 0, points = 20000) {
+    const n = points, reach = 6 * sigma;
     let signal = 0, noise = 0;
     for (let k = 0; k < n; k++) {
       const x = ((2 * k + 1) / n - 1) * reach; // middles of n cells of equal width
-      const weight = Math.exp(-0.5 * (x / sigma) ** 2), target = Math.max(0, x);
-      const estimate = decode(run(x, thresholds, start).count, thresholds);
+      const weight = Math.exp(-0.5 * (x / sigma) ** 2), target = Math.max(0, x + bias);
+      const estimate = decode(run(x + bias, thresholds, start).count, thresholds);
       signal += weight * target * target;
       noise += weight * (target - estimate) ** 2;
     }
@@ -53,7 +53,7 @@
 
   const SVG = "http://www.w3.org/2000/svg";
   const LABELS = { membrane: "Membrane over time", staircase: "Staircase", error: "Error", curve: "SQNR" };
-  const NAMES = { i: "current i", threshold: "threshold V_th", b: "bias b", T: "timesteps T", start: "start V(0) / V_th" };
+  const NAMES = { i: "current i", threshold: "threshold V\u209c\u2095", b: "bias b", T: "timesteps T", start: "start V(0) / V\u209c\u2095" };
 
   function element(name, attributes, parent) {
     const made = document.createElementNS(SVG, name);
@@ -105,7 +105,7 @@
     return found;
   }
 
-  function drawMembrane(svg, current, thresholds, start, result) {
+  function drawMembrane(svg, thresholds, start, result) {
     const T = thresholds.length;
     const values = [0, start * thresholds[0], ...result.before, ...result.after, ...thresholds];
     const low = Math.min(...values), high = Math.max(...values), room = 0.08 * (high - low || 1);
@@ -121,39 +121,47 @@
     });
   }
 
-  function drawStaircase(svg, current, thresholds, start, range) {
+  /** The place of a current on the axis; one beyond its end is drawn at the end. */
+  function within(value, range) {
+    return Math.min(Math.max(value, range[0]), range[1]);
+  }
+
+  function drawStaircase(svg, i, bias, thresholds, start, range) {
     const n = 600, top = Math.max(range[1], thresholds[0]) * 1.05;
     const box = { x: range, y: [-0.03 * top, top] };
-    const { x, y } = axes(svg, box, ticks(range[0], range[1], 5), ticks(0, top, 5), "current i + b", "estimate");
-    line(svg, [[x(range[0]), y(0)], [x(0), y(0)], [x(range[1]), y(range[1])]], "relu");
+    const { x, y } = axes(svg, box, ticks(range[0], range[1], 5), ticks(0, top, 5), "current i", "estimate");
+    const corner = within(-bias, range), relu = (value) => Math.min(Math.max(0, value + bias), top);
+    line(svg, [range[0], corner, within(top - bias, range), range[1]].map((value) => [x(value), y(relu(value))]), "relu");
     const stairs = [];
     for (let k = 0; k <= n; k++) {
       const value = range[0] + ((range[1] - range[0]) * k) / n;
-      stairs.push([x(value), y(decode(run(value, thresholds, start).count, thresholds))]);
+      stairs.push([x(value), y(decode(run(value + bias, thresholds, start).count, thresholds))]);
     }
     line(svg, stairs, "stairs");
-    const estimate = decode(run(current, thresholds, start).count, thresholds);
-    const place = x(Math.min(Math.max(current, range[0]), range[1]));
-    element("line", { x1: place, x2: place, y1: y(Math.max(0, current)), y2: y(estimate), class: "error" }, svg);
+    const estimate = decode(run(i + bias, thresholds, start).count, thresholds), place = x(within(i, range));
+    element("line", { x1: place, x2: place, y1: y(relu(i)), y2: y(estimate), class: "error" }, svg);
     element("circle", { cx: place, cy: y(estimate), r: 6, class: "here" }, svg);
   }
 
-  function drawError(svg, current, thresholds, start, range) {
+  function drawError(svg, i, bias, thresholds, start, range) {
     const n = 600, T = thresholds.length, points = [];
-    const error = (value, count) => Math.max(0, value) - decode(count, thresholds);
+    const answer = (value) => run(value + bias, thresholds, start).count;
+    const error = (value, count) => Math.max(0, value + bias) - decode(count, thresholds);
     for (let k = 0; k <= n; k++) {
-      const value = range[0] + ((range[1] - range[0]) * k) / n, count = run(value, thresholds, start).count;
+      const value = range[0] + ((range[1] - range[0]) * k) / n, count = answer(value);
       points.push([value, error(value, count), count === T]);
     }
     const values = points.map((p) => p[1]), low = Math.min(0, ...values), high = Math.max(...values), room = 0.08 * (high - low);
     const box = { x: range, y: [low - room, high + room] };
-    const { x, y } = axes(svg, box, ticks(range[0], range[1], 5), ticks(box.y[0], box.y[1], 5), "current i + b", "error: current less estimate");
+    const { x, y } = axes(svg, box, ticks(range[0], range[1], 5), ticks(box.y[0], box.y[1], 5), "current i", "error: current less estimate");
     for (const full of [false, true]) {
       const part = points.filter((p) => p[2] === full).map((p) => [x(p[0]), y(p[1])]);
-      if (part.length) line(svg, part, full ? "overload" : "granular");
+      if (!part.length) continue;
+      const kind = full ? "overload" : "granular", [at, to] = [part[0], part[part.length - 1]];
+      line(svg, part, kind);
+      text(svg, full ? to[0] - 4 : (at[0] + to[0]) / 2, full ? to[1] + 18 : y(high) + 4, kind, full ? "end" : "middle");
     }
-    const place = x(Math.min(Math.max(current, range[0]), range[1]));
-    element("circle", { cx: place, cy: y(error(current, run(current, thresholds, start).count)), r: 6, class: "here" }, svg);
+    element("circle", { cx: x(within(i, range)), cy: y(error(i, answer(i))), r: 6, class: "here" }, svg);
   }
 
   function drawCurve(svg, values, settings, db) {
@@ -161,16 +169,16 @@
     const points = [];
     for (let k = 0; k <= 120; k++) {
       const threshold = low + ((high - low) * k) / 120;
-      points.push([threshold, sqnr(Array(values.T).fill(threshold), values.start, sigma, 1200)]);
+      points.push([threshold, sqnr(Array(values.T).fill(threshold), values.start, sigma, values.b, 1200)]);
     }
     const top = Math.ceil(Math.max(...points.map((p) => p[1])) + 1);
     const bottom = Math.floor(Math.min(0, ...points.map((p) => p[1])));
     const box = { x: [low, high], y: [bottom, top] };
-    const { x, y } = axes(svg, box, ticks(low, high, 5), ticks(bottom, top, 5), "threshold V_th", "SQNR in dB");
+    const { x, y } = axes(svg, box, ticks(low, high, 5), ticks(bottom, top, 5), "threshold V\u209c\u2095", "SQNR in dB");
     line(svg, points.map((p) => [x(p[0]), y(p[1])]), "stairs");
     for (const mark of settings.marks || []) {
       element("line", { x1: x(mark.at), x2: x(mark.at), y1: y(bottom), y2: y(top), class: "mark" }, svg);
-      text(svg, x(mark.at) + 5, y(bottom) - 8, mark.label, "start", "label");
+      text(svg, x(mark.at) + 5, y(bottom) - 8, mark.label, "start");
     }
     element("circle", { cx: x(values.threshold), cy: y(db), r: 6, class: "here" }, svg);
   }
@@ -204,8 +212,9 @@
       caption.textContent = label;
       const input = document.createElement("input");
       Object.assign(input, { type: "range", id, min: range[0], max: range[1], step: range[2], value: get() });
-      const shown = document.createElement("output");
-      shown.htmlFor = id;
+      const shown = document.createElement("span");
+      shown.className = "value";
+      shown.setAttribute("aria-hidden", "true"); // the slider says its value itself
       const show = () => (shown.textContent = format(get()));
       input.addEventListener("input", () => {
         set(Number(input.value));
@@ -225,6 +234,14 @@
       slider(`threshold-${t + 1}`, `threshold V(${t + 1})`, settings.thresholdRange, () => values.thresholds[t], set);
     });
 
+    let waiting;
+
+    /** Say it once the slider rests: a screen reader reads all of it aloud each time. */
+    function say(words) {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => (said.textContent = words), said.textContent ? 300 : 0);
+    }
+
     function draw() {
       const thresholds = values.thresholds || Array(values.T).fill(values.threshold);
       const current = values.i + values.b;
@@ -232,7 +249,7 @@
       const estimate = decode(result.count, thresholds), error = Math.max(0, current) - estimate;
       const size = format(Math.abs(error));
       const missed = size === "0" ? "which is right" : `${size} too ${error > 0 ? "little" : "much"}`;
-      const db = sqnr(thresholds, values.start, settings.sigma, 2000);
+      const db = sqnr(thresholds, values.start, settings.sigma, values.b);
       const when = result.spikes.flatMap((z, t) => (z ? [t + 1] : []));
       const spikes = result.count === 1 ? "1 spike" : `${result.count} spikes`;
       const at = when.length ? ` (at t = ${when.join(", ")})` : "";
@@ -240,12 +257,12 @@
         `${spikes} in ${thresholds.length} timesteps${at}. The current ${format(current)} is read as ` +
         `${format(estimate)}, ${missed}. For a Gaussian current with standard deviation ` +
         `${format(settings.sigma)} the SQNR is ${db.toFixed(1).replace("-", "\u2212")} dB.`;
-      said.textContent = words;
+      say(words);
       for (const svg of svgs) {
         const panel = svg.dataset.panel;
-        if (panel === "membrane") drawMembrane(svg, current, thresholds, values.start, result);
-        else if (panel === "staircase") drawStaircase(svg, current, thresholds, values.start, settings.range);
-        else if (panel === "error") drawError(svg, current, thresholds, values.start, settings.range);
+        if (panel === "membrane") drawMembrane(svg, thresholds, values.start, result);
+        else if (panel === "staircase") drawStaircase(svg, values.i, values.b, thresholds, values.start, settings.range);
+        else if (panel === "error") drawError(svg, values.i, values.b, thresholds, values.start, settings.range);
         else drawCurve(svg, values, settings, db);
         svg.setAttribute("aria-label", LABELS[panel]);
       }

@@ -27,7 +27,7 @@ def javascript(expression, cases):
 
 
 def draws(count):
-    """Currents and thresholds in thousandths, T from 1 to 16, v(0) in quarters of a threshold; many exact ties."""
+    """Currents and thresholds in thousandths, T from 1 to 16, V(0) in quarters of a threshold; many exact ties."""
     generator = torch.Generator().manual_seed(0)
 
     def integer(low, high, size=()):
@@ -61,7 +61,7 @@ def test_spikes_and_membranes():
 
 def test_sqnr_of_a_gaussian():
     cases = [[threshold, t, start] for threshold in (0.1, 0.173, 0.5, 1.0) for t in (1, 4, 8) for start in (0.0, 0.5)]
-    found = javascript("neuron.sqnr(Array(c[1]).fill(c[0]), c[2], 0.1, 40000)", cases)
+    found = javascript("neuron.sqnr(Array(c[1]).fill(c[0]), c[2], 0.1)", cases)
     for (threshold, timesteps, start), db in zip(cases, found, strict=True):
         exact = gaussian_sqnr_db(
             *uniform_staircase(torch.tensor(threshold, dtype=torch.float64), timesteps, start), 0.1

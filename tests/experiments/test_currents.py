@@ -7,6 +7,7 @@ from spikingjelly.activation_based import functional
 from torch import nn
 
 from atif_lib import data
+from atif_lib.experiments import currents
 from atif_lib.experiments.currents import current_moments, other_values
 from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, neurons_of
 from atif_lib.neurons import IF
@@ -36,3 +37,10 @@ def test_spikes_that_are_added_are_seen(name, binary):
     assert (other_values(network, x) == 0) is binary
     functional.reset_net(network)
     network(x)  # it was left at rest
+
+
+def test_the_record_s_shares_are_those_of_each_network_and_neuron(monkeypatch):
+    monkeypatch.setattr(currents, "PAPER_NETWORKS", ("small", "resnet8-add"))
+    found = currents.spike_facts()
+    assert set(found) == {f"{n}_{a}_other_values" for n in currents.PAPER_NETWORKS for a in ("if", "atif-u", "atif-nu")}
+    assert found["small_atif-u_other_values"] == 0 < found["resnet8-add_atif-u_other_values"]

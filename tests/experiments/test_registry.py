@@ -17,7 +17,7 @@ from atif_lib.experiments.one_neuron import ExactExperiment, NeuronExperiment
 from atif_lib.experiments.registry import EXPERIMENTS, find
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS
-from atif_lib.results import manifest
+from atif_lib.results import manifest, records
 from atif_lib.results.records import PROFILES, Draft
 from atif_lib.training import augment
 
@@ -32,7 +32,7 @@ def random_examples(dataset, count=4):
 
 
 def test_every_experiment_of_the_manifest_exists_at_its_profile():
-    quantities = [check.quantity for entry in manifest.load().entries for check in entry.checks]
+    quantities = [check.quantity for entry in manifest.load().all() for check in entry.checks]
     quantities += [quantity.minus for quantity in quantities if quantity]
     for quantity in quantities:
         if isinstance(quantity, manifest.Quantity):
@@ -136,7 +136,7 @@ def test_without_its_data_only_the_small_profile_takes_a_stand_in(digits):
 
 
 @pytest.mark.parametrize("name", [n for n, e in EXPERIMENTS.items() if isinstance(e, NeuronExperiment)])
-def test_toys_start_at_threshold_one_and_learn_something(name):
+def test_toys_start_at_a_threshold_of_ten_standard_deviations(name):
     draft = Draft()
     dataclasses.replace(EXPERIMENTS[name].at("smoke"), steps=0).run(Context(draft))
     assert draft.result["thresholds"][0] == pytest.approx(1.0)
@@ -163,6 +163,16 @@ def test_a_line_of_activations_trains_any_spikingjelly_node(digits, monkeypatch,
     assert 0 < draft.result["theta"] < 1
     assert draft.result["thresholds"] == {}
     assert (tmp_path / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["toy-staircase", "gsc-features"])
+def test_exact_numbers_come_out_as_they_are_recorded(name):
+    draft = Draft()
+    EXPERIMENTS[name].run(Context(draft))
+    (committed,) = records.records_of(name, "laptop", folder=records.RESULTS)
+    assert draft.result.keys() == committed.result.keys()
+    for key, value in committed.result.items():
+        assert draft.result[key] == pytest.approx(value), key
 
 
 def test_exact_experiments_have_one_profile():

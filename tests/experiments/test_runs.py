@@ -350,6 +350,14 @@ def test_a_record_of_other_data_than_that_of_its_start_is_stale(finished):
     assert runs.staleness(record, experiment, other) == f"it was trained on other data than {QUICK}-smoke-s0"
 
 
+def test_a_stage_before_the_one_that_it_starts_from_says_which_to_train(folders):
+    message = (
+        "cifar10-small-quantized-staged starts from the weights of cifar10-small-relu-staged, seed 3: train it first"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        runs.run("cifar10-small-quantized-staged", "smoke", 3)
+
+
 @pytest.mark.parametrize("validation", [False, True])
 def test_weights_that_are_not_those_of_their_record_start_no_run(folders, validation):
     first, later = "cifar10-small-relu-staged", "cifar10-small-quantized-staged"
@@ -360,6 +368,12 @@ def test_weights_that_are_not_those_of_their_record_start_no_run(folders, valida
     with pytest.raises(ValueError, match=rf"has not the weights of the record .*: train {record.run_id} anew first"):
         runs.run(later, "smoke", validation=validation)
     weights.write_bytes(kept)
+    path = folders[0] / ("validation" if validation else "") / f"{record.run_id}.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(values | {"result": {"test_accuracy": 1.0}}), encoding="utf-8")
+    with pytest.raises(ValueError, match="has not the weights of the record"):
+        runs.run(later, "smoke", validation=validation)  # stale at once
+    path.write_text(json.dumps(values), encoding="utf-8")
     assert runs.run(later, "smoke", validation=validation).result["start_sha256"] == record.result["weights_sha256"]
 
 

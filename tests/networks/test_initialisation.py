@@ -38,7 +38,7 @@ def test_the_best_uniform_staircase_is_that_of_the_ladder(timesteps, density):
     assert best_uniform(density, timesteps, 0.3).sqnr_db > rungs["uniform"].sqnr_db
 
 
-# V_th / sigma at T = 4, of atif_lib.quantization's exact integral: 1.731 from v(0) = 0, 2.135 from a half step
+# V_th / sigma at T = 4, of atif_lib.quantization's exact integral: 1.731 from V(0) = 0, 2.135 from a half step
 @pytest.mark.parametrize(("v0", "over_sigma"), [(0.0, 1.731), (0.5, 2.135)])
 @pytest.mark.parametrize("sigma", [0.1, 3.0])
 @pytest.mark.parametrize("learn_v0", [False, True])

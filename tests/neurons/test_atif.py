@@ -541,7 +541,7 @@ def test_a_timestep_past_the_last_asks_for_a_reset(kind, mode):
 
 @pytest.mark.parametrize("v0", [0.0, 0.5])
 def test_the_rate_s_gradient_is_the_quantized_twin_s_and_the_spikes_are_the_neuron_s(v0):
-    current = torch.randn(50, dtype=torch.double).mul(2).requires_grad_()
+    current = torch.linspace(-4, 4, 50, dtype=torch.double).requires_grad_()
     node, usual = (ATIFu(4, 1.5, v0=v0, surrogate=kind, step_mode="m").double() for kind in ("rate", "relative"))
     twin = QuantizedReLU(4, 1.5, v0).double()
     spikes = node(current.expand(4, 1, 50))
@@ -653,6 +653,13 @@ def test_another_shape_before_a_reset_is_refused():
         node(torch.full((5, 3), 0.5))
     node.reset()
     node(torch.full((5, 3), 0.5))
+
+
+@pytest.mark.parametrize("v", [0.9, torch.tensor(0.9), torch.full((2, 3), 0.9)])
+def test_a_membrane_may_be_set_as_one_number(v):
+    node = IF(1, 1.0)
+    node.v = v
+    assert torch.equal(node(torch.full((2, 3), 0.5)), torch.ones(2, 3))
 
 
 def test_a_message_shows_the_input_as_it_was_given():

@@ -79,9 +79,14 @@ def test_an_order_is_realised_exactly_when_its_transitions_come_back(gaps, rando
     transitions = torch.tensor(gaps, dtype=torch.float64).cumsum(0)
     order = random.sample(range(1, len(gaps) + 1), len(gaps))
     thresholds = order_thresholds(transitions, order)
-    if (thresholds > 0).all() and realises(thresholds, transitions):
-        inside = transitions + 1e-7
-        assert spike_counts(inside, thresholds).tolist() == list(range(1, len(gaps) + 1))
+    if not (thresholds > 0).all():
+        return
+    made = count_staircase(thresholds)
+    back = bool(made.monotone) and torch.allclose(made.transitions, transitions, rtol=0, atol=1e-9)
+    assert bool(realises(thresholds, transitions)) == back
+    if back:
+        for shift, counts in ((1e-7, range(1, len(gaps) + 1)), (-1e-7, range(len(gaps)))):
+            assert spike_counts(transitions + shift, thresholds).tolist() == list(counts)
 
 
 def test_late_spikes_need_steep_steps():

@@ -552,7 +552,7 @@ def test_the_paper_small_networks_and_what_lies_beyond_are_counted_apart(path):
     assert report.update_verdicts(path, [record(x=10.2)]) == ["one", "three", "four"]
     counts = [
         "2 figures, table cells and claims of the paper: 1 reproduced, 1 not run",
-        "1 of its claims on our small networks, in direction only: 1 reproduced",
+        "1 of its claims on our small networks, in direction or shape only: 1 reproduced",
         "1 results beyond the paper: 1 reproduced",
     ]
     listed, runs = manifests.load(path), [record(x=10.2)]

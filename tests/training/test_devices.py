@@ -39,13 +39,24 @@ class WithoutFloat64(TorchDispatchMode):
 @pytest.fixture(autouse=True)
 def thresholds_are_fitted_on_the_cpu(monkeypatch):
     """Exact quantizers are float64: `_best` takes its currents to the CPU, where that is allowed."""
-    best = initialisation._best
+    taken = []
+    to_cpu, fit = torch.Tensor.cpu, {name: getattr(initialisation, name) for name in ("empirical", "best_uniform")}
 
-    def on_the_cpu(current, timesteps, v0):
-        with _disable_current_modes():
-            return best(current, timesteps, v0)
+    def cpu(tensor):
+        taken.append(True)
+        return to_cpu(tensor)
 
-    monkeypatch.setattr(initialisation, "_best", on_the_cpu)
+    def on_the_cpu(name):
+        def call(*arguments):
+            assert taken, "currents of a device without float64 went into an exact quantizer"
+            with _disable_current_modes():
+                return fit[name](*arguments)
+
+        return call
+
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    for name in fit:
+        monkeypatch.setattr(initialisation, name, on_the_cpu(name))
 
 
 @pytest.fixture
