@@ -1,6 +1,7 @@
 """Nothing asks for float64 where a network runs: Apple's GPUs (MPS) have none, and no network would train on a Mac."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,23 +41,25 @@ class WithoutFloat64(TorchDispatchMode):
 def thresholds_are_fitted_on_the_cpu(monkeypatch):
     """Exact quantizers are float64: `_best` takes its currents to the CPU, where that is allowed."""
     taken = []
-    to_cpu, fit = torch.Tensor.cpu, {name: getattr(initialisation, name) for name in ("empirical", "best_uniform")}
+    to_cpu, density, best = torch.Tensor.cpu, initialisation.empirical, initialisation.best_uniform
 
     def cpu(tensor):
         taken.append(True)
         return to_cpu(tensor)
 
-    def on_the_cpu(name):
-        def call(*arguments):
-            assert taken, "currents of a device without float64 went into an exact quantizer"
-            with _disable_current_modes():
-                return fit[name](*arguments)
+    def empirical(currents):
+        assert taken, "currents of a device without float64 went into an exact quantizer"
+        taken.clear()
+        with _disable_current_modes():
+            return density(currents)
 
-        return call
+    def best_uniform(*arguments):
+        with _disable_current_modes():
+            return SimpleNamespace(levels=best(*arguments).levels.tolist())
 
     monkeypatch.setattr(torch.Tensor, "cpu", cpu)
-    for name in fit:
-        monkeypatch.setattr(initialisation, name, on_the_cpu(name))
+    monkeypatch.setattr(initialisation, "empirical", empirical)
+    monkeypatch.setattr(initialisation, "best_uniform", best_uniform)
 
 
 @pytest.fixture
