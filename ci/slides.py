@@ -287,7 +287,7 @@ PAGE = r"""<!DOCTYPE html>
 <link rel="stylesheet" href="reveal/dist/reset.css">
 <link rel="stylesheet" href="reveal/dist/reveal.css">
 <link rel="stylesheet" href="{style}">
-<link rel="license" href="https://creativecommons.org/licenses/by/4.0/">
+<meta name="dcterms.license" content="https://creativecommons.org/licenses/by/4.0/">
 <noscript>
 <style>
 .reveal, .reveal .slides {{ height: auto !important; overflow: visible !important; position: static !important; }}
