@@ -25,26 +25,27 @@ def test_every_room_imports_those_below_it_only():
     assert status == 0, said
 
 
-@pytest.mark.parametrize(
-    ("file", "line"),
-    [
-        ("neurons/atif.py", "from atif_lib.networks import activations"),  # one above
-        ("training/recipe.py", "import atif_lib.cli"),
-        ("data/load.py", "from atif_lib.results import records"),  # one beside
-        ("checks.py", "from atif_lib import paths"),
-        ("cli.py", "from ci import pages"),  # what builds the book
-        ("results/page.py", "import book"),
-        ("kitchen/__init__.py", ""),  # a room without a place
-    ],
-)
-def test_a_wrong_import_is_found(file, line, tmp_path):
+WRONG = {
+    "neurons/atif.py": "from atif_lib.networks import activations",  # one above
+    "training/recipe.py": "import atif_lib.cli",
+    "data/load.py": "from atif_lib.results import records",  # one beside
+    "checks.py": "from atif_lib import paths",
+    "cli.py": "from ci import pages",  # what builds the book
+    "results/page.py": "import book",
+}
+
+
+@pytest.mark.parametrize("wrong", [WRONG, {"kitchen/__init__.py": "pass"}], ids=["imports", "a room without a place"])
+def test_wrong_imports_are_found(wrong, tmp_path):
     for name in ("atif_lib", "ci"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    path = tmp_path / "atif_lib" / file
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a", encoding="utf-8") as source:
-        source.write(f"\n\ndef late():\n    {line or 'pass'}\n")
+    for file, line in wrong.items():
+        path = tmp_path / "atif_lib" / file
+        path.parent.mkdir(exist_ok=True)
+        with path.open("a", encoding="utf-8") as source:
+            source.write(f"\n\ndef late():\n    {line}\n")
     status, said = lint(tmp_path)
     assert status == 1, said
-    assert "atif_lib." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") in said
+    for file in wrong:
+        assert "atif_lib." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".") in said

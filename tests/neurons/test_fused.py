@@ -32,11 +32,8 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(params=["compiled", "uncompiled"])
-def each_way(request, monkeypatch):
-    if request.param == "uncompiled":
-        monkeypatch.setattr(fused, "compiled", lambda function: function)
-        return
+@pytest.fixture
+def compiles():
     try:
         torch.compile(lambda x: x + 1)(torch.ones(1))
     except RuntimeError as error:
@@ -74,19 +71,28 @@ def answer(network, x):
 @pytest.mark.parametrize("kind", KINDS)
 def test_spikes_gradients_and_running_means_are_those_of_the_plain_neuron(kind, options, uncompiled):
     for paths in (1, "identity", "norm"):
-        torch.manual_seed(0)
-        plain = Meeting(KINDS[kind](**OPTIONS[options]), paths).double()
-        plain.synapses[1].weight.data.uniform_(0.5, 1.5)
-        kernel = copy.deepcopy(plain)
-        kernel.neuron.fused = True
-        for training in (True, False):
-            z = (noise(3, 2, 6, 4, 5) > 0).double()
-            (one, g_one, gs_one), (two, g_two, gs_two) = (answer(n.train(training), z) for n in (plain, kernel))
-            assert torch.equal(one, two)
-            assert 0.02 < (one != 0).double().mean() < 0.95
-            assert_close(g_two, g_one)
-            assert_close(gs_two, gs_one)
-        assert_close(dict(kernel.named_buffers()), dict(plain.named_buffers()))
+        same_neuron(kind, options, paths)
+
+
+@pytest.mark.parametrize(("kind", "paths"), [("ATIFu", "norm"), ("ATIFnu-channels", 1)])
+def test_compiled_kernels_are_the_neuron_with_all_its_options(kind, paths, compiles):
+    same_neuron(kind, "all", paths)
+
+
+def same_neuron(kind, options, paths):
+    torch.manual_seed(0)
+    plain = Meeting(KINDS[kind](**OPTIONS[options]), paths).double()
+    plain.synapses[1].weight.data.uniform_(0.5, 1.5)
+    kernel = copy.deepcopy(plain)
+    kernel.neuron.fused = True
+    for training in (True, False):
+        z = (noise(3, 2, 6, 4, 5) > 0).double()
+        (one, g_one, gs_one), (two, g_two, gs_two) = (answer(n.train(training), z) for n in (plain, kernel))
+        assert torch.equal(one, two)
+        assert 0.02 < (one != 0).double().mean() < 0.95
+        assert_close(g_two, g_one)
+        assert_close(gs_two, gs_one)
+    assert_close(dict(kernel.named_buffers()), dict(plain.named_buffers()))
 
 
 def test_the_gradient_by_hand_is_the_derivative_where_the_step_is_smooth(uncompiled):
@@ -119,7 +125,7 @@ def same_network(network):
     assert_close(answer(layout, x.to(memory_format=torch.channels_last)), one)
 
 
-def test_a_compiled_network_is_the_same_network(each_way):
+def test_a_compiled_network_is_the_same_network(compiles):
     same_network(NETWORKS["resnet8"])
 
 
