@@ -30,9 +30,13 @@ class Batches:
         return self._scaled(self.normalize(mixed), epoch), one, other, weight
 
     def _scaled(self, inputs: Tensor, epoch: int) -> Tensor:
-        """Return the inputs at the scale of an epoch; where there are more scales than epochs, the last ones count."""
+        """Return the inputs at the scale of an epoch, behind the last epoch at the last scale.
+
+        Where there are more scales than epochs, the last ones count.
+        """
         scales = self.recipe.scales
-        scale = scales[((epoch + 1) * len(scales) - 1) // self.recipe.epochs]
+        part = ((epoch + 1) * len(scales) - 1) // self.recipe.epochs
+        scale = scales[min(part, len(scales) - 1)]
         return inputs if scale == 1 else interpolate(inputs, scale_factor=scale, mode="area")
 
     def _order_of(self, epoch: int) -> Tensor:

@@ -236,7 +236,7 @@ MISTAKES = {
     ],
     "error_parts": [
         ("mean.relu()", "mean", "take the ReLU"),
-        ("constant - clipped", "constant - x", "compare q with c"),
+        ("constant - clipped", "constant - x", "compare r with c"),
         ("said - constant", "said - x", "not with x"),
         ("current.mean(0)", "current[0]", "mean current"),
         ("spikes.mean(0)", "spikes.sum(0)", "rate times V_th"),

@@ -705,7 +705,10 @@ def test_the_ci_script_runs_tests_book_and_notebooks():
 def test_mathjax_has_the_parts_in_use_and_no_menu(tmp_path):
     mathjax.write_mathjax(tmp_path)
     text = (tmp_path / mathjax.MATHJAX).read_text(encoding="utf-8")
-    assert text.startswith("(settings => {")
+    assert text.startswith(f"{mathjax.NOTICE}(settings => {{")
+    licence = (tmp_path / "LICENSE").read_text(encoding="utf-8")
+    assert licence.split()[:2] == ["Apache", "License"]
+    assert "END OF TERMS AND CONDITIONS" in licence
     for name in ("input/tex", "[tex]/ams", "output/svg", "a11y/assistive-mml"):
         assert name in text
     assert "MenuHandler" not in text

@@ -541,7 +541,7 @@ def test_a_timestep_past_the_last_asks_for_a_reset(kind, mode):
 
 @pytest.mark.parametrize("v0", [0.0, 0.5])
 def test_the_rate_s_gradient_is_the_quantized_twin_s_and_the_spikes_are_the_neuron_s(v0):
-    current = torch.linspace(-4, 4, 50, dtype=torch.double).requires_grad_()
+    current = torch.linspace(-1, 2.5, 50, dtype=torch.double).requires_grad_()
     node, usual = (ATIFu(4, 1.5, v0=v0, surrogate=kind, step_mode="m").double() for kind in ("rate", "relative"))
     twin = QuantizedReLU(4, 1.5, v0).double()
     spikes = node(current.expand(4, 1, 50))
