@@ -157,9 +157,10 @@
     for (const full of [false, true]) {
       const part = points.filter((p) => p[2] === full).map((p) => [x(p[0]), y(p[1])]);
       if (!part.length) continue;
-      const kind = full ? "overload" : "granular", [at, to] = [part[0], part[part.length - 1]];
+      const kind = full ? "overload" : "granular", [at, to] = [part[0][0], part[part.length - 1][0]];
       line(svg, part, kind);
-      text(svg, full ? to[0] - 4 : (at[0] + to[0]) / 2, full ? to[1] + 18 : y(high) + 4, kind, full ? "end" : "middle");
+      const [left, above] = [(at + to) / 2 - (full ? 14 : 0), Math.min(...part.map((p) => p[1]))];
+      text(svg, left, full ? (above + y(0)) / 2 : above - 8, kind, full ? "end" : "middle");
     }
     element("circle", { cx: x(within(i, range)), cy: y(error(i, answer(i))), r: 6, class: "here" }, svg);
   }
