@@ -154,7 +154,9 @@ def _idle_options(options: argparse.Namespace, network: bool) -> list[str]:
     """Return the options given that change nothing: of a dry run, or of a run that trains no network."""
     names = ("resume", "validation") if network else ("resume", "validation", "deterministic")
     idle = [f"--{name}" for name in names if getattr(options, name)] if options.dry_run or not network else []
-    return idle + ["--seeds"] * (options.dry_run and options.seeds != [0])
+    if options.dry_run and options.seeds != [0]:
+        idle.append("--seeds")
+    return idle
 
 
 def _tell(text: str) -> None:

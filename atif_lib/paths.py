@@ -125,13 +125,15 @@ def write_whole(path: Path, write_to: Callable[[BinaryIO], Any]) -> None:
 
 def _replace(path: Path, temporary: Path) -> None:
     """Put a file in another's place. On Windows that fails while somebody reads the other: then try for a while."""
-    for _ in range(50 * (os.name == "nt")):
+    until = time.monotonic() + (5 if os.name == "nt" else 0)
+    while True:
         try:
             temporary.replace(path)
             return
         except PermissionError:
+            if time.monotonic() >= until:
+                raise
             time.sleep(0.1)
-    temporary.replace(path)
 
 
 def _folder(variable: str | None, inside: str, outside: str | Path) -> Path:

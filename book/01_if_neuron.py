@@ -14,9 +14,9 @@
 # A neuron in a deep network passes on a number. A {term}`spiking neuron <integrate-and-fire neuron>` passes on a *yes*
 # or a *no*, again and again, for $T$ timesteps. {cite:t}`castagnetti2023trainable` start from one observation: to count
 # the yeses of such a neuron is to round its input to one of $T+1$ values. A signal that is rounded to a few values is
-# called *quantized*, and engineers have known for seventy years how to quantize well. This book follows the paper from
-# there, equation by equation, and every number of its own is made by the cells that you see, or read from the record of a
-# run.
+# called *quantized*, and engineers have known for seventy years how to quantize well
+# {cite:p}`gersho1992vector,widrow2008quantization`. This book follows the paper from there, equation by equation, and
+# every number of its own is made by the cells that you see, or read from the record of a run.
 
 # %%
 import pandas as pd

@@ -104,7 +104,7 @@ pd.DataFrame(rows).T.rename_axis("V_th / σ").round(4)
 #
 # ## A surrogate for the step
 #
-# The remedy leaves the forward pass as it is and changes the backward pass {cite:p}`neftci2019surrogate`: pretend that
+# The remedy leaves the forward pass as it is and changes the backward pass {cite:p}`zenke2018superspike,neftci2019surrogate`: pretend that
 # the step is a smooth function $\sigma(\cdot)$, and use the derivative of that. The paper takes the sigmoid,
 # $\sigma(q) = 1/(1 + e^{-q})$; without an argument $\sigma$ stays the standard deviation. With $q = H(t) - V_{th}$, the
 # argument of the step, the chain rule reads

@@ -504,7 +504,7 @@ figures.show_source(QuantizedReLU.forward)
 
 # %% [markdown]
 # It has the levels of its spiking twin and a learned threshold, but no spike trains, and its gradient passes the floor
-# as if it were not there {cite:p}`esser2020lsq`. It differs from ReLU by quantization alone: by the levels of $T = 4$
+# as if it were not there {cite:p}`bengio2013estimating,esser2020lsq`. It differs from ReLU by quantization alone: by the levels of $T = 4$
 # here, and for comparison by those of $T = 8$ and $16$. The second network spikes, but learns by the gradient of the
 # first: every spike has the gradient of the rate under the mean current, and no gradient flows back through time
 # (`ATIFu(surrogate="rate")`; {cite:t}`meng2022dsr` train whole networks in this way). It differs from the first by

@@ -96,7 +96,8 @@ show_ran(pd.DataFrame(rows).T)
 # ## The same at a laptop's size
 #
 # The small networks of [](07_cifar.py), one recipe for all. Its three epochs measure how fast a network begins to
-# learn, not where it ends. (The runs were made on one core of a server processor, see the line below the table.)
+# learn, not where it ends. (The runs were made in float32; the line below the table says where. No
+# pair was trained for ten times the epochs.)
 
 # %% tags=["hide-output"]
 labels = {label: a for label, a in ABLATION.items() if a != "relu"}
@@ -712,9 +713,9 @@ pd.DataFrame(rows).T
 #
 # * An ablation is a difference, and a difference has an interval. Where the interval includes zero, the question is
 #   open.
-# * After three epochs of small networks two steps in accuracy are shown, each in an interval of its own: half a point from ATIF-u to ATIF-nu in the
-#   small VGG, and 1.7 points from a fixed to a learned threshold in the small ResNet, which makes it quieter,
-#   too.
+# * After three epochs of small networks two steps in accuracy are shown, each in an interval of its own: half a point
+#   from ATIF-u to ATIF-nu in the small VGG, and 1.7 points from a fixed to a learned threshold in the small ResNet,
+#   which makes it quieter, too.
 # * From one timestep to eight the gap to ReLU falls faster than the power of the quantization error. The number of
 #   levels alone explains it a little better. Less error at the same number of timesteps is not shown to help.
 # * In ResNet-18 (one seed) a learned threshold is 1.2 points above the fixed one at 58 % of the spikes. But the network
@@ -722,6 +723,7 @@ pd.DataFrame(rows).T
 #   within one and a half points of its end.
 # * Directly behind a batch normalisation, with no shortcut in between, a learned threshold is a scale that the network
 #   has already.
-# * The paper averages θ over layers; the energy of hardware depends on the mean over neurons.
+# * The paper averages θ over layers; the energy of hardware depends on the mean over neurons, and on more
+#   {cite:p}`lemaire2022analytical`.
 # * A uniform network trained for $T$ timesteps can be run for any number; one with a threshold for each timestep
 #   cannot.

@@ -389,7 +389,7 @@ pd.DataFrame(rows).T.fillna("").rename_axis(["neuron", "passed on"]) if rows els
 # rounding they bring back nothing for the two uniform neurons, and for ATIF-nu a part. What is left may be
 # weights that are adapted to the rounding. All end below the accuracy of the spikes.
 #
-# In conversion, where a trained ReLU network is made to spike {cite:p}`rueckauer2017conversion,bu2022optimal`, it is the
+# In conversion, where a trained ReLU network is made to spike {cite:p}`diehl2015fast,rueckauer2017conversion,bu2022optimal`, it is the
 # other way round: there the errors are new to the weights, and each of them must be made small. Here they were there in
 # training.
 

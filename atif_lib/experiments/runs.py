@@ -188,10 +188,10 @@ def staleness(record: Record, experiment: NetworkExperiment, start: Record | Non
     return ""
 
 
-def _differing(before: dict[str, Any], now: dict[str, Any], ignored: tuple[str, ...] = ("summary",)) -> list[str]:
-    """List the keys, also those of inner dictionaries, whose values differ."""
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """List the keys, also those of inner dictionaries, whose values differ; a summary is no setting."""
     found = []
-    for key in before.keys() - set(ignored):
+    for key in before.keys() - {"summary"}:
         old, new = before[key], now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             found += _differing(old, new)
@@ -277,7 +277,7 @@ def trained(run_id: str) -> tuple[Network, data.Examples]:
     own = run_folder(parts[1], profile, int(parts[3])) / WEIGHTS
     exported = [folder / f"{run_id}.safetensors" for folder in weights_folders()]
     others = own.is_file() and not _are_of_record(own, run_id)
-    path = next((path for path in [own] * (not others) + exported if path.is_file()), None)
+    path = next(filter(Path.is_file, exported if others else [own, *exported]), None)
     why = f"{own} has not the weights of the record of {run_id}"
     if path is None and others:
         raise FileNotFoundError(f"{why}, and none are committed: train it anew{_with_weights(run_id)}")

@@ -71,7 +71,7 @@ class Network(nn.Module):
 
     def __init__(self, stem: nn.Module, blocks: nn.Sequential, channels: int, classes: int, timesteps: int) -> None:
         super().__init__()
-        timesteps = _check_timesteps(timesteps)
+        timesteps = checks.integer("timesteps", timesteps)
         self.stem, self.blocks = stem, blocks
         self.timesteps = timesteps if neurons_of(blocks) else 1
         self.readout = nn.Linear(channels, classes)
@@ -231,11 +231,11 @@ class Residual(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Spikes of the block."""
-        f = self.second, self.first(z)
+        path = self.second, self.first(z)
         if self.join == "current":
-            return respond(self.last, f, (self.shortcut, z))
-        spikes, shortcut = respond(self.last, f), self.shortcut(z)
-        return spikes + shortcut if self.join == "add" else (1 - spikes) * shortcut
+            return respond(self.last, path, (self.shortcut, z))
+        f, shortcut = respond(self.last, path), self.shortcut(z)
+        return f + shortcut if self.join == "add" else (1 - f) * shortcut
 
     def extra_repr(self) -> str:
         """Options, as they show in ``print(network)``."""
@@ -292,7 +292,7 @@ def vgg16(
 ) -> Network:
     """VGG-16 for 32x32 images: 13 convolutions in five groups; of its three linear layers the last."""
     groups = [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3]
-    plan = [layer for group in groups for layer in (*group, "pool")]
+    plan = [entry for group in groups for entry in (*group, "pool")]
     return vgg(plan, activation, timesteps, classes, in_channels, norm)
 
 
@@ -339,7 +339,7 @@ def set_timesteps(network: Network, timesteps: int) -> None:
         ValueError: not an integer of 1 or more, or not the T of neurons, or of charges folded into weights, that
             differ from timestep to timestep.
     """
-    timesteps, before = _check_timesteps(timesteps), network.timesteps
+    timesteps, before = checks.integer("timesteps", timesteps), network.timesteps
     if not neurons_of(network):
         return
     for module in network.modules():
@@ -422,10 +422,6 @@ def has_charges(module: nn.Module) -> bool:
 def layer_name(name: str) -> str:
     """Name of a layer as in ``state_dict``, without the wrapper of :func:`atif_lib.training.execution.save_memory`."""
     return name.replace("_checkpoint_wrapped_module.", "")
-
-
-def _check_timesteps(timesteps: int) -> int:
-    return checks.integer("timesteps", timesteps)
 
 
 def _constant(current: Tensor, timesteps: int) -> Tensor:

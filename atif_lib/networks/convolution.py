@@ -1,4 +1,4 @@
-"""A 3x3 convolution that is quick on a processor for small maps too."""
+"""torch's convolution, quick on a processor for small maps too."""
 
 from typing import Any
 

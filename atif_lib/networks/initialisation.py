@@ -145,26 +145,26 @@ def start_from_network(network: Network, weights: Mapping[str, Tensor], inputs: 
 
 
 def _start_quantized(network: Network, quantized: list[QuantizedReLU], inputs: Tensor) -> None:
-    worth = {"stream": 1.0}  # what a rate of 1 stands for in the ReLU network, at the last activation
+    worth = 1.0  # what a rate of 1 stands for in the ReLU network, at the last activation
 
     def rescale(block: nn.Module, inputs: tuple) -> None:
         if isinstance(block, Residual) and not len(block.shortcut):
             for parameter in block.second[1].parameters():
-                parameter /= worth["stream"]
+                parameter /= worth
 
     def note(block: nn.Module, inputs: tuple, output: Tensor) -> None:
+        nonlocal worth
         if isinstance(block, Residual):
-            identity = worth["stream"] if not len(block.shortcut) else 1.0
             assert isinstance(block.last, QuantizedReLU)
-            worth["stream"] = identity * block.last.v_threshold.item()
+            worth = (1.0 if len(block.shortcut) else worth) * block.last.v_threshold.item()
         elif isinstance(block, QuantizedReLU):
-            worth["stream"] = block.v_threshold.item()
+            worth = block.v_threshold.item()
 
     hooks = [m.register_forward_pre_hook(_fit_to_input) for m in quantized if m.learns]
     for block in network.blocks:
         hooks += [block.register_forward_pre_hook(rescale), block.register_forward_hook(note)]
     _fit_in_order(network, inputs, hooks)
-    network.readout.weight *= worth["stream"] / network.steps
+    network.readout.weight *= worth / network.steps
 
 
 @torch.no_grad()

@@ -255,6 +255,11 @@ def _positive(name: str, value: float | Tensor) -> Tensor:
 
 
 def learned_log(threshold: float | Tensor, steps: int = 1) -> Tensor:
+    """Return the logarithm of a threshold, divided by a number of steps, to be made a parameter: shape [] or [C].
+
+    Raises:
+        ValueError: it is not positive, has a gradient, or its step is not from 1e-6 to 1e6.
+    """
     step = _positive("threshold", threshold) / steps
     if ((step < _SMALLEST) | (step > _LARGEST)).any():
         allowed = f"between {steps * _SMALLEST:g} and {steps * _LARGEST:g}"
@@ -263,6 +268,7 @@ def learned_log(threshold: float | Tensor, steps: int = 1) -> Tensor:
 
 
 def bounded_exp(w: Tensor) -> Tensor:
+    """Return e^w, held from 1e-6 to 1e6, of any shape; beyond the bounds w has a gradient still."""
     return _within(w, math.log(_SMALLEST), math.log(_LARGEST)).exp()
 
 

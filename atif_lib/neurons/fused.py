@@ -10,6 +10,7 @@ Data are laid out [T, R, C]: timesteps, all places of all examples, channels; a 
 """
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -279,6 +280,25 @@ def _block(places: int) -> int:
 
 @cache
 def compiled(function: Callable) -> Callable:
-    """Return a function compiled by torch, anew for every shape that it meets."""
+    """Return a function compiled by torch, anew for every shape that it meets; as it is written from a failure on.
+
+    To compile can fail late, with a new shape: the disk may be full by then. The training goes on.
+    """
     no_limit = torch._dynamo.config.patch(recompile_limit=math.inf, accumulated_recompile_limit=math.inf)
-    return no_limit(torch.compile(function, dynamic=False))
+    quick = no_limit(torch.compile(function, dynamic=False))
+    failed = False
+
+    def run(*arguments: Any) -> Any:
+        nonlocal failed
+        if not failed:
+            try:
+                return quick(*arguments)
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, OSError) as error:
+                failed = True
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                warnings.warn(f"a kernel runs uncompiled, and slower: torch.compile failed ({reason})", stacklevel=2)
+        return function(*arguments)
+
+    return run

@@ -268,7 +268,8 @@ class SoftResetNode(neuron.BaseNode):
         if not x_seq.is_floating_point():
             raise TypeError(f"input of type {x_seq.dtype}; allowed: floating point")
         if x_seq.numel() == 0:
-            raise ValueError(f"input {[*x_seq.shape[self.step_mode == 's' :]]}; allowed: one value or more")
+            given = x_seq.shape if self.step_mode == "m" else x_seq.shape[1:]
+            raise ValueError(f"input {[*given]}; allowed: one value or more")
         # On an accelerator the check would stall every layer; the training loop looks at loss and gradient there.
         if nan and not torch.compiler.is_compiling() and x_seq.device.type == "cpu" and not _is_finite(x_seq):
             raise ValueError(f"input has {int((~x_seq.isfinite()).sum())} NaN or infinite values; allowed: finite ones")
@@ -305,6 +306,7 @@ def _over_channels(thresholds: Tensor, x_seq: Tensor, name: str = "input", timed
     if thresholds.dim() == 1:
         return thresholds
     if x_seq.dim() < 3 or x_seq.shape[2] != thresholds.shape[1]:
-        shape, allowed = [*x_seq.shape[not timed :]], "T, " * timed + f"N, C={thresholds.shape[1]}, *"
-        raise ValueError(f"{name} {shape}; allowed: [{allowed}], a channel for each threshold")
+        given, time = (x_seq.shape, "T, ") if timed else (x_seq.shape[1:], "")
+        allowed = f"[{time}N, C={thresholds.shape[1]}, *]"
+        raise ValueError(f"{name} {[*given]}; allowed: {allowed}, a channel for each threshold")
     return thresholds.view(*thresholds.shape, *[1] * (x_seq.dim() - 3))

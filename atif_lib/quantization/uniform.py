@@ -195,6 +195,12 @@ def _initial_membrane(threshold: Tensor, v0: float) -> Tensor:
 
 
 def check_signal(name: str, x: Tensor) -> None:
+    """Refuse what is no signal.
+
+    Raises:
+        TypeError: it is not a floating-point tensor.
+        ValueError: it is empty or not finite.
+    """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise TypeError(f"{name} of type {getattr(x, 'dtype', type(x).__name__)}; allowed: a floating-point tensor")
     if x.numel() == 0:

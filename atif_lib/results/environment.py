@@ -61,13 +61,9 @@ def versions() -> dict[str, str | None]:
 
 
 def cuda_in_use() -> bool:
+    """Tell whether this process computes on an NVIDIA GPU; it imports no torch to find out."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
-
-
-def mps_in_use() -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and torch.backends.mps.is_available() and torch.mps.driver_allocated_memory() > 0
 
 
 def device() -> str:
@@ -75,8 +71,10 @@ def device() -> str:
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else os.cpu_count()
     cpu = f"{_processor()}, {threads} thread{'s' if threads != 1 else ''}"
-    gpu = torch.cuda.get_device_name() if torch and cuda_in_use() else "MPS" if mps_in_use() else None
-    return f"{gpu}; {cpu}" if gpu else cpu
+    if torch and cuda_in_use():
+        return f"{torch.cuda.get_device_name()}; {cpu}"
+    mps = torch is not None and torch.backends.mps.is_available() and torch.mps.driver_allocated_memory() > 0
+    return f"MPS; {cpu}" if mps else cpu
 
 
 def _processor() -> str:

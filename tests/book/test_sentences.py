@@ -553,3 +553,15 @@ def test_chapter_14_weights_as_torch_draws_them_cost_three_points(row):
     assert step.mean == pytest.approx(-3.2, abs=0.1)
     best_plain = max(r.result["test_accuracy"] for r in records.records_of(f"cifar10-small-plain-{row}", "laptop"))
     assert best_plain < min(r.result["test_accuracy"] for r in records.records_of(f"cifar10-small-{row}", "laptop"))
+
+
+def test_chapter_10_a_step_costs_about_t_steps_of_relu_and_less_than_spikingjelly_s():
+    (record,) = records.records_of("speed", "laptop")
+    for key in ("step", "other"):  # ResNet-18, VGG-16
+        over_relu, over_ours = record.result[key]["over_t_relu"], record.result[key]["over_ours"]
+        assert over_relu["ours"] < 1.05
+        assert over_relu["atif-u"] < 1.05
+        assert min(value for case, value in over_ours.items() if case.startswith("spikingjelly")) > 1
+    peak = record.result["step"]["peak_mib"]
+    assert peak["ours-compact"] < peak["ours"] < 0.7 * peak["spikingjelly"]
+    assert 0.7 < peak["ours"] / peak["spikingjelly-best"] < 0.75

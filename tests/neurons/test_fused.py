@@ -258,3 +258,21 @@ def test_unfused_neurons_that_hold_a_membrane_run_as_they_are_written_after_a_re
         node(torch.ones(1, 1, 1))
     assert seen == [False]
     assert node._fused
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no space\nbehind"), OSError(28, "No space left on device")])
+def test_a_kernel_that_does_not_compile_any_more_runs_as_it_is_written(monkeypatch, error):
+    def fails_from_the_second_shape_on(function, dynamic):
+        def quick(x):
+            if len(x) > 1:
+                raise error
+            return function(x)
+
+        return quick
+
+    monkeypatch.setattr(torch, "compile", fails_from_the_second_shape_on)
+    double = fused.compiled(lambda x: 2 * x)
+    assert double(torch.ones(1)).tolist() == [2]
+    with pytest.warns(UserWarning, match=r"runs uncompiled, and slower: torch.compile failed \(.*[Nn]o space"):
+        assert double(torch.ones(2)).tolist() == [2, 2]
+    assert double(torch.ones(3)).tolist() == [2, 2, 2]

@@ -107,6 +107,14 @@ def test_cited_works_are_in_the_bibliography(listed):
     assert set(re.findall(r"\{cite:[tp]\}`([^`]+)`", report.report_markdown(runs=COMMITTED))) <= keys
 
 
+def test_works_of_the_bibliography_are_cited():
+    keys = set(re.findall(r"@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8")))
+    pages = [*(ROOT / "book").glob("*.py"), *(ROOT / "book").glob("*.md"), *(ROOT / "atif_lib").rglob("*.py")]
+    text = " ".join(page.read_text(encoding="utf-8") for page in pages)
+    text += (ROOT / "data" / "manifest.yml").read_text(encoding="utf-8")
+    assert not {key for key in keys if key not in text}
+
+
 def test_no_committed_record_names_a_path_of_a_machine():
     for record in COMMITTED:
         text = json.dumps(record.__dict__, default=str)
