@@ -8,7 +8,7 @@ prints on one sheet. With `--in-turn` each page is looked at in one theme and at
 import re
 import sys
 from collections.abc import Iterator
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,7 @@ def check_print(page: Page) -> Iterator[str]:
 def check_pages(chromium: Browser, html: Path, every: bool) -> Iterator[tuple[str, str]]:
     """Yield file and fault of every page, on every screen or on one of them in turn."""
     files = [file for pattern in PAGES for file in sorted(html.glob(pattern))]
-    visits = [(file, screen) for file in files for screen in SCREENS] if every else []
-    visits = visits or [(file, SCREENS[number % len(SCREENS)]) for number, file in enumerate(files)]
+    visits = list(product(files, SCREENS)) if every else list(zip(files, cycle(SCREENS), strict=False))
     for file, (theme, width) in tqdm(visits, unit="page", disable=None):
         size: ViewportSize = {"width": width, "height": HEIGHT}
         context = chromium.new_context(color_scheme="dark" if theme == "dark" else "light", viewport=size)

@@ -52,9 +52,9 @@ def read_page(path: Path) -> BeautifulSoup:
     return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
 
 
-def is_redirect(soup: BeautifulSoup) -> bool:
-    """Say whether a page does nothing but lead to another."""
-    return soup.find("meta", attrs={"http-equiv": re.compile("^refresh$", re.IGNORECASE)}) is not None
+def redirect(soup: BeautifulSoup) -> Tag | None:
+    """Return the tag by which a page does nothing but lead to another."""
+    return soup.select_one('meta[http-equiv="refresh" i]')
 
 
 def check_language_and_title(soup: BeautifulSoup) -> Iterator[str]:
@@ -163,10 +163,9 @@ def has_anchor(page: Path, name: str) -> bool:
     return read_page(page).find(id=name) is not None or read_page(page).select_one(f"a[name={name!r}]") is not None
 
 
-def check_redirect(soup: BeautifulSoup, page: Path) -> Iterator[str]:
+def check_redirect(meta: Tag, page: Path) -> Iterator[str]:
     """Yield a fault if a redirect leads nowhere."""
-    meta = soup.find("meta", attrs={"http-equiv": re.compile("^refresh$", re.IGNORECASE)})
-    match = REDIRECT.search(str(meta["content"])) if isinstance(meta, Tag) else None
+    match = REDIRECT.search(str(meta["content"]))
     if match is None or not (page.parent / match[1].strip(" '\"")).is_file():
         yield f"the redirect leads nowhere: {meta}"
 
@@ -184,8 +183,8 @@ def check_slides(soup: BeautifulSoup) -> Iterator[str]:
 def check_page(page: Path, html: Path, folders: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield everything that is wrong with one page."""
     soup = read_page(page)
-    if is_redirect(soup):
-        yield from check_redirect(soup, page)
+    if (meta := redirect(soup)) is not None:
+        yield from check_redirect(meta, page)
         return
     yield from check_language_and_title(soup)
     yield from check_images(soup)

@@ -101,7 +101,8 @@ class NetworkExperiment:
             scale_from_data(network, batches.draw(0, 0)[0])
         if self.data_start:
             start_from_data(network, batches.draw(0, 0)[0])
-        first = _thresholds(network)
+        own = _own_neurons(network)
+        first = _thresholds(own)
         draft.data_sha256 = examples.sha256
         options = {"seed": seed, "folder": context.folder, "resume": context.resume}
         if start:
@@ -114,10 +115,9 @@ class NetworkExperiment:
             "source": examples.source,
             "precision": recipe.precision,
             "thresholds_at_start": first,
-            "thresholds": _thresholds(network),
-            "v0": {n: torch.as_tensor(m.v0).item() for n, m in _own_neurons(network).items()},
+            "thresholds": _thresholds(own),
+            "v0": {name: torch.as_tensor(neuron.v0).item() for name, neuron in own.items()},
         }
-        own = _own_neurons(network)
         if own and len(own) == len(neurons_of(network)):
             draft.result |= behaviour(network, examples, recipe)
         if first_process() and context.folder is not None:
@@ -158,8 +158,8 @@ def _finite(values: Any) -> Any:
     return values if math.isfinite(values) else None
 
 
-def _thresholds(network: Network) -> dict[str, list]:
-    return {name: neuron.thresholds.tolist() for name, neuron in _own_neurons(network).items()}
+def _thresholds(neurons: dict[str, SoftResetNode]) -> dict[str, list]:
+    return {name: neuron.thresholds.tolist() for name, neuron in neurons.items()}
 
 
 def _own_neurons(network: Network) -> dict[str, SoftResetNode]:

@@ -52,7 +52,7 @@ def layer_errors(network: Network, examples: data.Examples, batch_size: int = 25
     Raises:
         ValueError: a neuron that has no ``decode``, or none at all.
     """
-    found = _own_neurons(network)
+    found = _decoding_neurons(network)
     sums = {name: np.zeros(5) for name in found}
     watch(network, examples, batch_size, {name: _adder(copy.deepcopy(m), sums[name]) for name, m in found.items()})
     return {name: _shares(*map(float, total)) for name, total in sums.items()}
@@ -80,13 +80,13 @@ def affine_sqnr_db(network: Network, examples: data.Examples, batch_size: int = 
     Raises:
         ValueError: a neuron that is not of :mod:`atif_lib.neurons`, or none at all.
     """
-    found = _own_neurons(network)
+    found = _decoding_neurons(network)
     sums: dict[str, list[np.ndarray]] = {name: [] for name in found}
     watch(network, examples, batch_size, {name: _regressor(sums[name]) for name in found})
     return {name: _regressed(np.sum(parts, axis=0)) for name, parts in sums.items()}
 
 
-def _own_neurons(network: Network) -> dict[str, Any]:
+def _decoding_neurons(network: Network) -> dict[str, Any]:
     found = neurons_of(network)
     strange = sorted({type(m).__name__ for m in found.values() if not hasattr(m, "decode")})
     if strange or not found:
