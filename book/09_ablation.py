@@ -90,6 +90,148 @@ show_ran(pd.DataFrame(rows).T)
 # two networks differ by 15 points right after their first conversion, and by 1.6 at the end of the quantized stage.
 # ([](#networks-of-full-size) looks into both.)
 #
+# (networks-of-full-size)=
+# ## Networks of full size
+#
+# The paper's VGG-16 and ResNet-18, trained in stages ([](07_cifar.py#three-stages-and-no-gpu)), one seed. Their weights
+# are too large to come with the book, so their records keep what they do: for each layer the threshold, the standard
+# deviation σ of the mean current, θ, the SQNR for a reader that knows gain and offset, and the errors of
+# [](11_deeper_layers.py) in percent of the signal: its three parts, and the whole, to which the cross term belongs too.
+#
+# **Predict:** Chapter 2 asks for a threshold of 1.73 σ. Does the training of a deep network find it? And does θ rise or
+# fall with depth?
+
+
+# %% tags=["hide-output"]
+def full_size(name: str) -> dict:
+    """Return the result of a network of full size, seed 0."""
+    (found,) = [r.result for r in records_of(f"cifar10-{name}-staged", "full") if r.seed == 0]
+    return found
+
+
+large = {
+    "VGG-16": full_size("vgg16-atif-u"),
+    "ResNet-18": full_size("resnet18-atif-u"),
+    "ResNet-18, V_th = 1": full_size("resnet18-if"),
+}
+layers = pd.DataFrame(
+    {
+        (network, place): {
+            "V_th": result["thresholds"][name][0],
+            "V_th / σ": result["thresholds"][name][0] / result["currents"][name]["sd"],
+            "θ": result["theta_layers"][name],
+            "SQNR, dB": result["sqnr_db_layers"][name],
+            **{f"{part}, %": 100 * value for part, value in result["errors"][name].items() if part != "cross"},
+        }
+        for network, result in large.items()
+        for place, name in enumerate(result["theta_layers"], 1)
+    }
+).T.rename_axis(["network", "layer"])
+layers.round(2)
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True)
+styles = {
+    "VGG-16": {"color": figures.ORANGE, "marker": "o", "linestyle": "-"},
+    "ResNet-18": {"color": figures.BLUE, "marker": "s", "linestyle": "--"},
+    "ResNet-18, V_th = 1": {"color": figures.VERMILION, "marker": "^", "linestyle": "-."},
+}
+for ax, column in zip(axes, ("V_th / σ", "θ"), strict=True):
+    for network, style in styles.items():
+        ax.plot(layers.loc[network].index, layers.loc[network, column], label=network, **style)
+axes[0].axhline(1.73, color=figures.GREY, linestyle=":")
+axes[0].set(ylabel="$V_{th} / \\sigma$", ylim=(0, None))
+axes[0].legend(loc="upper left")
+axes[1].set(xlabel="layer", ylabel="θ", xticks=layers.loc["ResNet-18"].index, ylim=(0, None))
+figures.show(
+    fig,
+    "full-size-layers",
+    alt="Threshold over standard deviation and θ in the layers of three trained networks. In VGG-16 the ratio rises from about 2 in "
+    "the first layers to 5.6 in the twelfth and is 1.2 in the last; θ falls from 0.18 in the first layer to 0.02 in the last two. In "
+    "ResNet-18 the ratio begins at 1.6, rises to 3.5 in the thirteenth layer and ends at 2; θ falls from 0.23 to 0.05, in a zigzag. "
+    "With the threshold fixed at 1 the ratio of ResNet-18 stays near 1 in all layers but one, and θ is higher in every layer.",
+    caption="VGG-16 and ResNet-18 with ATIF-u, and ResNet-18 with its thresholds fixed at 1. Above: the threshold in standard deviations of the mean current; the "
+    "dotted line is the best one for a lone neuron with Gaussian currents. Below: θ.",
+    data=layers.reset_index(),
+)
+
+# %% [markdown]
+# First the learned thresholds. In the first four layers of ResNet-18 the threshold is within a tenth of 1.73 σ. In all
+# its later layers, and in all layers of VGG-16 but the last, it lies *above*, in most of them far above. Where it is
+# far above, overload is small and rounding is the largest of the three errors. In the last three layers of ResNet-18
+# uneven arrival is the largest, 16 to 39 % more than rounding. The thresholds began near the best ones for the currents
+# of the ReLU network (fitted to a part of each map, see [](07_cifar.py)). Then weights and thresholds learned together,
+# as a quantized network and as spikes, and the currents are no longer those of the beginning. Also, σ is measured over
+# all channels together. So the rule for a lone neuron with one Gaussian current is a start, not a law. In the last
+# layer of VGG-16 the ratio is low because the threshold is: it is by far the lowest.
+#
+# θ is high in the first layer of both and low in the last. In ResNet-18 it goes up and down between them: at the end of
+# the first two blocks, where the spikes of the shortcut join the current, neurons fire more often than in the middle of
+# these blocks, in the second block two and a half times as often. The whole error tends to grow with depth: in the last
+# layer it is half of the signal's power in VGG-16, and three tenths in ResNet-18. Still, 87 of 100 images get the right
+# class.
+#
+# Now the ResNet-18 with thresholds fixed at 1. In the twelve layers of seventeen that have no identity shortcut, the
+# norm *could* have shrunk the current, which comes to the same as raising the threshold (see "Two networks that are
+# one" below). That did not happen: $V_{th} / \sigma$ lies between 0.7 and 1.2 in all layers but one. So the two networks
+# make different errors. The fixed one clips: overload is its largest error in every layer. The learned one mostly
+# rounds: in twelve of seventeen layers that is its largest error. The mean SQNR of their layers is almost the same, 10.42 and 10.45 dB. The
+# learned one reaches it with 58 % of the spikes, and is 1.2 points more accurate.
+#
+# VGG-16 with ATIF-nu began from the same quantized network as with ATIF-u, with all four thresholds of a layer equal.
+# How far apart are they after its epoch in the spike domain?
+
+# %%
+uneven, even = full_size("vgg16-atif-nu"), large["VGG-16"]
+spread = pd.Series(
+    {place: 100 * (max(v) / min(v) - 1) for place, v in enumerate(uneven["thresholds"].values(), 1)}, name="spread, %"
+)
+print(f"ATIF-nu {uneven['test_accuracy']:.2f} %, ATIF-u {even['test_accuracy']:.2f} %;", end=" ")
+print(f"θ {uneven['theta']:.4f} and {even['theta']:.4f}")
+spread.rename_axis("layer").round(1).to_frame().T
+
+# %% [markdown]
+# Hardly: by less than a tenth in all layers but the twelfth, where it is a quarter. So in this network ATIF-nu is close
+# to ATIF-u, and so is its accuracy at $T = 4$. Whether a longer training in the spike domain would make the thresholds
+# uneven, this run cannot say.
+#
+# And how fast do they answer? Test accuracy if the readout is taken after so many timesteps:
+
+# %% tags=["hide-output"]
+answers = large | {"VGG-16, ATIF-nu": uneven}
+time_table({label: result["accuracy_over_time"] for label, result in answers.items()})
+
+
+# %%
+def say_errors(label: str, counts: torch.Tensor) -> None:
+    """Print how many errors stay within animals or within vehicles, and the most frequent one."""
+    classes = data.DATASETS["cifar10"].classes
+    vehicles = torch.tensor([name in ("airplane", "automobile", "ship", "truck") for name in classes])
+    errors = counts.clone().fill_diagonal_(0)
+    within = errors[vehicles[:, None] == vehicles].sum() / errors.sum()
+    true, said = divmod(errors.argmax().item(), len(classes))
+    print(f"{label}: {100 * within:.0f} % of {errors.sum()} errors stay within animals or within vehicles;", end=" ")
+    print(f"most often {classes[true]} is taken for {classes[said]}, {errors.max()} times")
+
+
+for network, result in large.items():
+    say_errors(network, torch.tensor(result["confusion"]))
+
+# %% [markdown]
+# After one timestep, and after two, the deep networks with learned thresholds say nothing: they are at chance. From an
+# empty membrane a spike needs a current of a whole threshold to come at once, and the next layer receives little more
+# than its bias before spikes arrive. In the third timestep they part. ResNet-18 has all of its accuracy but one point;
+# perhaps its shortcuts help, or its lower thresholds. VGG-16 has two thirds of the images right with ATIF-u, and a
+# fifth with ATIF-nu. In the fourth timestep all have the accuracy that they were trained for.
+#
+# The network with fixed thresholds is *faster*. Its currents are large beside its thresholds: four images of ten are
+# right after one timestep, and after two its accuracy is within one and a half points of its end. So in this pair of
+# networks the one with fewer spikes is the later one. Table 3 reads only the fourth timestep and cannot show that.
+#
+# More timesteps than four do not help much. ResNet-18 with ATIF-u gains up to a quarter of a point at five and six, in one run; at eight all three networks are below their accuracy
+# at four, by 0.6 to 2.6 points. Perhaps the levels become finer than those that the weights know.
+
+# %% [markdown]
 # **Predict:** in [](04_uniform_threshold.py) a learned threshold was worth more than 10 dB to a lone neuron. In a
 # network there is a batch normalisation before each neuron. Is the gain still there?
 #
@@ -278,155 +420,15 @@ if "ATIF-u" in networks_of_seed_0:
         data=pd.DataFrame(counts.numpy(), columns=list(images.classes)).assign(true=list(images.classes)),
     )
 
-
 # %%
-def say_errors(label: str, counts: torch.Tensor) -> None:
-    """Print how many errors stay within animals or within vehicles, and the most frequent one."""
-    classes = data.DATASETS["cifar10"].classes
-    vehicles = torch.tensor([name in ("airplane", "automobile", "ship", "truck") for name in classes])
-    errors = counts.clone().fill_diagonal_(0)
-    within = errors[vehicles[:, None] == vehicles].sum() / errors.sum()
-    true, said = divmod(errors.argmax().item(), len(classes))
-    print(f"{label}: {100 * within:.0f} % of {errors.sum()} errors stay within animals or within vehicles;", end=" ")
-    print(f"most often {classes[true]} is taken for {classes[said]}, {errors.max()} times")
-
-
 for label in [name for name in ("ReLU", "ATIF-u") if name in networks_of_seed_0]:
     say_errors(label, confusion(networks_of_seed_0[label], images))
 
 # %% [markdown]
 # Most errors stay within the animals or within the vehicles, with spikes as without: the network confuses what looks
 # alike.
-#
-# (networks-of-full-size)=
-# ## Networks of full size
-#
-# The paper's VGG-16 and ResNet-18, trained in stages ([](07_cifar.py#three-stages-and-no-gpu)), one seed. Their weights
-# are too large to come with the book, so their records keep what they do: for each layer the threshold, the standard
-# deviation σ of the mean current, θ, the SQNR for a reader that knows gain and offset, and the errors of
-# [](11_deeper_layers.py) in percent of the signal: its three parts, and the whole, to which the cross term belongs too.
-#
-# **Predict:** Chapter 2 asks for a threshold of 1.73 σ. Does the training of a deep network find it? And does θ rise or
-# fall with depth?
-
-
-# %% tags=["hide-output"]
-def full_size(name: str) -> dict:
-    """Return the result of a network of full size, seed 0."""
-    (found,) = [r.result for r in records_of(f"cifar10-{name}-staged", "full") if r.seed == 0]
-    return found
-
-
-large = {
-    "VGG-16": full_size("vgg16-atif-u"),
-    "ResNet-18": full_size("resnet18-atif-u"),
-    "ResNet-18, V_th = 1": full_size("resnet18-if"),
-}
-layers = pd.DataFrame(
-    {
-        (network, place): {
-            "V_th": result["thresholds"][name][0],
-            "V_th / σ": result["thresholds"][name][0] / result["currents"][name]["sd"],
-            "θ": result["theta_layers"][name],
-            "SQNR, dB": result["sqnr_db_layers"][name],
-            **{f"{part}, %": 100 * value for part, value in result["errors"][name].items() if part != "cross"},
-        }
-        for network, result in large.items()
-        for place, name in enumerate(result["theta_layers"], 1)
-    }
-).T.rename_axis(["network", "layer"])
-layers.round(2)
-
-# %% tags=["hide-input"]
-fig, axes = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True)
-styles = {
-    "VGG-16": {"color": figures.ORANGE, "marker": "o", "linestyle": "-"},
-    "ResNet-18": {"color": figures.BLUE, "marker": "s", "linestyle": "--"},
-    "ResNet-18, V_th = 1": {"color": figures.VERMILION, "marker": "^", "linestyle": "-."},
-}
-for ax, column in zip(axes, ("V_th / σ", "θ"), strict=True):
-    for network, style in styles.items():
-        ax.plot(layers.loc[network].index, layers.loc[network, column], label=network, **style)
-axes[0].axhline(1.73, color=figures.GREY, linestyle=":")
-axes[0].set(ylabel="$V_{th} / \\sigma$", ylim=(0, None))
-axes[0].legend(loc="upper left")
-axes[1].set(xlabel="layer", ylabel="θ", xticks=layers.loc["ResNet-18"].index, ylim=(0, None))
-figures.show(
-    fig,
-    "full-size-layers",
-    alt="Threshold over standard deviation and θ in the layers of three trained networks. In VGG-16 the ratio rises from about 2 in "
-    "the first layers to 5.6 in the twelfth and is 1.2 in the last; θ falls from 0.18 in the first layer to 0.02 in the last two. In "
-    "ResNet-18 the ratio begins at 1.6, rises to 3.5 in the thirteenth layer and ends at 2; θ falls from 0.23 to 0.05, in a zigzag. "
-    "With the threshold fixed at 1 the ratio of ResNet-18 stays near 1 in all layers but one, and θ is higher in every layer.",
-    caption="VGG-16 and ResNet-18 with ATIF-u, and ResNet-18 with its thresholds fixed at 1. Above: the threshold in standard deviations of the mean current; the "
-    "dotted line is the best one for a lone neuron with Gaussian currents. Below: θ.",
-    data=layers.reset_index(),
-)
 
 # %% [markdown]
-# First the learned thresholds. In the first four layers of ResNet-18 the threshold is within a tenth of 1.73 σ. In all
-# its later layers, and in all layers of VGG-16 but the last, it lies *above*, in most of them far above. Where it is
-# far above, overload is small and rounding is the largest of the three errors. In the last three layers of ResNet-18
-# uneven arrival is the largest, 16 to 39 % more than rounding. The thresholds began near the best ones for the currents
-# of the ReLU network (fitted to a part of each map, see [](07_cifar.py)). Then weights and thresholds learned together,
-# as a quantized network and as spikes, and the currents are no longer those of the beginning. Also, σ is measured over
-# all channels together. So the rule for a lone neuron with one Gaussian current is a start, not a law. In the last
-# layer of VGG-16 the ratio is low because the threshold is: it is by far the lowest.
-#
-# θ is high in the first layer of both and low in the last. In ResNet-18 it goes up and down between them: at the end of
-# the first two blocks, where the spikes of the shortcut join the current, neurons fire more often than in the middle of
-# these blocks, in the second block two and a half times as often. The whole error tends to grow with depth: in the last
-# layer it is half of the signal's power in VGG-16, and three tenths in ResNet-18. Still, 87 of 100 images get the right
-# class.
-#
-# Now the ResNet-18 with thresholds fixed at 1. In the twelve layers of seventeen that have no identity shortcut, the
-# norm *could* have shrunk the current, which comes to the same as raising the threshold (next section). That did not
-# happen: $V_{th} / \sigma$ lies between 0.7 and 1.2 in all layers but one. So the two networks make different errors.
-# The fixed one clips: overload is its largest error in every layer. The learned one mostly rounds: in twelve of
-# seventeen layers that is its largest error. The mean SQNR of their layers is almost the same, 10.42 and 10.45 dB. The
-# learned one reaches it with 58 % of the spikes, and is 1.2 points more accurate.
-#
-# VGG-16 with ATIF-nu began from the same quantized network as with ATIF-u, with all four thresholds of a layer equal.
-# How far apart are they after its epoch in the spike domain?
-
-# %%
-uneven, even = full_size("vgg16-atif-nu"), large["VGG-16"]
-spread = pd.Series(
-    {place: 100 * (max(v) / min(v) - 1) for place, v in enumerate(uneven["thresholds"].values(), 1)}, name="spread, %"
-)
-print(f"ATIF-nu {uneven['test_accuracy']:.2f} %, ATIF-u {even['test_accuracy']:.2f} %;", end=" ")
-print(f"θ {uneven['theta']:.4f} and {even['theta']:.4f}")
-spread.rename_axis("layer").round(1).to_frame().T
-
-# %% [markdown]
-# Hardly: by less than a tenth in all layers but the twelfth, where it is a quarter. So in this network ATIF-nu is close
-# to ATIF-u, and so is its accuracy at $T = 4$. Whether a longer training in the spike domain would make the thresholds
-# uneven, this run cannot say.
-#
-# And how fast do they answer? Test accuracy if the readout is taken after so many timesteps:
-
-# %% tags=["hide-output"]
-answers = large | {"VGG-16, ATIF-nu": uneven}
-time_table({label: result["accuracy_over_time"] for label, result in answers.items()})
-
-# %%
-for network, result in large.items():
-    say_errors(network, torch.tensor(result["confusion"]))
-
-# %% [markdown]
-# After one timestep, and after two, the deep networks with learned thresholds say nothing: they are at chance. From an
-# empty membrane a spike needs a current of a whole threshold to come at once, and the next layer receives little more
-# than its bias before spikes arrive. In the third timestep they part. ResNet-18 has all of its accuracy but one point;
-# perhaps its shortcuts help, or its lower thresholds. VGG-16 has two thirds of the images right with ATIF-u, and a
-# fifth with ATIF-nu. In the fourth timestep all have the accuracy that they were trained for.
-#
-# The network with fixed thresholds is *faster*. Its currents are large beside its thresholds: four images of ten are
-# right after one timestep, and after two its accuracy is within one and a half points of its end. So in this pair of
-# networks the one with fewer spikes is the later one. Table 3 reads only the fourth timestep and cannot show that.
-#
-# More timesteps than four do not help much. ResNet-18 with ATIF-u gains up to a quarter of a point at five and six, in one run; at eight all three networks are below their accuracy
-# at four, by 0.6 to 2.6 points. Perhaps the levels become finer than those that the weights know.
-#
 # ## Two networks that are one
 #
 # Why might the step from the fixed to the learned threshold, the largest of Table 3, be small? Look at what comes
