@@ -226,18 +226,18 @@ def _fit_to_input(activation: nn.Module, inputs: tuple[Tensor]) -> None:
             activation.log_threshold.fill_(math.log(_best(current, activation.levels, activation.v0)))
         return
     assert isinstance(activation, IF | ATIFu | ATIFnu)
+    if isinstance(activation, IF):
+        parameter, steps = activation.threshold, None
+    elif isinstance(activation, ATIFu):
+        parameter, steps = activation.log_threshold, 1
+    else:
+        parameter, steps = activation.log_steps, activation.timesteps
     per_channel = activation.thresholds.dim() == 2
     for channel, x in enumerate(current.transpose(0, 1) if per_channel else [current]):
-        if not (x > 0).any():
-            continue
-        best = activation.thresholds.new_tensor(_best(x, activation.timesteps, float(activation.v0)))
-        if isinstance(activation, IF):
-            parameter, value = activation.threshold, best
-        elif isinstance(activation, ATIFu):
-            parameter, value = activation.log_threshold, best.log()
-        else:
-            parameter, value = activation.log_steps, (best / activation.timesteps).log()
-        (parameter[..., channel] if per_channel else parameter).copy_(value)
+        if (x > 0).any():
+            best = parameter.new_tensor(_best(x, activation.timesteps, float(activation.v0)))
+            value = (best / steps).log() if steps else best
+            (parameter[..., channel] if per_channel else parameter).copy_(value)
 
 
 def _best(current: Tensor, timesteps: int, v0: float) -> float:
