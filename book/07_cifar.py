@@ -293,7 +293,7 @@ show_ran(summary(rates, {"accuracy on held-back examples, %": "test_accuracy", "
 # keeps its rates. The network that learned at lower rates also sends the fewest spikes.
 #
 # (first-stage-images)=
-# And which images should the first stage see? Twelve epochs end before a large network knows
+# And which images should the first stage see? So few epochs end before a large network knows
 # its images by heart. So an augmentation that makes them harder to learn, such as Cutout, which blanks a square of the
 # image, may cost more than it gives. And what a network learns first, it may learn from small images, which cost little. A ResNet takes images of
 # any size, because it averages its last maps. (VGG-16 does not: its five pools leave one place of $32 \times 32$, and
@@ -333,10 +333,10 @@ Markdown(provenance([f"cifar10-{name}" for name in tried.values()], runs=validat
 # ResNet-18 begins with small images.
 #
 # The last two rows say what the stage may lack. At half the width, four times the epochs, which cost four times as
-# much, add seven points. ResNet-18 itself has 90.5 % after its twelve, where the paper's has 95.96 % (on test images,
+# much, add seven points. ResNet-18 itself has 90.5 % after twelve, where the paper's has 95.96 % (on test images,
 # after 900). So, as far as one run of half the width tells, what limits the first stage is its length, and with it each
-# row of the tables that starts from it. Twelve epochs were chosen so that the three stages of a row fit into an evening
-# on two cores. Who has a night can give them more, as `epochs` of the recipe, and would get other numbers than ours.
+# row of the tables that starts from it. For this reason the protocol gives ResNet-18 twice the twelve epochs, which is
+# about two hours on two cores. Who has a night can give it more, as `epochs` of the recipe, and would get other numbers than ours.
 #
 # :::{admonition} What a staged result says, and what it does not
 # :class: important

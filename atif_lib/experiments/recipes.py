@@ -52,8 +52,9 @@ SMALL = Recipe(epochs=3, compile=True)
 SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"), precision="bf16-mixed")
 
 _EPOCHS = {"cifar": (STAGED.epochs, 3, 1), "gsc": (8, 3, 2), "cifar small": (3, 1, 1), "gsc small": (12, 6, 6)}
-# Small images first. A ResNet averages its last maps, whatever their size; VGG-16's pools leave nothing of them.
-_SCALES = {"resnet18": (0.5, 0.75, 1.0)}
+# Small images first, and so more epochs at a price. A ResNet averages its last maps, whatever their size; VGG-16's pools
+# leave nothing of them.
+_FIRST = {"resnet18": {"epochs": 24, "scales": (0.5, 0.75, 1.0)}}
 # The last stage takes smaller batches: T maps an image fit the processor's cache better.
 _CHANGES = (
     {},
@@ -67,17 +68,14 @@ def stage(number: int, network: str, sound: bool, small: bool) -> Recipe:
 
     Args:
         number: 0 for the ReLU network, 1 for the quantized one, 2 for spikes.
-        network: its name; some begin with smaller images.
+        network: its name; some begin with smaller images, for more epochs.
         sound: for spectrograms; else for images.
         small: for the small networks, whose stages take about as long as their direct training; else for the paper's.
     """
     base = (SMALL_SPEECH if sound else SMALL) if small else STAGED
     augment = FAST_SPEECH.augment if sound else base.augment
-    scales = base.scales if sound or number else _SCALES.get(network, base.scales)
-    epochs = stage_epochs(sound, small)[number]
-    return dataclasses.replace(base, epochs=epochs, augment=augment, scales=scales, **_CHANGES[number])
-
-
-def stage_epochs(sound: bool, small: bool) -> tuple[int, int, int]:
-    """Return the epochs of the three stages; the arguments are those of :func:`stage`."""
-    return _EPOCHS[("gsc" if sound else "cifar") + " small" * small]
+    epochs = _EPOCHS[("gsc" if sound else "cifar") + " small" * small][number]
+    changes = {"epochs": epochs, "augment": augment} | _CHANGES[number]
+    if number == 0 and not sound:
+        changes |= _FIRST.get(network, {})
+    return dataclasses.replace(base, **changes)

@@ -126,7 +126,7 @@ def _variants(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
         yield name_of("cifar10", f"resnet8-{join}", "atif-u"), _like(base, f"SEW {join}", network=f"resnet8-{join}")
     for dataset, network in SMALL_NETWORKS:  # for as many epochs as the stages together
         base = direct[name_of(dataset, network, "atif-u")]
-        epochs = sum(recipes.stage_epochs(_is_sound(dataset), small=True))
+        epochs = sum(recipes.stage(n, network, _is_sound(dataset), small=True).epochs for n in range(3))
         yield name_of(dataset, network, "atif-u", "long"), _like(base, f"{epochs} epochs", {"epochs": epochs})
 
 
