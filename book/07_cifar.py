@@ -117,23 +117,8 @@ pd.DataFrame(seen)
 
 # %% [markdown]
 # These are all the convolutions behind the stem, with every value that arrived at them. With `add` there are values of
-# 2 from the second block on, so a convolution has to multiply; the other two need additions only. What does this do to
-# the accuracy? Here are small networks on real CIFAR-10:
-
-# %%
-joins = {
-    "current (ours)": "cifar10-resnet8-atif-u",
-    "add (SEW)": "cifar10-resnet8-add-atif-u",
-    "iand (SEW)": "cifar10-resnet8-iand-atif-u",
-}
-summary(joins, {"test accuracy, %": "test_accuracy", "θ": "theta"})
-
-# %% tags=["remove-input"]
-Markdown(provenance(joins.values()))
-
-# %% [markdown]
-# With `iand` a block can only remove spikes of its shortcut; in its one run the network is more than three points below
-# the mean of ours. With `add` it is a little above that mean. One seed decides neither.
+# 2 from the second block on, so a convolution has to multiply; the other two need additions only. What this does to the
+# accuracy, [small networks show](joins) at the end of the chapter.
 #
 # ## Three protocols
 #
@@ -206,138 +191,6 @@ figures.show(
 # networks equal.) After such a change the running means and variances of the norms are those of another network. So
 # they are estimated again, from 50 batches, before the network is tested.
 #
-# **Predict:** how much of the ReLU network's accuracy is left right after the first conversion, before any update? And
-# after the second?
-
-# %% tags=["hide-input", "hide-output"]
-validated = load_all(validation=True)
-NETWORKS_TRIED = {
-    "images, small": "cifar10-small",
-    "images, resnet8": "cifar10-resnet8",
-    "words, small": "gsc13-small",
-    "words, resnet8": "gsc13-resnet8",
-}
-STEPS = {"ReLU": "relu-staged", "quantized": "quantized-staged", "spikes, ATIF-u": "atif-u-staged"}
-DIRECT = {"ATIF-u, direct": "atif-u", "ATIF-u, direct, as many epochs": "atif-u-long"}
-
-
-def cost_of(chain):
-    """Return the multiply-accumulates of all epochs of a chain of runs, in those of one epoch of their ReLU network."""
-    of = {key: chain[0].config[key] for key in ("dataset", "network")}
-    relu = next(r for r in validated if r.experiment == "{dataset}-{network}-relu-staged".format(**of))
-    return sum(r.config["recipe"]["epochs"] * r.result["macs"] for r in chain) / relu.result["macs"]
-
-
-def stages(record):
-    """Return a run and those that it started from, first the first."""
-    before = [r for r in validated if (r.experiment, r.seed) == (record.config["start"], record.seed)]
-    return [*(stages(before[0]) if before else []), record]
-
-
-rows = {}
-for network, prefix in NETWORKS_TRIED.items():
-    for label, ending in (STEPS | DIRECT).items():
-        own = [r for r in validated if r.experiment == f"{prefix}-{ending}"]
-        first = [r.epochs[0]["test_accuracy"] for r in own if r.epochs[0]["epoch"] == 0]
-        rows[network, label] = {
-            "epochs": " + ".join(str(r.config["recipe"]["epochs"]) for r in stages(own[0])) if own else "not run",
-            "before the first update, %": f"{mean(first):.1f}" if first else "",
-            "at the end, %": f"{mean(r.result['test_accuracy'] for r in own):.1f}" if own else "",
-            "cost": f"{cost_of(stages(own[0])):.1f}" if own else "",
-            "seeds": len(own),
-        }
-show_ran(pd.DataFrame(rows).T.rename_axis(["network", "trained"]))
-
-# %% tags=["remove-input"]
-Markdown(
-    provenance(
-        [f"{prefix}-{e}" for prefix in NETWORKS_TRIED.values() for e in (STEPS | DIRECT).values()], runs=validated
-    )
-)
-
-# %% [markdown]
-# All accuracies of this table are on examples that are held back from training in order to choose between methods; test
-# examples have no part in it. The cost is that of all stages together, in multiply-accumulates, and its unit is one
-# epoch of the ReLU network. Are stages the better way? Seed by seed, with 95 % intervals:
-
-# %%
-against = {"a higher cost": "atif-u", "as many epochs": "atif-u-long"}
-show_ran(
-    pd.DataFrame(
-        {
-            (network, f"stages − direct, {what}"): difference(
-                f"{prefix}-atif-u-staged", f"{prefix}-{other}", runs=validated
-            )
-            for network, prefix in NETWORKS_TRIED.items()
-            for what, other in against.items()
-        }
-    ).T.rename_axis(["network", "comparison"])
-)
-
-# %% [markdown]
-# On images stages are about two points *better* than direct training that costs more, in both networks. Against direct
-# training for as many epochs, which costs more than twice as much, they are about two points *worse* (for `resnet8` the
-# interval still holds zero). On words nothing is decided. So stages are a better use of a short time. What is better in
-# the end, these few epochs do not show; with a GPU, or with patience, train directly, as the paper does.
-#
-# And how large should the learning rates of the last stage be? The small network on images, at those of the protocol
-# ($0.01$ for weights, $0.001$ for thresholds), at $0.3$ and at three times these:
-
-# %%
-rates = {"rates × 0.3": "-slow", "rates × 1": "", "rates × 3": "-fast"}
-rates = {label: f"cifar10-small-atif-u-staged{ending}" for label, ending in rates.items()}
-show_ran(summary(rates, {"accuracy on held-back examples, %": "test_accuracy", "θ": "theta"}, runs=validated))
-
-# %% [markdown]
-# Lower rates are worse by two thirds of a point; whether higher ones are better, three seeds leave open. The protocol
-# keeps its rates. The network that learned at lower rates also sends the fewest spikes.
-#
-# (first-stage-images)=
-# And which images should the first stage see? So few epochs end before a large network knows
-# its images by heart. So an augmentation that makes them harder to learn, such as Cutout, which blanks a square of the
-# image, may cost more than it gives. And what a network learns first, it may learn from small images, which cost little. A ResNet takes images of
-# any size, because it averages its last maps. (VGG-16 does not: its five pools leave one place of $32 \times 32$, and
-# nothing of less.) So a third of the epochs can have sides of 16 pixels, a third 24, and the last third all 32. Three
-# first stages that cost about the same, of a ResNet-18 of half the width, then a longer one, and one of the network
-# itself; the cost is in epochs of whole images, each of its own network:
-#
-# **Predict:** which is better, four epochs of whole images, or six of which four are of small ones?
-
-# %% tags=["hide-output"]
-tried = {
-    "whole images, Cutout": "resnet18-half-relu-staged-cutout",
-    "whole images": "resnet18-half-relu-staged-whole",
-    "small images first": "resnet18-half-relu-staged",
-    "small images first, longer": "resnet18-half-relu-staged-long",
-    "ResNet-18 itself, small images first": "resnet18-relu-staged",
-}
-rows = {}
-for label, name in tried.items():
-    for record in (r for r in validated if r.experiment == f"cifar10-{name}"):
-        recipe = record.config["recipe"]
-        rows[label, record.seed] = {
-            "epochs": recipe["epochs"],
-            "sides": ", ".join(f"{32 * scale:.0f}" for scale in recipe["scales"]),
-            "cost": f"{recipe['epochs'] * Recipe(scales=recipe['scales']).area:.1f}",
-            "loss in training": f"{record.epochs[-1]['train_loss']:.2f}",
-            "accuracy on held-back images, %": f"{record.result['test_accuracy']:.1f}",
-        }
-show_ran(pd.DataFrame(rows).T.rename_axis(["first stage", "seed"]))
-
-# %% tags=["remove-input"]
-Markdown(provenance([f"cifar10-{name}" for name in tried.values()], runs=validated))
-
-# %% [markdown]
-# In one run each, Cutout costs more than four points, and six epochs that begin with small images end one point above
-# four of whole ones. One seed gives no verdict, but a recipe has to be chosen: the stages have no Cutout, and
-# ResNet-18 begins with small images.
-#
-# The last two rows say what the stage may lack. At half the width, four times the epochs, which cost four times as
-# much, add seven points. ResNet-18 itself has 90.5 % after twelve, where the paper's has 95.96 % (on test images,
-# after 900). So, as far as one run of half the width tells, what limits the first stage is its length, and with it each
-# row of the tables that starts from it. For this reason the protocol gives ResNet-18 twice the twelve epochs, which is
-# about two hours on two cores. Who has a night can give it more, as `epochs` of the recipe, and would get other numbers than ours.
-#
 # :::{admonition} What a staged result says, and what it does not
 # :class: important
 # The paper claims that spiking networks can be trained **directly**, from random weights, by surrogate gradients alone.
@@ -364,7 +217,11 @@ show_ran(paper_table(1).drop(columns="experiment"))
 # %%
 show_ran(training_table(1))
 
-# %%
+# %% [markdown]
+# **Predict:** how much of the ReLU network's accuracy is left right after the first conversion, before any update? And
+# after the second? The last table has both.
+
+# %% tags=["hide-output"]
 show_ran(gap_table({name: (f"cifar10-{stem}",) * 2 for name, stem in (("VGG-16", "vgg16"), ("ResNet-18", "resnet18"))}))
 
 # %% [markdown]
@@ -430,6 +287,141 @@ show_ran(summary(protocols, {"test accuracy, %": "test_accuracy", "θ": "theta"}
 # and a learning rate that goes to zero. So Table 1 compares more than neurons: a recipe is worth points, too. Only a
 # comparison within one recipe, as in [](09_ablation.py), says what a neuron is worth.
 #
+# ## How the stages were chosen
+#
+# By small networks, and by examples that are held back from training; test examples had no part in it.
+#
+# **Predict:** a network that is trained in stages against one that is trained directly, by surrogate gradients from the
+# first update on: which is better if both take the same time? And if both take as many epochs?
+
+# %% tags=["hide-input", "hide-output"]
+validated = load_all(validation=True)
+NETWORKS_TRIED = {
+    "images, small": "cifar10-small",
+    "images, resnet8": "cifar10-resnet8",
+    "words, small": "gsc13-small",
+    "words, resnet8": "gsc13-resnet8",
+}
+STEPS = {"ReLU": "relu-staged", "quantized": "quantized-staged", "spikes, ATIF-u": "atif-u-staged"}
+DIRECT = {"ATIF-u, direct": "atif-u", "ATIF-u, direct, as many epochs": "atif-u-long"}
+
+
+def cost_of(chain):
+    """Return the multiply-accumulates of all epochs of a chain of runs, in those of one epoch of their ReLU network."""
+    of = {key: chain[0].config[key] for key in ("dataset", "network")}
+    relu = next(r for r in validated if r.experiment == "{dataset}-{network}-relu-staged".format(**of))
+    return sum(r.config["recipe"]["epochs"] * r.result["macs"] for r in chain) / relu.result["macs"]
+
+
+def stages(record):
+    """Return a run and those that it started from, first the first."""
+    before = [r for r in validated if (r.experiment, r.seed) == (record.config["start"], record.seed)]
+    return [*(stages(before[0]) if before else []), record]
+
+
+rows = {}
+for network, prefix in NETWORKS_TRIED.items():
+    for label, ending in (STEPS | DIRECT).items():
+        own = [r for r in validated if r.experiment == f"{prefix}-{ending}"]
+        first = [r.epochs[0]["test_accuracy"] for r in own if r.epochs[0]["epoch"] == 0]
+        rows[network, label] = {
+            "epochs": " + ".join(str(r.config["recipe"]["epochs"]) for r in stages(own[0])) if own else "not run",
+            "before the first update, %": f"{mean(first):.1f}" if first else "",
+            "at the end, %": f"{mean(r.result['test_accuracy'] for r in own):.1f}" if own else "",
+            "cost": f"{cost_of(stages(own[0])):.1f}" if own else "",
+            "seeds": len(own),
+        }
+show_ran(pd.DataFrame(rows).T.rename_axis(["network", "trained"]))
+
+# %% tags=["remove-input"]
+Markdown(
+    provenance(
+        [f"{prefix}-{e}" for prefix in NETWORKS_TRIED.values() for e in (STEPS | DIRECT).values()], runs=validated
+    )
+)
+
+# %% [markdown]
+# The cost is that of all stages together, in multiply-accumulates, and its unit is one epoch of the ReLU network. Are
+# stages the better way? Seed by seed, with 95 % intervals:
+
+# %%
+against = {"a higher cost": "atif-u", "as many epochs": "atif-u-long"}
+show_ran(
+    pd.DataFrame(
+        {
+            (network, f"stages − direct, {what}"): difference(
+                f"{prefix}-atif-u-staged", f"{prefix}-{other}", runs=validated
+            )
+            for network, prefix in NETWORKS_TRIED.items()
+            for what, other in against.items()
+        }
+    ).T.rename_axis(["network", "comparison"])
+)
+
+# %% [markdown]
+# On images stages are about two points *better* than direct training that costs more, in both networks. Against direct
+# training for as many epochs, which costs more than twice as much, they are about two points *worse* (for `resnet8` the
+# interval still holds zero). On words nothing is decided. So stages are a better use of a short time. What is better in
+# the end, these few epochs do not show; with a GPU, or with patience, train directly, as the paper does.
+#
+# And how large should the learning rates of the last stage be? The small network on images, at those of the protocol
+# ($0.01$ for weights, $0.001$ for thresholds), at $0.3$ and at three times these:
+
+# %%
+rates = {"rates × 0.3": "-slow", "rates × 1": "", "rates × 3": "-fast"}
+rates = {label: f"cifar10-small-atif-u-staged{ending}" for label, ending in rates.items()}
+show_ran(summary(rates, {"accuracy on held-back examples, %": "test_accuracy", "θ": "theta"}, runs=validated))
+
+# %% [markdown]
+# Lower rates are worse by two thirds of a point; whether higher ones are better, three seeds leave open. The protocol
+# keeps its rates. The network that learned at lower rates also sends the fewest spikes.
+#
+# (first-stage-images)=
+# And which images should the first stage see? So few epochs end before a large network knows its images by heart. So an
+# augmentation that makes them harder to learn, such as Cutout, which blanks a square of the image, may cost more than it
+# gives. And what a network learns first, it may learn from small images, which cost little. A ResNet takes images of any
+# size, because it averages its last maps. (VGG-16 does not: its five pools leave one place of $32 \times 32$, and nothing
+# of less.) So a third of the epochs can have sides of 16 pixels, a third 24, and the last third all 32. Three first
+# stages that cost about the same, of a ResNet-18 of half the width, then a longer one, and one of the network itself; the
+# cost is in epochs of whole images, each of its own network:
+#
+# **Predict:** which is better, four epochs of whole images, or six of which four are of small ones?
+
+# %% tags=["hide-output"]
+tried = {
+    "whole images, Cutout": "resnet18-half-relu-staged-cutout",
+    "whole images": "resnet18-half-relu-staged-whole",
+    "small images first": "resnet18-half-relu-staged",
+    "small images first, longer": "resnet18-half-relu-staged-long",
+    "ResNet-18 itself, small images first": "resnet18-relu-staged",
+}
+rows = {}
+for label, name in tried.items():
+    for record in (r for r in validated if r.experiment == f"cifar10-{name}"):
+        recipe = record.config["recipe"]
+        rows[label, record.seed] = {
+            "epochs": recipe["epochs"],
+            "sides": ", ".join(f"{32 * scale:.0f}" for scale in recipe["scales"]),
+            "cost": f"{recipe['epochs'] * Recipe(scales=recipe['scales']).area:.1f}",
+            "loss in training": f"{record.epochs[-1]['train_loss']:.2f}",
+            "accuracy on held-back images, %": f"{record.result['test_accuracy']:.1f}",
+        }
+show_ran(pd.DataFrame(rows).T.rename_axis(["first stage", "seed"]))
+
+# %% tags=["remove-input"]
+Markdown(provenance([f"cifar10-{name}" for name in tried.values()], runs=validated))
+
+# %% [markdown]
+# In one run each, Cutout costs more than four points, and six epochs that begin with small images end one point above
+# four of whole ones. One seed gives no verdict, but a recipe has to be chosen: the stages have no Cutout, and
+# ResNet-18 begins with small images.
+#
+# The last two rows say what the stage may lack. At half the width, four times the epochs, which cost four times as
+# much, add seven points. ResNet-18 itself has 90.5 % after twelve, where the paper's has 95.96 % (on test images,
+# after 900). So, as far as one run of half the width tells, what limits the first stage is its length, and with it each
+# row of the tables that starts from it. For this reason the protocol now gives ResNet-18 24 epochs, about two hours on
+# two cores. Who has a night can give it more, as `epochs` of the recipe, and would get other numbers than ours.
+#
 # ## At a laptop's size
 #
 # The same comparison with the small networks: all 50,000 images, and one recipe of three epochs for every network.
@@ -492,6 +484,26 @@ pd.DataFrame(gaps).rename_axis("points to ReLU")
 
 # %% [markdown]
 # The gap is wider in `resnet8`. In `small` the four neurons hardly differ.
+#
+# (joins)=
+# ### Which join?
+#
+# The three joins of [a residual block](07_cifar.py#how-a-shortcut-stays-binary), in small networks:
+
+# %%
+joins = {
+    "current (ours)": "cifar10-resnet8-atif-u",
+    "add (SEW)": "cifar10-resnet8-add-atif-u",
+    "iand (SEW)": "cifar10-resnet8-iand-atif-u",
+}
+summary(joins, {"test accuracy, %": "test_accuracy", "θ": "theta"})
+
+# %% tags=["remove-input"]
+Markdown(provenance(joins.values()))
+
+# %% [markdown]
+# With `iand` a block can only remove spikes of its shortcut; in its one run the network is more than three points below
+# the mean of ours. With `add` it is a little above that mean. One seed decides neither.
 #
 # ### Quantization, time, or gradients?
 #

@@ -24,6 +24,7 @@ from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from atif_lib import console
+from atif_lib.experiments.registry import find
 from atif_lib.results import manifest, page, records, tables
 from ci.labels import CHAPTER
 from ci.mathjax import MATHJAX
@@ -32,7 +33,6 @@ from ci.project import Project, command_line
 PACKAGE = "sphinx-revealjs"  # it brings reveal.js as it is published; nothing else of it is used
 REVEAL = ("dist/reset.css", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js", "LICENSE")
 STYLE = "slides.css"
-PROFILE = "laptop"
 
 NOTES = "Notes:"
 PAUSE = ". . ."
@@ -157,9 +157,10 @@ def _group(name: str) -> Sequence[manifest.Entry]:
 
 def _values(pointer: str, runs: Sequence[records.Record]) -> list[float]:
     experiment, _, metric = pointer.partition(":")
-    found = [run.metric(metric) for run in runs if (run.experiment, run.profile) == (experiment, PROFILE)]
+    profile = find(experiment).profiles[-1]
+    found = [run.metric(metric) for run in runs if (run.experiment, run.profile) == (experiment, profile)]
     if not found:
-        raise SlideError(f"{experiment!r} has no records of the profile {PROFILE}")
+        raise SlideError(f"{experiment!r} has no records of the profile {profile}")
     return found
 
 

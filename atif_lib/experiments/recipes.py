@@ -52,8 +52,8 @@ SMALL = Recipe(epochs=3, compile=True)
 SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"), precision="bf16-mixed")
 
 _EPOCHS = {"cifar": (STAGED.epochs, 3, 1), "gsc": (8, 3, 2), "cifar small": (3, 1, 1), "gsc small": (12, 6, 6)}
-# Small images first, and so more epochs at a price. A ResNet averages its last maps, whatever their size; VGG-16's pools
-# leave nothing of them.
+# Small images first, and more epochs for it. A ResNet averages its last maps, whatever their size; VGG-16's pools leave
+# nothing of them.
 _FIRST = {"resnet18": {"epochs": 24, "scales": (0.5, 0.75, 1.0)}}
 # The last stage takes smaller batches: T maps an image fit the processor's cache better.
 _CHANGES = (

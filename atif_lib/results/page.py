@@ -17,7 +17,7 @@ _ONE_NEURON = 5  # chapters up to this one are about a single neuron, those behi
 _OPENING = """\
 **In short.** What the paper's figures, tables and text say has {all} entries here. {neuron} are about one neuron:
 {neuron_tally}. {network} are about networks: {network_tally}. The cells of its tables, all about networks of full
-size, are {cells} of these: {cells_tally}.
+size, are {cells} of these: {cells_tally}.{full_size}
 
 :::{{div}} verdict-filter
 The signs: {signs}.
@@ -55,7 +55,7 @@ and after few epochs: they measure how fast networks begin to learn, not where t
 def render(manifest: Manifest, runs: Sequence[Record], chapters: Iterable[str] | None = None) -> str:
     """Render the book's page in MyST; `chapters` are those to link to, by default those in `_toc.yml`."""
     written = set(_written_chapters() if chapters is None else chapters)
-    parts = ["# What reproduces\n", _opening(manifest), _INTRO, _summary(manifest)]
+    parts = ["# What reproduces\n", _opening(manifest, runs), _INTRO, _summary(manifest)]
     for kind, title in TITLES.items():
         entries = manifest.of_kind(kind)
         parts += [f"## {title.removesuffix(' (cells)')}\n", *_by_place(entries, runs, written)]
@@ -67,7 +67,7 @@ def render(manifest: Manifest, runs: Sequence[Record], chapters: Iterable[str] |
     return "\n".join(parts)
 
 
-def _opening(manifest: Manifest) -> str:
+def _opening(manifest: Manifest, runs: Sequence[Record]) -> str:
     """Say in one paragraph how the paper fares: of one neuron, of networks, and in its tables."""
     entries, cells = manifest.entries, manifest.of_kind("table")
     neuron = [e for e in entries if int(e.chapter[:2]) <= _ONE_NEURON]
@@ -80,8 +80,22 @@ def _opening(manifest: Manifest) -> str:
         network_tally=tally(network),
         cells=len(cells),
         cells_tally=tally(cells),
+        full_size=_full_size(cells, runs),
         signs=", ".join(f"{sign} {verdict}" for verdict, sign in _SIGNS.items()),
     )
+
+
+def _full_size(cells: Sequence[Entry], runs: Sequence[Record]) -> str:
+    """Say in one sentence which accuracies of the paper's tables have ours beside them; each network once."""
+    tables: dict[str, dict[str, str]] = {}
+    for entry in cells:
+        part = entry.checks[0]
+        ours = part.measure(runs) if part.unit == "%" else None
+        if ours and part.quantity and not any(part.quantity.experiment in found for found in tables.values()):
+            said = f"{entry.row}: {ours.mean:.2f} ({part.paper:g})"
+            tables.setdefault(entry.where, {})[part.quantity.experiment] = said
+    found = ". ".join(f"{where}: {'; '.join(rows.values())}" for where, rows in tables.items())
+    return f" Test accuracies at full size in percent, ours and in brackets the paper's. {found}." if found else ""
 
 
 def _by_place(entries: Sequence[Entry], runs: Sequence[Record], written: set[str]) -> Iterator[str]:

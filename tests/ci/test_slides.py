@@ -78,7 +78,8 @@ def test_a_slide_is_a_title_what_is_shown_and_what_is_said(lecture):
         (GOOD.replace("Say this.", "Say $x$."), "a formula in the notes"),
         (GOOD.replace("Text.", "It gains 3.01 dB."), "'3.01 dB' is typed"),
         (GOOD.replace("Say this.", "It gains 4 points."), "'4 points' is typed"),
-        (GOOD.replace("Text.", "{{toy-none:gain_db:.1f}}"), "'toy-none' has no records"),
+        (GOOD.replace("Text.", "{{toy-none:gain_db:.1f}}"), "unknown experiment 'toy-none'"),
+        (GOOD.replace("Text.", "{{cifar10-vgg16-relu-paper:theta:.1f}}"), "has no records of the profile full"),
         (GOOD.replace("Text.", "{{toy-atif-u:none:.1f}}"), "no metric 'none'"),
         (GOOD.replace("Text.", "{{toy-fixed:sqnr_db:±.1f}}"), "several seeds"),
         (GOOD.replace("Text.", "{{paper:none:g}}"), "none"),
@@ -107,6 +108,8 @@ def test_numbers_come_from_the_records(lecture):
     assert fill("{{toy-atif-u:sqnr_db:±.2f}}").startswith(f"{mean:.2f} ± ")
     assert fill("{{toy-fixed:sqnr_db - toy-atif-u:sqnr_db:.1f}}") == f"−{mean - fixed.result['sqnr_db']:.1f}"
     assert fill("{{paper:threshold-plus-4-16:g}}") == "4.16"
+    (large,) = records.records_of("cifar10-vgg16-relu-staged", "full", records.RESULTS)
+    assert fill("{{cifar10-vgg16-relu-staged:test_accuracy:.1f}} %") == f"{large.result['test_accuracy']:.1f} %"
     assert fill("{{interval:toy-atif-nu:toy-atif-u:sqnr_db}}").endswith(", higher")
 
 

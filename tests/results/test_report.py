@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -493,6 +494,16 @@ def test_the_page_opens_with_how_the_paper_fares_and_folds_what_is_not_run(path)
     opening = report.report_markdown(everything, None, []).split("**In short.**")[1].split("\n\n")[0]
     counted = [int(n) for n in re.findall(r"(\d+) (?:reproduced|partly|open|not run|not)\b", opening)]
     assert sum(counted) == len(everything.entries) + len(everything.of_kind("table"))
+
+
+def test_the_opening_says_each_accuracy_of_full_size_once():
+    everything = manifests.load()
+    (found,) = records.records_of("cifar10-resnet18-atif-u-staged", "full", records.RESULTS)  # in Tables 1 and 3
+    runs = [replace(found, seed=n, result=found.result | {"test_accuracy": 90.0 + n}) for n in (0, 1)]
+    opening = report.report_markdown(everything, runs, []).split(":::")[0]
+    assert opening.count("Table 1: CIFAR-10, ResNet-18, ATIF-u, T = 4: 90.50 (93.84).") == 1
+    assert "Table 3" not in opening
+    assert "full size in percent" not in report.report_markdown(everything, [], []).split(":::")[0]
 
 
 def test_seeds_stand_in_value_and_command(path):
