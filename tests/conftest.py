@@ -14,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side; each process,
 
 from atif_lib import data
 from atif_lib.neurons import fused
+from atif_lib.paths import data_folder
 from atif_lib.training.checkpoints import STOP_SIGNALS
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
@@ -24,7 +25,7 @@ settings.load_profile("repeatable")
 @pytest.fixture(scope="session")
 def own_data_root():
     """The data root of who runs the tests, which may have the real data."""
-    return data.data_root()
+    return data_folder()
 
 
 @pytest.fixture(autouse=True, scope="session")

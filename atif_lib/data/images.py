@@ -1,6 +1,6 @@
 """Images: CIFAR-10, CIFAR-100 (Krizhevsky 2009) and scikit-learn's digits, as uint8 [N, 3, 32, 32].
 
-CIFAR has no formal licence and is never part of this project: its sources bring it into `data_root`.
+CIFAR has no formal licence and is never part of this project: its sources bring it into `data_folder`.
 """
 
 import io
@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atif_lib.data.storage import Dataset, data_root, member_bytes
+from atif_lib.data.storage import Dataset, member_bytes
+from atif_lib.paths import data_folder
 
 BATCH = 10_000  # images moved at a time, as in the official batches: 31 MB
 FINE = """
@@ -43,10 +44,10 @@ def _official(kind: str, work: Path) -> Iterator[np.ndarray]:
     from torchvision.datasets.utils import check_integrity
 
     official, before = getattr(datasets, kind), socket.getdefaulttimeout()
-    archive, base = data_root() / official.filename, official.base_folder
+    archive, base = data_folder() / official.filename, official.base_folder
     md5s = dict([*official.train_list, *official.test_list, (official.meta["filename"], official.meta["md5"])])
     # As tar extracts it, and as Windows does, into one folder more.
-    places = [data_root() / more / base for more in ("", base, archive.name.removesuffix(".tar.gz"))]
+    places = [data_folder() / more / base for more in ("", base, archive.name.removesuffix(".tar.gz"))]
     found = [(_intact(place, md5s), place) for place in places if place.is_dir()]
     good, folder = max(found, key=lambda files: len(files[0]), default=([], None))
     if archive.is_file():

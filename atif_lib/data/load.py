@@ -12,18 +12,9 @@ from torch import Tensor
 
 from atif_lib import checks
 from atif_lib.data import images, speech, storage
-from atif_lib.data.storage import DataCorrupt, DataUnavailable, Examples, data_root
+from atif_lib.data.storage import Examples
 
-__all__ = [
-    "DATASETS",
-    "DataCorrupt",
-    "DataUnavailable",
-    "Examples",
-    "data_root",
-    "fetch",
-    "load",
-    "normalizer",
-]
+__all__ = ["DATASETS", "fetch", "load", "normalizer"]
 
 DATASETS = {**images.DATASETS, **speech.DATASETS}
 
@@ -39,7 +30,7 @@ def load(name: str, validation: bool = False) -> Examples:
 
 
 def fetch(name: str, progress: bool = True) -> Path:
-    """Bring data set `name` into `data_root`, if it is not there, and return its file; DataUnavailable, ValueError."""
+    """Bring data set `name` into `data_folder`, unless it is there; return its file. DataUnavailable, ValueError."""
     data = _dataset(name)
     return speech.fetch(name, progress) if name in speech.NAMES else storage.fetch(name, data, progress)
 

@@ -24,7 +24,8 @@ from atif_lib import checks
 from atif_lib.data import storage
 from atif_lib.data import synthetic_speech as keywords
 from atif_lib.data.download import download
-from atif_lib.data.storage import Dataset, data_root, file_sha256
+from atif_lib.data.storage import Dataset, file_sha256
+from atif_lib.paths import data_folder
 
 NAMES = ("gsc", "gsc13", "keywords")
 SAMPLE_RATE, COEFFICIENTS, FRAMES = 16_000, 10, 49
@@ -85,7 +86,7 @@ def _transform(device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
 
 
 def fetch(name: str, progress: bool = True) -> Path:
-    """Bring data set `name` into `data_root`, if it is not there, and return its file; DataUnavailable, ValueError."""
+    """Bring data set `name` into `data_folder`, unless it is there; return its file. DataUnavailable, ValueError."""
     return storage.fetch(name, _dataset(name, progress), progress)
 
 
@@ -155,7 +156,7 @@ def _synthesised(work: Path) -> Iterator[np.ndarray]:
 
 def _features(work: Path) -> Iterator[np.ndarray]:
     """Yield the clips of the file of features of the 13 words."""
-    path = data_root() / "gsc13_mfcc.npz"
+    path = data_folder() / "gsc13_mfcc.npz"
     found = file_sha256(path)
     if found != GSC13_SHA256:
         raise ValueError(f"{path} has sha256 {found}; allowed: {GSC13_SHA256}")
@@ -165,7 +166,7 @@ def _features(work: Path) -> Iterator[np.ndarray]:
 
 def _archive(release: Release, words: tuple[str, ...], progress: bool, work: Path) -> Iterator[np.ndarray]:
     """Yield the clips of an official archive, put into the data root by hand or downloaded; read, never extracted."""
-    path = data_root() / f"{release.version}.tar.gz"
+    path = data_folder() / f"{release.version}.tar.gz"
     if not path.is_file():
         download(release.url, path, release.sha256, progress)
     elif (found := file_sha256(path)) != release.sha256:
@@ -189,7 +190,7 @@ def _folder(
 
     It may hold fewer clips than `whole`, those to train, validate and test, where `parts` allows it.
     """
-    folders = [folder for folder in (data_root() / name for name in names) if folder.is_dir()]
+    folders = [folder for folder in (data_folder() / name for name in names) if folder.is_dir()]
     if not folders:
         raise FileNotFoundError(f"no folder {' or '.join(names)} there")
     folder = next((folder for folder in folders if any((folder / name).is_file() for name in LISTS)), folders[0])

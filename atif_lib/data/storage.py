@@ -1,6 +1,6 @@
 """Data on disk: brought from the first source that works, verified, put in place whole or not at all, read as tensors.
 
-A data set is one file, `NAME.bin` in `data_root`. Where its sha256 is known beforehand, it is held to it. Where the
+A data set is one file, `NAME.bin` in `data_folder`. Where its sha256 is known beforehand, it is held to it. Where the
 file is computed (features of sounds), its source verifies what it computes from, and the file is held to the sha256
 noted in `NAME.source` when it was made.
 """
@@ -94,14 +94,9 @@ class Dataset(NamedTuple):
     size: int | None = None  # bytes of the whole, where a source may have only a part of it
 
 
-def data_root() -> Path:
-    """Return the folder of fetched data, see `paths`."""
-    return data_folder()
-
-
 def read(name: str, data: Dataset, validation: bool = False) -> Examples:
     """Return the verified examples of `data`; DataUnavailable (with the command to run), DataCorrupt."""
-    path = data_root() / f"{name}.bin"
+    path = data_folder() / f"{name}.bin"
     if data.installed:
         fetch(name, data, progress=False)
     command = f"python -m atif_lib data {name}"
@@ -121,8 +116,8 @@ def read(name: str, data: Dataset, validation: bool = False) -> Examples:
 
 
 def fetch(name: str, data: Dataset, progress: bool = True) -> Path:
-    """Bring `data` into `data_root`, if it is not there, and return its file; DataUnavailable."""
-    path = data_root() / f"{name}.bin"
+    """Bring `data` into `data_folder`, unless it is there; return its file; DataUnavailable."""
+    path = data_folder() / f"{name}.bin"
     try:
         if not _is_there(data, path):
             path.parent.mkdir(parents=True, exist_ok=True)

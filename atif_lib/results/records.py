@@ -41,7 +41,6 @@ __all__ = [
     "peak_memory_mib",
     "recording",
     "records_of",
-    "results_folder",
     "save",
 ]
 
@@ -153,18 +152,13 @@ def _flat(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]
             yield before + name, value
 
 
-def results_folder(folder: Path | str | None = None) -> Path:
-    """Return `folder`, else the one that records are written to, see `paths`."""
-    return Path(folder or paths.results_folder())
-
-
 def save(record: Record, folder: Path | str | None = None) -> Path:
     """Write `record` to `<folder>/<run id>.json`, replacing an earlier run of that id, whole or not at all.
 
     NumPy and torch values become plain numbers and lists. NaN, infinity and objects JSON lacks are refused.
     """
     values = {name: _plain(value, name) for name, value in record}
-    path = results_folder(folder) / f"{record.run_id}.json"
+    path = Path(folder or paths.results_folder()) / f"{record.run_id}.json"
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     paths.write_whole(path, lambda file: file.write(text.encode()))
@@ -281,7 +275,7 @@ def recording(
         peak_memory_mib=None,
     )
     reset_peak_memory()
-    _probe(Path(folder or results_folder()))
+    _probe(Path(folder or paths.results_folder()))
     yield draft
     measured = {
         "epochs": draft.epochs,

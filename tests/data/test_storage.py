@@ -13,6 +13,7 @@ import torch
 from filelock import FileLock
 
 from atif_lib.data import load, storage
+from atif_lib.paths import data_folder
 
 
 def unpack(packed, validation):
@@ -83,7 +84,7 @@ def test_where_no_source_works_each_reason_is_told(computed):
         storage.fetch("made", entry, progress=False)
     with pytest.raises(storage.DataUnavailable, match="to fetch it, run: python -m atif_lib data made"):
         storage.read("made", entry)
-    assert not (storage.data_root() / "made.bin").exists()
+    assert not (data_folder() / "made.bin").exists()
 
 
 def test_installed_data_is_fetched_when_it_is_read(computed):
@@ -93,7 +94,7 @@ def test_installed_data_is_fetched_when_it_is_read(computed):
 
 def test_a_lock_that_another_process_holds_is_waited_for_with_a_word(computed, capsys, monkeypatch):
     entry, _ = computed
-    path = storage.data_root() / "made.bin"
+    path = data_folder() / "made.bin"
     path.parent.mkdir(parents=True)
     held = FileLock(path.with_suffix(".lock"), thread_local=False)
     with held:
@@ -138,7 +139,7 @@ def test_a_full_disk_is_not_a_source_that_fails(computed, name):
     ) as caught:
         storage.fetch("made", entry, progress=False)
     assert "scikit-learn" not in str(caught.value)
-    assert not [path for path in storage.data_root().iterdir() if path.suffix != ".lock"]
+    assert not [path for path in data_folder().iterdir() if path.suffix != ".lock"]
 
 
 def test_few_test_examples_leave_those_for_training(digits):

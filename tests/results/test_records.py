@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from atif_lib import paths
 from atif_lib.results import environment, records
 from atif_lib.results.records import Record, RecordError
 
@@ -149,7 +150,7 @@ def test_the_variable_names_the_folder_and_a_wrong_name_is_not_a_folder_without_
             read()
     assert records.save(make()).parent == tmp_path / "elsewhere"
     monkeypatch.delenv("ATIF_RESULTS")
-    assert records.results_folder() == records.RESULTS
+    assert paths.results_folder() == records.RESULTS
 
 
 def test_metric_follows_a_dotted_path_and_a_wrong_one_is_named():

@@ -2,7 +2,6 @@
 
 import os
 import re
-from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -499,7 +498,7 @@ def test_the_page_opens_with_how_the_paper_fares_and_folds_what_is_not_run(path)
 def test_the_opening_says_each_accuracy_of_full_size_once():
     everything = manifests.load()
     (found,) = records.records_of("cifar10-resnet18-atif-u-staged", "full", records.RESULTS)  # in Tables 1 and 3
-    runs = [replace(found, seed=n, result=found.result | {"test_accuracy": 90.0 + n}) for n in (0, 1)]
+    runs = [found.model_copy(update={"seed": n, "result": found.result | {"test_accuracy": 90.0 + n}}) for n in (0, 1)]
     opening = report.report_markdown(everything, runs, []).split(":::")[0]
     assert opening.count("Table 1: CIFAR-10, ResNet-18, ATIF-u, T = 4: 90.50 (93.84).") == 1
     assert "Table 3" not in opening
