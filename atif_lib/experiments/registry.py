@@ -234,6 +234,10 @@ EXPERIMENTS: dict[str, Experiment] = {
     "toy-laplace": NeuronExperiment("learned threshold, Laplace input", density="laplace"),
     "toy-atif-nu": NeuronExperiment("Fig. 5: learned non-uniform steps", "ATIFnu"),
     "toy-atif-nu-printed": NeuronExperiment("Fig. 5 with Eqs 14-19 as printed", "ATIFnu", {"form": "printed"}),
+    "toy-atif-nu-long": NeuronExperiment("Fig. 5 in four times the steps", "ATIFnu", steps=20_000),
+    "toy-atif-nu-printed-long": NeuronExperiment(
+        "Fig. 5 with Eqs 14-19 as printed, in four times the steps", "ATIFnu", {"form": "printed"}, steps=20_000
+    ),
     **_trained(),
 }
 
