@@ -426,7 +426,7 @@ Markdown(
 # In the first layer, whose current comes from the image itself: neighbouring pixels are alike, so most differences that
 # a convolution takes are small and a few, at edges, are large. That is a Laplace-like current. From the second layer
 # on, a current is a sum of many spikes, and in these small networks it comes close to a normal distribution. (In
-# our runs of full size some later layers are far from it: the last of VGG-16 with ATIF-u has an excess kurtosis of 19.)
+# our runs of full size some later layers are far from it: the last of VGG-16 with ATIF-u has an excess kurtosis of 32.)
 # From the second layer on the mean lies below zero, by a third to six tenths of a standard deviation, so fewer than half of the currents are
 # positive.
 #

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from statistics import mean
 
 import numpy as np
@@ -88,34 +89,52 @@ def full_size(name, task="cifar10"):
     return record
 
 
-@pytest.mark.parametrize(("network", "wider"), [("vgg16", -0.81), ("resnet18", 0.46)])
-def test_chapter_7_the_paper_s_networks_end_about_six_points_below_it_and_keep_its_gaps(network, wider):
-    relu, spikes = full_size(f"{network}-relu"), full_size(f"{network}-atif-u")
-    printed = tables.printed()
-    paper = [printed[f"cifar10-{network}-{a}-staged"] for a in ("relu", "atif-u")]
-    accuracy = [run.result["test_accuracy"] for run in (relu, spikes)]
-    assert all(5.5 < theirs - own < 6.6 for theirs, own in zip(paper, accuracy, strict=True))
-    assert accuracy[0] - accuracy[1] - (paper[0] - paper[1]) == pytest.approx(wider, abs=0.005)
+@pytest.mark.parametrize(
+    ("network", "spiking", "gap", "theirs", "lost"),
+    [
+        ("vgg16", "atif-u", 2.31, 3.09, 37),
+        ("vgg16", "atif-nu", 2.53, 2.47, 37),
+        ("resnet18", "atif-u", 2.58, 2.12, 13),
+    ],
+)
+def test_chapter_7_the_paper_s_networks_end_below_it_and_their_gaps_are_near_its(network, spiking, gap, theirs, lost):
+    runs = [full_size(f"{network}-{a}") for a in ("relu", spiking)]
+    paper = [tables.printed()[f"cifar10-{network}-{a}-staged"] for a in ("relu", spiking)]
+    accuracy = [run.result["test_accuracy"] for run in runs]
+    assert all(4 < printed - own < 6.5 for printed, own in zip(paper, accuracy, strict=True))
+    assert [accuracy[0] - accuracy[1], paper[0] - paper[1]] == pytest.approx([gap, theirs], abs=0.005)
     quantized = full_size(f"{network}-quantized").result["test_accuracy"]
-    assert 13 < quantized - spikes.epochs[0]["test_accuracy"] < 20
-    assert 1 < quantized - accuracy[1] < 1.5
+    assert round(quantized - runs[1].epochs[0]["test_accuracy"]) == lost
+    assert 1.25 < quantized - accuracy[1] < 1.55
+
+
+def test_the_readme_says_what_vgg16_reaches():
+    relu, spikes = full_size("vgg16-relu"), full_size("vgg16-atif-u")
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    said = " ".join(readme.split("After 16 epochs")[1].split(". The table")[0].split())
+    gap = relu.result["test_accuracy"] - spikes.result["test_accuracy"]
+    printed = {metric: tables.printed(metric) for metric in ("test_accuracy", "theta")}
+    paper = [printed["test_accuracy"][f"cifar10-vgg16-{a}-staged"] for a in ("relu", "atif-u")]
+    epochs = [full_size(f"vgg16-{a}").config["recipe"]["epochs"] for a in ("relu", "quantized", "atif-u")]
+    assert sum(epochs) == 16
+    assert f"ends at {relu.result['test_accuracy']:.1f} %" in said
+    assert f"{gap:.1f} points below with ATIF-u, at {spikes.result['spikes_per_neuron']:.2f} spikes" in said
+    theirs = 4 * printed["theta"]["cifar10-vgg16-atif-u-staged"]
+    assert f"(the paper: {paper[0]:.1f} %, {paper[0] - paper[1]:.1f} points, {theirs:.2f})" in said
 
 
 def test_chapter_7_spikes_by_layers_and_by_neurons_and_atif_nu_in_vgg16():
     counted = {name: full_size(f"{name}-atif-u").result for name in ("vgg16", "resnet18")}
-    for name, layers, neurons in (("vgg16", 0.25, 0.35), ("resnet18", 0.41, 0.54)):
+    for name, layers, neurons in (("vgg16", 0.22, 0.34), ("resnet18", 0.41, 0.54)):
         found = [4 * counted[name][metric] for metric in ("theta", "theta_neurons")]
         assert found == pytest.approx([layers, neurons], abs=0.005)
         assert counted[name]["spikes_per_neuron"] == pytest.approx(found[0])
-    uneven, even, relu = (full_size(f"vgg16-{name}").result for name in ("atif-nu", "atif-u", "relu"))
-    printed = {metric: tables.printed(metric) for metric in ("theta", "test_accuracy")}
-    theta = [printed["theta"][f"cifar10-vgg16-{name}-staged"] for name in ("atif-nu", "atif-u")]
+    uneven, even = (full_size(f"vgg16-{name}").result for name in ("atif-nu", "atif-u"))
+    theta = [tables.printed("theta")[f"cifar10-vgg16-{name}-staged"] for name in ("atif-nu", "atif-u")]
     assert uneven["theta"] < even["theta"]
     assert theta[0] > theta[1]
-    assert 0.4 < uneven["theta"] / theta[0] < even["theta"] / theta[1] < 0.6
-    paper = [printed["test_accuracy"][f"cifar10-vgg16-{name}-staged"] for name in ("relu", "atif-nu")]
-    gap = relu["test_accuracy"] - uneven["test_accuracy"]
-    assert gap - (paper[0] - paper[1]) == pytest.approx(-0.29, abs=0.005)
+    assert 0.39 < uneven["theta"] / theta[0] < even["theta"] / theta[1] < 0.505
+    assert even["test_accuracy"] - uneven["test_accuracy"] == pytest.approx(0.2, abs=0.05)
 
 
 def largest_error(errors):
@@ -141,7 +160,7 @@ def test_chapter_9_thresholds_and_errors_of_the_layers_of_full_size():
     assert [round(100 * (ratio - 1)) for ratio in (min(late[1:]), max(late[1:]))] == [16, 39]
     assert [largest_error(errors) for errors in result["errors"].values()].count("granular") == 12
     whole = [list(full_size(f"{name}-atif-u").result["errors"].values())[-1]["total"] for name in ("vgg16", "resnet18")]
-    assert whole == pytest.approx([0.53, 0.30], abs=0.005)
+    assert whole == pytest.approx([0.56, 0.30], abs=0.005)
 
 
 @pytest.mark.parametrize(("name", "layers"), [("resnet18-atif-u", 3), ("vgg16-atif-nu", 1), ("resnet18-if", 0)])
@@ -166,18 +185,32 @@ def test_chapter_11_only_the_first_currents_of_the_small_network_have_heavy_tail
 
 def test_chapter_11_the_last_current_of_vgg16_is_far_from_normal():
     currents = full_size("vgg16-atif-u").result["currents"]
-    assert list(currents.values())[-1]["excess_kurtosis"] == pytest.approx(19, abs=0.2)
+    assert list(currents.values())[-1]["excess_kurtosis"] == pytest.approx(32, abs=0.5)
 
 
 def test_chapter_9_the_thresholds_of_atif_nu_in_vgg16_stay_close_together():
-    spread = [max(v) / min(v) - 1 for v in full_size("vgg16-atif-nu").result["thresholds"].values()]
-    assert [share > 0.1 for share in spread] == [False] * 11 + [True, False]
-    assert spread[11] == pytest.approx(0.25, abs=0.02)
+    thresholds = list(full_size("vgg16-atif-nu").result["thresholds"].values())
+    spread = [100 * (max(v) / min(v) - 1) for v in thresholds]
+    assert max(spread[:10]) < 6.5
+    assert [round(min(spread[10:])), round(max(spread[10:]))] == [11, 31]
+    assert all(min(v) == v[-1] for v in thresholds[10:])
+
+
+def test_chapter_9_the_networks_of_full_size_confuse_animals_with_animals_and_cats_with_dogs():
+    classes = data.DATASETS["cifar10"].classes
+    vehicles = {classes.index(name) for name in ("airplane", "automobile", "ship", "truck")}
+    for name in ("vgg16-atif-u", "resnet18-atif-u", "resnet18-if"):
+        counts = full_size(name).result["confusion"]
+        errors = {(i, j): n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j}
+        within = sum(n for (i, j), n in errors.items() if (i in vehicles) == (j in vehicles))
+        assert within > 0.8 * sum(errors.values())
+        assert {classes[place] for place in max(errors, key=errors.get)} == {"cat", "dog"}
 
 
 def test_chapter_9_deep_networks_say_nothing_after_two_timesteps_and_resnet18_nearly_all_after_three():
     over_time = {name: full_size(f"{name}-atif-u").result["accuracy_over_time"] for name in ("vgg16", "resnet18")}
     assert all(accuracy < 10.1 for values in over_time.values() for accuracy in values[:2])
+    assert [round(full_size(f"vgg16-{a}").result["accuracy_over_time"][2]) for a in ("atif-u", "atif-nu")] == [53, 17]
     assert over_time["vgg16"][2] < 70 < over_time["resnet18"][3] - 1 < over_time["resnet18"][2]
     assert over_time["vgg16"][3:] == sorted(over_time["vgg16"][3:], reverse=True)
     assert over_time["resnet18"][3] < min(over_time["resnet18"][4:6])
@@ -187,7 +220,7 @@ def test_chapter_9_deep_networks_say_nothing_after_two_timesteps_and_resnet18_ne
 def test_chapter_9_eight_timesteps_lose_accuracy_but_from_a_half_step_start():
     names = ("vgg16-atif-u", "resnet18-atif-u", "resnet18-if")
     lost = [values[3] - values[7] for values in (full_size(name).result["accuracy_over_time"] for name in names)]
-    assert [round(points, 1) for points in (min(lost), max(lost))] == [0.6, 2.6]
+    assert [round(points, 1) for points in (min(lost), max(lost))] == [0.6, 3.0]
     for ending, least, most in (("", 2, 5), ("-half", -1, 0.3)):
         found = records.records_of(f"cifar10-small-atif-u{ending}", "laptop")
         lost = [values[3] - values[7] for values in (r.result["accuracy_over_time"] for r in found)]
