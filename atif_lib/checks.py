@@ -5,7 +5,18 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["choice", "did_you_mean", "integer", "number"]
+__all__ = ["boolean", "choice", "did_you_mean", "integer", "number"]
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return True or False; what is only true or false in a condition, such as 1 or "no", is neither.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={_shown(value)}; allowed: True, False")
+    return value
 
 
 def integer(name: str, value: Any, least: int = 1) -> int:

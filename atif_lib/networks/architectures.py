@@ -74,7 +74,7 @@ class Network(nn.Module):
         timesteps = checks.integer("timesteps", timesteps)
         self.stem, self.blocks = stem, blocks
         self.timesteps = timesteps if neurons_of(blocks) else 1
-        self.readout = nn.Linear(channels, classes)
+        self.readout = nn.Linear(channels, checks.integer("classes", classes))
         levels = [m.levels for m in blocks.modules() if isinstance(m, QuantizedReLU)]
         self.steps = levels[-1] if levels else self.timesteps  # of the count that a rate stands for
         others = {getattr(m, "timesteps", timesteps) for m in blocks.modules()} - {timesteps}
@@ -123,15 +123,16 @@ def vgg(
         norm: a batch norm behind each convolution; without them the convolutions have a bias.
 
     Raises:
-        ValueError: a plan that is empty, starts with a pool, or has anything but positive integers and ``"pool"``.
+        ValueError: a plan that is empty, starts with a pool, or has anything but positive integers and ``"pool"``; or
+            ``timesteps``, ``classes`` or ``in_channels`` that is no positive integer.
     """
 
     def node(channels: int) -> nn.Module:
         return activation(channels, timesteps)
 
-    if not plan or plan[0] == "pool" or not all(e == "pool" or (isinstance(e, int) and e > 0) for e in plan):
+    if not plan or plan[0] == "pool":
         raise ValueError(f"plan={[*plan]}; allowed: channels first, then channels and 'pool'")
-    channels, *rest = plan
+    channels, *rest = (e if e == "pool" else checks.integer("plan (channels or 'pool')", e) for e in plan)
     assert isinstance(channels, int)
     stem = _stem(in_channels, channels, norm)
     while rest and rest[0] == "pool":
@@ -265,8 +266,8 @@ def resnet(
         pool: halve the stem's current by a max pool.
 
     Raises:
-        ValueError: no width, one that is no positive integer, or a depth that is none; ``join`` as for
-            :class:`Residual`.
+        ValueError: no width, one that is no positive integer, or a depth that is none; the same of ``timesteps``,
+            ``classes`` and ``in_channels``; ``join`` as for :class:`Residual`.
     """
     if not widths:
         raise ValueError("widths=[]; allowed: the channels of one stage or more")
@@ -432,5 +433,5 @@ def _constant(current: Tensor, timesteps: int) -> Tensor:
 
 
 def _stem(inputs: int, outputs: int, norm: bool = True) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=not norm)
+    convolution = nn.Conv2d(checks.integer("in_channels", inputs), outputs, 3, padding=1, bias=not norm)
     return nn.Sequential(convolution, *[nn.BatchNorm2d(outputs)] * norm)

@@ -20,7 +20,7 @@ class Convolution(nn.Conv2d):
     """
 
     def _get_name(self) -> str:
-        return "Conv2d"  # what it computes, and what a checkpoint knows it by
+        return "Conv2d"  # what it computes, as print(network) shows it
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
         if self._fits(input) and bias is None:

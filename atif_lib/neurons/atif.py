@@ -241,9 +241,10 @@ def _positive(name: str, value: float | Tensor) -> Tensor:
             "for a learned threshold use ATIFu or ATIFnu, which make a parameter of their own from it"
         )
     try:
-        if isinstance(value, bool):
+        tensor = torch.as_tensor(value if isinstance(value, bool) or not isinstance(value, Real) else float(value))
+        if tensor.dtype == torch.bool or tensor.is_complex():
             raise TypeError
-        tensor = torch.as_tensor(float(value) if isinstance(value, Real) else value).detach().clone()
+        tensor = tensor.detach().clone()
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ValueError(f"{name}={value!r}; allowed: a positive, finite number, or one for each channel") from None
     # NumPy's numbers have NumPy's default type, float64, and would make a neuron of that type.

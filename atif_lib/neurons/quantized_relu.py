@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from atif_lib import checks
 from atif_lib.neurons.atif import bounded_exp, learned_log
+from atif_lib.quantization.uniform import check_start
 
 __all__ = ["QuantizedReLU"]
 
@@ -42,14 +43,12 @@ class QuantizedReLU(nn.Module):
 
     def __init__(self, timesteps: int = 4, threshold: float = 1.0, v0: float = 0.0, learn: bool = True) -> None:
         super().__init__()
-        timesteps, v0 = checks.integer("timesteps", timesteps), checks.number("v0", v0)
+        timesteps, v0 = checks.integer("timesteps", timesteps), check_start(v0)
         threshold = checks.number("threshold", threshold)
         if not 0 < threshold < math.inf:
             raise ValueError(f"threshold={threshold}; allowed: a positive, finite number")
-        if not 0 <= v0 <= 1:
-            raise ValueError(f"v0={v0}; allowed: a fraction of the threshold in [0, 1]")
         self.levels, self.v0 = timesteps, v0
-        if learn:
+        if checks.boolean("learn", learn):
             self.log_threshold = nn.Parameter(learned_log(threshold))
         else:
             self.register_buffer("threshold", torch.tensor(threshold))

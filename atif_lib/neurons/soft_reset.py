@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from atif_lib import checks
 from atif_lib.neurons.fused import Law, Term, fire
+from atif_lib.quantization.uniform import check_start
 
 __all__ = ["SoftResetNode"]
 
@@ -45,9 +46,10 @@ class SoftResetNode(neuron.BaseNode):
     ) -> None:
         """Make the neuron; the class says what the arguments mean."""
         timesteps = checks.integer("timesteps", timesteps)
-        v0, slope = checks.number("v0", v0), checks.number("slope", slope)
-        if not 0 <= v0 <= 1:
-            raise ValueError(f"v0={v0}; allowed: a fraction of the threshold in [0, 1]")
+        v0, slope = check_start(v0), checks.number("slope", slope)
+        switches = {"learn_v0": learn_v0, "charge": charge, "detach_reset": detach_reset, "store_v_seq": store_v_seq}
+        for name, value in switches.items():
+            checks.boolean(name, value)
         if learn_v0 and not torch.tensor(v0).logit().isfinite():
             raise ValueError(f"v0={v0}; allowed: between 0 and 1, both excluded, to be learned (in float32)")
         checks.choice("surrogate", surrogate, ("relative", "absolute", "rate"))
@@ -56,7 +58,7 @@ class SoftResetNode(neuron.BaseNode):
         super().__init__(
             v_reset=None,
             surrogate_function=surrogates.Sigmoid(alpha=slope),
-            detach_reset=bool(detach_reset),
+            detach_reset=detach_reset,
             step_mode=step_mode,
             store_v_seq=store_v_seq,
         )

@@ -137,6 +137,8 @@ def realise(transitions: Tensor, initial: float = 0.0) -> tuple[Chain, Tensor] |
         ValueError: transitions that are not positive and increasing, or more than 4.
     """
     wanted = _increasing(transitions)
+    if len(wanted) > 4:
+        raise ValueError(f"transitions={transitions.tolist()}; allowed: at most 4, for more have too many chains")
     unit = wanted[-1].item()  # the tolerances of linprog are absolute
     wanted, start = wanted / unit, initial / unit
     for chain in chains(len(wanted)):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from numpy.typing import ArrayLike
-from scipy import integrate, optimize
+from scipy import optimize
 from torch import Tensor
 
 from atif_lib.quantization.uniform import check_pair
@@ -22,7 +22,6 @@ __all__ = [
     "Optimum",
     "cells",
     "empirical",
-    "from_pdf",
     "gaussian_sqnr_db",
     "maximise_sqnr",
     "sqnr",
@@ -54,21 +53,12 @@ GAUSSIAN = Density(_gaussian, 1.0)
 LAPLACE = Density(_laplace, 1.0)
 
 
-def from_pdf(pdf: Callable[[float], float], scale: float = 1.0) -> Density:
-    """Make a density from its function on positive inputs, by quadrature; ``scale`` is where most of it lies."""
-
-    def moment(j: int, x: float) -> float:
-        return integrate.quad(lambda u: u**j * pdf(u), 0, x, epsabs=1e-12, limit=200)[0]
-
-    def moments(x: Tensor) -> Tensor:
-        found = [[moment(j, u) for u in x.flatten().tolist()] for j in range(3)]
-        return torch.tensor(found, dtype=torch.float64).view(3, *x.shape)
-
-    return Density(moments, scale)
-
-
 def empirical(samples: ArrayLike | Tensor) -> Density:
-    """Take currents as they were measured, such as the pre-activations of a trained network; any shape."""
+    """Take currents as they were measured, such as the pre-activations of a trained network; any shape.
+
+    Raises:
+        ValueError: none is positive, or one is not finite.
+    """
     x = torch.as_tensor(samples, dtype=torch.float64).flatten()
     kept = x[x > 0].sort().values
     if not len(kept) or not x.isfinite().all():
@@ -130,12 +120,12 @@ def gaussian_sqnr_db(transitions: Tensor, levels: Tensor, sigma: float = 1.0) ->
 
     Source: Eqs 8 and 13, integrated in closed form by :func:`sqnr`.
     """
-    check_pair(transitions, levels)
+    dtype = check_pair(transitions, levels)
     if transitions.dim() != 1 or not (transitions > 0).all() or not (transitions.diff() >= 0).all():
         raise ValueError(f"transitions={transitions.tolist()}; allowed: positive, increasing, of shape [T]")
     if not sigma > 0:
         raise ValueError(f"sigma={sigma}; allowed: a positive number")
-    return sqnr(GAUSSIAN, transitions / sigma, levels / sigma)
+    return sqnr(GAUSSIAN, transitions.double() / sigma, levels.double() / sigma).to(dtype)
 
 
 class Optimum(NamedTuple):

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from atif_lib import checks
 from atif_lib.quantization.density import Density, Optimum, cells, sqnr
+from atif_lib.quantization.uniform import check_start
 
 __all__ = ["FAMILIES", "Family", "affine_levels", "best_uniform", "ladder"]
 
@@ -102,8 +103,11 @@ def best_uniform(density: Density, timesteps: int, v0: float = 0.0) -> Optimum:
 
     A density of heavy tails may have more than one local optimum. The search takes the best of a grid of steps around
     the density's scale, and goes on to larger steps while these are better.
+
+    Raises:
+        ValueError: ``timesteps`` is no integer of 1 or more, or ``v0`` is not in [0, 1].
     """
-    return _best(_uniform(v0), density, timesteps)
+    return _best(_uniform(check_start(v0)), density, timesteps)
 
 
 def _best(family: Family, density: Density, timesteps: int) -> Optimum:

@@ -99,6 +99,9 @@ def gaussian_noise(thresholds: Tensor, initial: Tensor, decode: str) -> Tensor:
 
     Returns:
         The error, shape [*], in float64; of a power of one half. Differentiable almost everywhere.
+
+    Raises:
+        ValueError: another decode.
     """
     checks.choice("decode", decode, DECODES)
     thresholds = thresholds.double()
@@ -198,6 +201,9 @@ def shares(timesteps: int, draws: int, seed: int = 0) -> dict[str, float]:
 
     By the telescoping form and by the printed one (T = 4), and how often their count never falls; by an order in which
     the timesteps join (T at most 6); and by any thresholds at all (T at most 4).
+
+    Raises:
+        ValueError: ``timesteps`` is no integer of 1 or more.
     """
     timesteps, generator = checks.integer("timesteps", timesteps), torch.Generator().manual_seed(seed)
     p = torch.rand(draws, timesteps, generator=generator, dtype=torch.float64).sort(descending=True).values

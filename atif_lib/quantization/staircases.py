@@ -85,7 +85,11 @@ def _rational(name: str, values: Sequence[Number]) -> list[Fraction]:
 
 
 def patterns(timesteps: int) -> Tensor:
-    """List all spike patterns of T timesteps in the order of the pieces, shape [2^T, T], float64 zeros and ones."""
+    """List all spike patterns of T timesteps in the order of the pieces, shape [2^T, T], float64 zeros and ones.
+
+    Raises:
+        ValueError: ``timesteps`` is no integer of 1 or more.
+    """
     j = torch.arange(2 ** checks.integer("timesteps", timesteps)).unsqueeze(1)
     return (j >> torch.arange(timesteps - 1, -1, -1) & 1).double()
 

@@ -49,7 +49,7 @@ def spike_counts(current: Tensor, thresholds: Tensor, v0: float = 0.0) -> Tensor
     if thresholds.dim() != 1 or not (thresholds > 0).all():
         raise ValueError(f"thresholds={thresholds.tolist()}; allowed: positive numbers, shape [T]")
     thresholds = thresholds.to(torch.promote_types(thresholds.dtype, current.dtype))
-    initial = _initial_membrane(thresholds[0], v0)
+    initial = check_start(v0) * thresholds[0]
     i, v = _halves(current), _halves(initial, current.dim())
     counts = torch.zeros_like(current, dtype=torch.int64)
     for threshold in _halves(thresholds, current.dim()).unbind(1):
@@ -90,7 +90,7 @@ def staircase(current: Tensor, threshold: float | Tensor, timesteps: int, v0: fl
     threshold = torch.as_tensor(threshold, dtype=torch.promote_types(given, current.dtype), device=current.device)
     if threshold.dim() or not threshold > 0 or threshold.isinf():
         raise ValueError(f"threshold={threshold.tolist()}; allowed: one positive finite number")
-    initial = _initial_membrane(threshold, v0)
+    initial = check_start(v0) * threshold
     charge, initial = timesteps * _halves(current), _halves(initial, current.dim())
     nearest = ((charge + initial).sum(0) / threshold).round().clamp(0, timesteps)
     # The quotient may be off by a rounding; the comparison of the charge with `nearest` steps is not.
@@ -165,16 +165,19 @@ def uniform_staircase(threshold: Tensor, timesteps: int, v0: float = 0.0) -> tup
     Args:
         threshold: :math:`V_{th}`, a scalar tensor.
         timesteps: T.
-        v0: initial membrane potential as a fraction of the threshold, in [0, 1).
+        v0: initial membrane potential as a fraction of the threshold, in [0, 1].
 
     Returns:
         Transitions and levels, each of shape [T], in the unit of ``threshold``; for
         :func:`atif_lib.quantization.density.gaussian_sqnr_db`.
 
+    Raises:
+        ValueError: ``timesteps`` is no integer of 1 or more, or ``v0`` is not in [0, 1].
+
     Source: Eq. 7.
     """
     k = torch.arange(1, checks.integer("timesteps", timesteps) + 1, dtype=threshold.dtype, device=threshold.device)
-    return (k - v0) * threshold / timesteps, k * threshold / timesteps
+    return (k - check_start(v0)) * threshold / timesteps, k * threshold / timesteps
 
 
 def _halves(x: Tensor, trailing: int = 0) -> Tensor:
@@ -188,10 +191,15 @@ def _halves(x: Tensor, trailing: int = 0) -> Tensor:
     return torch.stack([high, x.double() - high]).view(2, *x.shape, *[1] * trailing)
 
 
-def _initial_membrane(threshold: Tensor, v0: float) -> Tensor:
-    if not 0 <= v0 <= 1:
+def check_start(v0: float) -> float:
+    """Return the start of a membrane as a fraction of its threshold.
+
+    Raises:
+        ValueError: it is not in [0, 1].
+    """
+    if not 0 <= (start := checks.number("v0", v0)) <= 1:
         raise ValueError(f"v0={v0}; allowed: a fraction of the threshold in [0, 1]")
-    return v0 * threshold
+    return start
 
 
 def check_signal(name: str, x: Tensor) -> None:

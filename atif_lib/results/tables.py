@@ -186,8 +186,9 @@ def summary(
         runs: the records to look in, by default all.
 
     Returns:
-        A table of texts, with the number of seeds; "not run" where there is no record, "–" where a record has no such
-        metric, as a network of ReLUs has no θ. `provenance` says what ran.
+        A table of texts, with the number of seeds; "not run" where there is no record, "–" where no record has such a
+        metric, as a network of ReLUs has no θ, and "(n = 2)" behind a mean over fewer seeds than the row has.
+        `provenance` says what ran.
 
     Raises:
         RecordError: a metric that no record has, of whatever experiment.
@@ -321,4 +322,5 @@ def _mean_sd(found: Sequence[Record], path: str) -> str:
     values = [record.metric(path) for record in found if _has(record, path)]
     if not values:
         return "–"
-    return f"{mean(values):.4g}" if len(values) == 1 else f"{mean(values):.4g} ± {stdev(values):.2g}"
+    spread = "" if len(values) == 1 else f" ± {stdev(values):.2g}"
+    return f"{mean(values):.4g}{spread}" + f" (n = {len(values)})" * (len(values) < len(found))

@@ -1,7 +1,8 @@
 """Augmentations of a whole batch on its device: each example has draws of its own, all from one generator.
 
 An example's result depends on itself and its draws alone (and on its partner, where two are mixed). Images are uint8
-or float [N, C, H, W]; features are float [N, 1, frames, coefficients].
+or float [N, C, H, W]; features are float [N, 1, frames, coefficients]. Each function raises a ValueError for inputs of
+another shape, and for an argument that is not in its range, which the message says.
 """
 
 import math
@@ -61,8 +62,14 @@ def random_resized_crop(
         scale: range of the crop's area as a share of the image's.
         ratio: range of the crop's width / height.
 
+    Raises:
+        ValueError: a range that is empty or not positive, or a crop larger than its image.
+
     Source: Szegedy et al. (2015), "Going deeper with convolutions"; the ranges are torchvision's.
     """
+    for name, (low, high), most in (("scale", scale, 1.0), ("ratio", ratio, math.inf)):
+        if not 0 < low <= high <= most or math.isinf(high):
+            raise ValueError(f"{name}={(low, high)}; allowed: 0 < low <= high" + ("" if math.isinf(most) else " <= 1"))
     return _resize(images, *_crops(images, generator, scale, ratio))
 
 
@@ -122,10 +129,10 @@ def random_mask(features: Tensor, generator: Generator, frames: int = 10, coeffi
     Source: Park et al. (2019), "SpecAugment", whose zero is the mean of what it masks.
     """
     masked = features
-    for dim, longest in ((2, frames), (3, coefficients)):
+    for name, dim, longest in (("frames", 2, frames), ("coefficients", 3, coefficients)):
         size = _batch(features).shape[dim]
         if not 0 <= longest <= size:
-            raise ValueError(f"{longest} to mask of {size}; allowed: 0 to {size}")
+            raise ValueError(f"{name}={longest}; allowed: 0 to {size}")
         length = _integers(longest + 1, features, generator)
         first = (_uniform(1, features, generator)[:, 0] * (size - length + 1)).long()
         masked = torch.where(_span(features, dim, first, length), _mean(features, (2,)), masked)
@@ -211,8 +218,8 @@ def mix(
     """
     if kind not in ("mixup", "cutmix", None):
         raise ValueError(f"kind={kind!r}; allowed: 'mixup', 'cutmix', None")
-    if alpha <= 0:
-        raise ValueError(f"alpha={alpha}; allowed: above 0")
+    if not 0 < alpha < math.inf:
+        raise ValueError(f"alpha={alpha}; allowed: a positive, finite number")
     if len(labels) != len(_batch(inputs)):
         raise ValueError(f"{len(labels)} labels; allowed: {len(inputs)}, one an input")
     if kind is None:

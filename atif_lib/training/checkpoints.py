@@ -1,5 +1,6 @@
 """Checkpoints: a training that was interrupted, in any way and at any moment, goes on with nothing lost."""
 
+import io
 import signal
 import sys
 import time
@@ -82,18 +83,23 @@ class Checkpoint:
         """Restore network, optimizer and schedule in place; nothing where there is no checkpoint.
 
         Raises:
-            ValueError: the checkpoint is of another network, recipe or seed, or not readable.
+            ValueError: the checkpoint is of another network, recipe or seed, or of other examples, or is damaged.
+            OSError: the file cannot be read now.
+            MemoryError: too little memory; of the GPU torch.OutOfMemoryError.
         """
         path = self.folder / "checkpoint.pt" if self.folder else None
         if path is None or not path.is_file():
             return Progress()
         device = next(self.parts["network"].parameters()).device
+        content = io.BytesIO(path.read_bytes())  # so that an error of the disk is not taken for one of the content
         try:
-            state = torch.load(path, map_location=device, weights_only=True)
+            state = torch.load(content, map_location=device, weights_only=True)
             if changed := list(_changed(state["config"], self.config)):
                 raise ValueError(f"it was made with {', '.join(changed)}")
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
         except Exception as error:  # torch raises many kinds for a file that it did not write
             text = f"no {error} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
             why = " ".join(text.split()).partition(". ")[0]  # on one line, less torch's advice
@@ -167,7 +173,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def note(number: int, frame: Any) -> None:
         stop.came = True
-        tqdm.write("stopping after this update; once more to stop at once, with this update lost", file=sys.stderr)
+        tqdm.write("stopping after this update; once more to go back to the last checkpoint", file=sys.stderr)
         restore()
 
     def restore() -> None:

@@ -7,7 +7,7 @@ import torch
 from spikingjelly.activation_based import functional, monitor
 from torch import Tensor, nn
 
-from atif_lib import data
+from atif_lib import checks, data
 from atif_lib.networks.architectures import Network, layer_name, neurons_of
 
 Normalizer = Callable[[Tensor], Tensor]
@@ -32,7 +32,10 @@ def evaluate(
     Returns:
         test_accuracy in percent and, where the network spikes, theta (Eq. 20 for each layer, averaged over layers as
         in the paper), theta_layers, theta_neurons (averaged over neurons, so that a large layer counts more), and
-        spikes_per_neuron = T·theta.
+        spikes_per_neuron = T·theta. The network is left in evaluation mode.
+
+    Raises:
+        ValueError: ``batch_size`` is no integer of 1 or more, or there are no test examples.
     """
     spikes = monitor.OutputMonitor(network, tuple({type(m) for m in neurons_of(network).values()}), _activity)
     correct = torch.zeros((), dtype=torch.int64)
@@ -61,7 +64,10 @@ def _sums(counts: list[tuple[Tensor, int]]) -> tuple[int, int]:
 
 @torch.no_grad()
 def accuracy_over_time(network: Network, examples: data.Examples, batch_size: int = 500) -> list[float]:
-    """Test accuracy in percent if the readout is taken after 1, 2, ... T timesteps of the same run."""
+    """Test accuracy in percent if the readout is taken after 1, 2, ... T timesteps of the same run.
+
+    Mode and errors are those of :func:`evaluate`.
+    """
     correct = torch.zeros(network.timesteps, dtype=torch.int64)
     for logits, labels in predictions(network, examples, batch_size, network.over_time):
         correct += (logits.argmax(2) == labels).sum(1).cpu()
@@ -70,7 +76,10 @@ def accuracy_over_time(network: Network, examples: data.Examples, batch_size: in
 
 @torch.no_grad()
 def confusion(network: Network, examples: data.Examples, batch_size: int = 500) -> Tensor:
-    """Test examples of each class (rows) by the class that the network names (columns), int64 [classes, classes]."""
+    """Test examples of each class (rows) by the class that the network names (columns), int64 [classes, classes].
+
+    Mode and errors are those of :func:`evaluate`.
+    """
     classes = len(examples.classes)
     table = torch.zeros(classes * classes, dtype=torch.int64)
     for logits, labels in predictions(network, examples, batch_size):
@@ -87,10 +96,9 @@ def predictions(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Iterate over logits and labels of the test examples, on the network's device, wherever the examples are.
 
-    The network is left in evaluation mode.
+    Mode and errors are those of :func:`evaluate`.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}; allowed: 1 or more")
+    batch_size = checks.integer("batch_size", batch_size)
     if not len(examples.test_labels):
         raise ValueError(f"{examples.name} has 0 test examples; allowed: 1 or more")
     network.eval()

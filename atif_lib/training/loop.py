@@ -81,8 +81,8 @@ def train(
         A dictionary of epoch, seconds (training time so far), train_loss, and the metrics of `evaluate`.
 
     Raises:
-        ValueError: fewer training examples than a batch, a batch that the processes cannot share equally, or no test
-            examples.
+        ValueError: fewer training examples than a batch, a batch that the processes cannot share equally, no test
+            examples, a seed that is no integer of 0 or more, or a checkpoint of another run.
         RuntimeError: processes that torchrun did not start, or that do not train the same.
         FloatingPointError: the loss or its gradient is not finite; the message names step and layer.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the checkpoint is written.
@@ -173,7 +173,7 @@ def prepare(
     batches = Batches(examples.to(fabric.device), recipe, seed)
 
     identity = asdict(recipe) | {"seed": seed, "data": examples.sha256, "network": _layers(network)}
-    identity |= dict(origin or {})
+    identity |= {"examples": [len(examples.train_labels), len(examples.test_labels)], **(origin or {})}
     if fabric.world_size > 1:
         sync_norms(network)
     layout = torch.channels_last if recipe.channels_last else torch.preserve_format

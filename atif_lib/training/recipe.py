@@ -114,6 +114,6 @@ def _checked(name: str, value: Any) -> Any:
         if not scales or not all(0 < scale <= 1 for scale in scales) or scales[-1] != 1:
             raise ValueError(f"scales={value!r}; allowed: a tuple of numbers in (0, 1], the last of them 1")
         return scales
-    elif not isinstance(value, bool):
-        raise ValueError(f"{name}={value!r}; allowed: True, False")
+    else:
+        checks.boolean(name, value)
     return value

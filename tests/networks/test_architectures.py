@@ -1,8 +1,10 @@
 """Between layers travel spikes; the stem is computed once; the ReLU twins are the field's own networks."""
 
 import copy
+import functools as ft
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -396,10 +398,18 @@ def test_a_neuron_whose_step_mode_was_forgotten_runs_all_timesteps():
     assert {m.step_mode for m in neurons_of(theirs).values()} == {"m"}
 
 
-@pytest.mark.parametrize("plan", [[], ["pool", 8], [16, "avg"], [16, 0], [16, 2.0]])
+@pytest.mark.parametrize("plan", [[], ["pool", 8], [16, "avg"], [16, 0], [16, 2.0], [True, 4]])
 def test_a_plan_of_anything_but_channels_and_pools_is_refused(plan):
-    with pytest.raises(ValueError, match=r"plan=.*; allowed: channels first, then channels and 'pool'"):
+    with pytest.raises(ValueError, match=r"plan.*; allowed: (channels first, then channels and 'pool'|an integer)"):
         vgg(plan, ACTIVATIONS["if"])
+
+
+def test_channels_and_classes_are_positive_integers_of_any_kind():
+    assert vgg([np.int64(4), "pool", np.int64(8)], ACTIVATIONS["if"]).readout.in_features == 8
+    for build in (lambda **sizes: vgg([4], ACTIVATIONS["if"], **sizes), ft.partial(resnet8, ACTIVATIONS["if"])):
+        for name, value in (("classes", 0), ("classes", 2.5), ("in_channels", -1), ("in_channels", True)):
+            with pytest.raises(ValueError, match=f"{name}={value}; allowed: an integer, 1 or more"):
+                build(**{name: value})
 
 
 @pytest.mark.parametrize(("widths", "depth"), [([], 1), ([0], 1), ([8], 0)])

@@ -84,6 +84,7 @@ def test_its_threshold_has_the_bounds_of_the_neuron(log):
     [
         ({"threshold": -1.0}, "^threshold=-1.0; allowed: a positive, finite number"),
         ({"v0": 1.5}, "^v0=1.5; allowed: a fraction of the threshold"),
+        ({"learn": "no"}, "^learn='no'; allowed: True, False"),
         ({"threshold": 1e-8}, r"^threshold=.*; allowed: between 1e-06 and 1e\+06, to be learned"),
     ],
 )

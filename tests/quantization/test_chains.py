@@ -261,6 +261,7 @@ def test_the_region_of_the_telescoping_form_is_exactly_its_realised_part():
     ("call", "message"),
     [
         (lambda: chains(5), "timesteps=5; allowed: at most 4"),
+        (lambda: realise(torch.arange(1.0, 6)), r"transitions=\[1.0, .*\]; allowed: at most 4"),
         (lambda: realise(torch.tensor([2.0, 1.0])), "allowed: positive, increasing numbers"),
         (lambda: realise_in_order(torch.tensor([0.0, 1.0])), "allowed: positive, increasing numbers"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, optimize, stats
 
-from atif_lib.quantization.density import GAUSSIAN, LAPLACE, Density, empirical, from_pdf, maximise_sqnr, sqnr
+from atif_lib.quantization.density import GAUSSIAN, LAPLACE, Density, empirical, maximise_sqnr, sqnr
 from atif_lib.quantization.families import ladder
 from atif_lib.quantization.lloyd_max import lloyd_max, lloyd_max_free, lloyd_max_samples
 from atif_lib.quantization.uniform import uniform_staircase
@@ -129,11 +129,6 @@ def test_an_affine_decode_is_the_regression_of_the_signal_on_the_count():
     assert 10 * math.log10((x**2).mean() / ((x - best.levels.numpy()[count]) ** 2).mean()) == pytest.approx(
         best.sqnr_db, abs=1e-3
     )
-
-
-def test_a_density_by_quadrature():
-    density = from_pdf(stats.norm().pdf)
-    assert lloyd_max(density, 3).sqnr_db == pytest.approx(lloyd_max(GAUSSIAN, 3).sqnr_db, abs=1e-6)
 
 
 def moments_of_infinite_mean(x):

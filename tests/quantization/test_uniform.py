@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from atif_lib.quantization.density import gaussian_sqnr_db, maximise_sqnr
+from atif_lib.quantization.density import GAUSSIAN, gaussian_sqnr_db, maximise_sqnr
+from atif_lib.quantization.families import best_uniform
 from atif_lib.quantization.staircases import count_staircase
 from atif_lib.quantization.uniform import spike_counts, split_error, sqnr_db, staircase, uniform_staircase
 
@@ -209,6 +210,14 @@ def test_sampling_agrees_with_the_exact_integral(threshold, timesteps, v0):
     assert sampled.item() == pytest.approx(exact.item(), abs=2e-3)
 
 
+def test_the_exact_integral_of_many_steps_does_not_cancel_in_float32():
+    found = [
+        gaussian_sqnr_db(*uniform_staircase(torch.tensor(5.0, dtype=t), 4000)) for t in (torch.float32, torch.float64)
+    ]
+    assert found[0].dtype == torch.float32
+    assert found[0].item() == pytest.approx(found[1].item(), abs=0.01)
+
+
 def test_the_exact_integral_is_differentiable():
     edges = torch.tensor([0.3, 0.8, 1.5], dtype=torch.float64, requires_grad=True)
     levels = torch.tensor([0.5, 1.1, 1.9], dtype=torch.float64, requires_grad=True)
@@ -317,6 +326,8 @@ X = torch.tensor([0.1, 0.2])
         (lambda: staircase(X, math.inf, 4), ValueError, "threshold=inf; allowed: one positive finite number"),
         (lambda: staircase(X, X, 4), ValueError, r"threshold=\[0.1.*; allowed: one positive finite number"),
         (lambda: staircase(X, 1.0, 4, v0=-0.1), ValueError, "v0=-0.1; allowed"),
+        (lambda: uniform_staircase(X[0], 4, v0=3), ValueError, "v0=3; allowed: a fraction of the threshold"),
+        (lambda: best_uniform(GAUSSIAN, 4, v0=5.0), ValueError, "v0=5.0; allowed: a fraction of the threshold"),
         (lambda: sqnr_db(X, X[:1]), ValueError, r"x \[2\] and x_hat \[1\]; allowed: equal shapes"),
         (lambda: sqnr_db(0 * X, X), ValueError, "allowed: a signal with power"),
         (lambda: sqnr_db(X, X.int()), TypeError, "x_hat of type torch.int32; allowed: a floating-point tensor"),

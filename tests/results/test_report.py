@@ -605,6 +605,10 @@ def test_a_metric_that_some_records_lack_is_a_dash_and_one_that_all_lack_is_an_e
     records.save(record("other", profile="laptop", x=1.0, theta=0.25))
     table = tables.summary({"A": "net", "B": "other", "C": "third"}, {"θ": "theta"})
     assert table["θ"].tolist() == ["–", "0.25", "not run"]
+    for seed, values in ((1, {"theta": 0.35}), (2, {})):
+        records.save(record("other", seed, profile="laptop", x=1.0, **values))
+    row = tables.summary({"B": "other"}, {"θ": "theta"}).loc["B"]
+    assert row.tolist() == ["0.3 ± 0.071 (n = 2)", 3], "a mean over fewer seeds than the row has says so"
     with pytest.raises(records.RecordError, match="'thetta'"):
         tables.summary({"A": "net"}, {"θ": "thetta"})
 

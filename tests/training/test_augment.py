@@ -1,5 +1,7 @@
 """Whole batches come out as torchvision's operations for one image make them, with draws of their own for each."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -250,12 +252,17 @@ def test_compose_takes_names_in_order():
 
 def test_errors_name_what_is_wrong():
     images, features, labels = random_images(4), random_features(4), torch.arange(4)
+    resized = augment.random_resized_crop
     wrong = {
         r"augment='crops'; allowed: 'crop', 'flip', 'resize'.*: did you mean crop": lambda: augment.compose(["crops"]),
         "padding=-1; allowed": lambda: augment.random_crop(images, seeded(), padding=-1),
         "size=0; allowed": lambda: augment.cutout(images, seeded(), size=0),
         "frames=49; allowed: 0 to 48": lambda: augment.random_shift(features, seeded(), frames=49),
-        "11 to mask of 10": lambda: augment.random_mask(features, seeded(), coefficients=11),
+        "coefficients=11; allowed: 0 to 10": lambda: augment.random_mask(features, seeded(), coefficients=11),
+        r"scale=\(0.5, 2\); allowed: 0 < low <= high <= 1": lambda: resized(images, seeded(), scale=(0.5, 2)),
+        r"scale=\(-1, -0.5\); allowed": lambda: resized(images, seeded(), scale=(-1, -0.5)),
+        r"ratio=\(0, 1\); allowed: 0 < low <= high$": lambda: resized(images, seeded(), ratio=(0, 1)),
+        "alpha=nan; allowed": lambda: augment.mix("mixup", images, labels, seeded(), alpha=math.nan),
         r"float16.*allowed: torch.uint8 \[N, 3, H, W\]": lambda: augment.auto_augment(features, seeded()),
         "kind='blend'; allowed: 'mixup', 'cutmix', None": lambda: augment.mix("blend", images, labels, seeded()),
         "alpha=0; allowed": lambda: augment.mix("mixup", images, labels, seeded(), alpha=0),

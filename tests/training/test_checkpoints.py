@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -157,6 +158,20 @@ def test_what_is_no_checkpoint_of_this_run_is_refused_by_name(tmp_path, content)
         checkpoint(tmp_path).load()
     assert "\n" not in str(e.value)
     assert "weights_only" not in str(e.value), "torch's advice to load what it should not"
+
+
+@pytest.mark.parametrize("error", [OSError(5, "I/O"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_nobody_is_told_to_delete_a_checkpoint_that_could_not_be_read_now(tmp_path, monkeypatch, error):
+    checkpoint(tmp_path).save(progress())
+
+    def fail(*_, **__):
+        raise error
+
+    owner, name = (Path, "read_bytes") if isinstance(error, OSError) else (torch, "load")
+    monkeypatch.setattr(owner, name, fail)
+    with pytest.raises(type(error)) as told:
+        checkpoint(tmp_path).load()
+    assert "delete" not in str(told.value)
 
 
 @pytest.mark.parametrize("content", [b"", {"epoch": 3}, [1]])
