@@ -34,6 +34,7 @@ __all__ = [
     "results_folder",
     "results_folders",
     "runs_folder",
+    "shipped_results",
     "weights_folder",
     "weights_folders",
     "write_whole",
@@ -67,11 +68,16 @@ def results_folders() -> tuple[Path, ...]:
     """
     own = results_folder()
     if not os.environ.get("ATIF_RESULTS"):
-        return tuple(dict.fromkeys((SHIPPED / "results", own)))
+        return tuple(dict.fromkeys((shipped_results(), own)))
     if not own.is_dir():
         named = os.environ["ATIF_RESULTS"]
         raise FileNotFoundError(f"ATIF_RESULTS={named}: {own} is no folder; allowed: one with records")
     return (own,)
+
+
+def shipped_results() -> Path:
+    """Return the folder of the committed records, which come with the package too."""
+    return SHIPPED / "results"
 
 
 def runs_folder() -> Path:

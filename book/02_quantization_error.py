@@ -283,7 +283,7 @@ print(f"rate not scaled by V_th: at most {unscaled[v]:.2f} dB, at V_th = {v:.2f}
 #
 # ```{exercise} Six decibels a bit
 # :label: ex-six-db
-# An engineer's rule says that twice as many levels bring 6 dB. Compare $T = 4$ and $T = 8$ in the table of optima.
+# An engineer's rule says that twice as many steps bring 6 dB. Compare $T = 4$ and $T = 8$ in the table of optima.
 # Why is it less here?
 # ```
 #

@@ -359,9 +359,10 @@ Markdown(provenance(experiments.values()))
 
 # %% [markdown]
 # They do. The paper reports a gain of more than 10 dB with "the sigmoid". The first row is one reading of it: the paper
-# names SpikingJelly, whose `Sigmoid` has the slope 4 unless one asks for another and whose neurons detach the spike of
-# the reset when `detach_reset=True`, and it compares the neuron with a ReLU. So read, **the claim comes out**, given
-# 10,000 updates. With the slope 1 of the printed formula it does not. The paper does not say which one was run.
+# names SpikingJelly, whose `Sigmoid` has the slope 4 today unless one asks for another and whose neurons detach the spike
+# of the reset if one asks for that, and it compares the neuron with a ReLU. So read, **the claim comes out**, given
+# 10,000 updates. With the slope 1 of the printed formula it does not. The paper does not say which one was run
+# ([](15_errata.py) has what speaks for each).
 #
 # ## What can go wrong
 #

@@ -257,8 +257,8 @@ figures.show_source(order_thresholds)
 # order the conditions of Theorem 2 ask for $p_k \ge (k+1)\,p_{k+1}$: transitions that grow at least like 1, 4, 12, 24.
 # Other orders suit other staircases.
 #
-# **Predict:** the steps of the Lloyd–Max staircase of Chapter 12 are nearly even. In which orders can the four
-# timesteps begin to fire there: late first, early first, mixed?
+# **Predict:** the steps of the Lloyd–Max staircase of Chapter 12 widen outwards, from 0.22 σ to 0.67 σ. In which orders
+# can the four timesteps begin to fire there: late first, early first, mixed?
 
 # %% tags=["hide-output"]
 rows = {}
@@ -408,8 +408,8 @@ figures.show_source(safe_thresholds)
 # %% [markdown]
 # The exercise of Chapter 5, $p = (1, \frac12, \frac14, \frac18)$, is the first corner.
 #
-# **Predict:** the region is small, and in none of its staircases is a step up to $p_2$ more than twice another. How
-# many of the 3 dB of Figure 5 are left in it?
+# **Predict:** the region is small: of the steps below $p_2$, none is more than twice as wide as another. How many of the
+# 3 dB of Figure 5 are left in it?
 
 # %% tags=["hide-output"]
 k = torch.arange(1, 5, dtype=torch.float64)
@@ -439,7 +439,7 @@ pd.DataFrame({"best in the safe region, dB": inside, "best of all thresholds, dB
 
 # %%
 def best_at(corner: int) -> float:
-    """Best SQNR at a corner of the region, read as the paper does: only the scale and p_1 are free."""
+    """Best SQNR at a corner of the region, decoded as in Chapter 5: only the scale and p_1 are free."""
     weights = 50 * torch.eye(3, dtype=torch.float64)[corner]
 
     def staircase_of(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -453,11 +453,11 @@ corners = {"2, 1, 1": 0, "3/2, 3/2, 1": 1, "1, 1, 1": 2}
 pd.Series({f"V_2, V_3, V_4 as {name}": best_at(n) for name, n in corners.items()}, name="best, dB").round(2).to_frame()
 
 # %% [markdown]
-# Nearly all of them: 14.43 dB of 14.63 if the count is read as the paper does, rate times $p_1$. That is 3.3 dB above
+# Nearly all of them: 14.43 dB of 14.63 if the count is decoded as in Chapter 5, rate times $p_1$. That is 3.3 dB above
 # the uniform neuron. The shape of the staircase matters, as the three corners show; in the best one the first step is
 # narrower than the next two. And $p_1$ is free: it sets the levels, $k p_1 / 4$, apart from the steps, and a $p_1$ of
-# about 1.6 times $p_2$ puts each level near the middle of its step. This is the half step of Chapter 12 again. So one
-# can train a non-uniform neuron whose $p$ *are* its transitions, and loses 0.2 dB.
+# about 1.6 times $p_2$ puts each level near the middle of its step. This is the half step of Chapter 12 again. So there is
+# a non-uniform neuron whose $p$ *are* its transitions, and its best is 0.2 dB lower.
 #
 # ## The best of all
 #
@@ -545,7 +545,7 @@ print(f"largest distance of the best count to Lloyd–Max, T = 1 ... 8: {abs(rec
 # Three readings:
 #
 # * **The count leaves no gap.** With a free level for each count the search finds the Lloyd–Max quantizer for $T = 1$
-#   to 8, from $V(0) = 0$. With the paper's levels, rate times $p_1$, it finds the unconstrained optimum of Chapter 12
+#   to 8, from $V(0) = 0$. With the levels of Chapter 5, rate times $p_1$, it finds the unconstrained optimum of Chapter 12
 #   (14.63 dB at $T = 4$), and with a free gain that of the half-step start.
 # * **The pattern holds more.** A free weight for each timestep, $\hat x = \sum_t w_t z(t)$, reaches 18.0 dB at $T = 4$,
 #   and 20.6 dB with a free start, 5 dB more than any counting with a level at zero can reach. In a network this has a

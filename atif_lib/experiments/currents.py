@@ -1,7 +1,8 @@
 """What travels in networks: whether spikes are binary (`network-spikes`), and how currents are distributed."""
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,16 +16,17 @@ from atif_lib.training.layer_errors import in_float64, watch
 
 __all__ = ["current_moments", "other_values", "spike_facts"]
 
-PAPER_NETWORKS = ("vgg16", "resnet18")
 
-
-def spike_facts() -> dict[str, Any]:
+def spike_facts(networks: Sequence[str] = ("vgg16", "resnet18")) -> dict[str, Any]:
     """Return what :func:`other_values` finds in the paper's networks, by network and activation.
 
     As they start, on random inputs: it follows from how they are built.
+
+    Args:
+        networks: names of ``NETWORKS``; by default the paper's.
     """
     found: dict[str, Any] = {}
-    for network in PAPER_NETWORKS:
+    for network in networks:
         for activation in ("if", "atif-u", "atif-nu"):
             torch.manual_seed(0)
             made = NETWORKS[network](ACTIVATIONS[activation])
@@ -39,18 +41,19 @@ def other_values(network: Network, inputs: Tensor) -> float:
     These are the inputs of each convolution but the stem's, which is the image, and the last spikes.
 
     Args:
-        network: with spiking neurons.
+        network: with spiking neurons. A copy of it runs, in the mode that it is in: nothing of the network changes but
+            its membranes, which are put to rest. An untrained network should be in training mode; in evaluation mode
+            its deep layers do not spike.
         inputs: [N, C, H, W].
     """
+    functional.reset_net(network)
+    network = copy.deepcopy(network)
     travelling: list[Tensor] = []
-    convolutions = [m for m in network.blocks.modules() if isinstance(m, nn.Conv2d)]
-    hooks = [m.register_forward_pre_hook(lambda _, inputs: travelling.append(inputs[0])) for m in convolutions]
-    try:
-        travelling.append(network.blocks(network.stem(inputs).expand(network.timesteps, -1, -1, -1, -1)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        functional.reset_net(network)
+    for module in network.blocks.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(lambda _, inputs: travelling.append(inputs[0]))
+    network.blocks.register_forward_hook(lambda *hooked: travelling.append(hooked[2]))
+    network(inputs)
     strange = sum(int(((x != 0) & (x != 1)).sum()) for x in travelling)
     return strange / sum(x.numel() for x in travelling)
 

@@ -1,7 +1,6 @@
 """Run an experiment, tell beforehand what it costs, and find its trained network again."""
 
 import dataclasses
-import json
 import math
 import re
 import sys
@@ -25,9 +24,9 @@ from atif_lib.experiments.contract import Context
 from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
 from atif_lib.experiments.registry import find
 from atif_lib.networks.architectures import Network, cost
-from atif_lib.paths import SHIPPED, results_folder, runs_folder, weights_folders
-from atif_lib.results.environment import first_process, git_state, peak_memory_mib
-from atif_lib.results.records import PROFILES, Record, load, recording
+from atif_lib.paths import results_folder, runs_folder, weights_folders
+from atif_lib.results.environment import device, first_process, git_state, peak_memory_mib, versions
+from atif_lib.results.records import PROFILES, RESULTS, Record, differing, load, recording, settings_of
 from atif_lib.training.batches import updates_per_epoch
 from atif_lib.training.checkpoints import save_weights
 from atif_lib.training.evaluation import evaluate
@@ -104,10 +103,9 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
                 "to start anew, delete the folder"
             )
         with recording(name, profile, seed, dataclasses.asdict(experiment), results) as draft:
-            commits = _commits(folder, unfinished)
+            several = _sittings(folder, unfinished)
             experiment.run(Context(draft, seed, folder, resume, start, examples))
-            if len(commits) > 1:
-                draft.result["commits"] = commits
+            draft.result |= several
         if first_process():
             (folder / "checkpoint.pt").unlink(missing_ok=True)  # a finished run is not to be resumed
     assert draft.record is not None  # the run has ended
@@ -149,16 +147,26 @@ def _alone(folder: Path) -> Iterator[None]:
         raise RuntimeError(f"{folder} is in use: another process trains this run; wait for it, or stop it") from None
 
 
-def _commits(folder: Path, resumed: bool) -> list[str]:
-    """Note the code version that a run goes on with, and return all those that it was trained by."""
-    path = folder / "commits.txt"
-    before = path.read_text(encoding="utf-8").split("\n") if resumed and path.is_file() else []
+def _sittings(folder: Path, resumed: bool) -> dict[str, list[str]]:
+    """Note the code and the machine that a run goes on with; return those of all its sittings, where they differ.
+
+    They are noted before the training, because a sitting may end without warning.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.init()  # else `device` leaves out the GPU, which the training has yet to use
     commit, dirty = git_state()
-    now = f"{commit or 'unknown'}{' and changes' if dirty else ''}"
-    commits = [line for line in before if line] + [now] * (now not in before)
-    if first_process():
-        path.write_text("\n".join(commits), encoding="utf-8")
-    return commits
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
+    now = {"commits": f"{commit or 'unknown'}{' and changes' if dirty else ''}", "machines": f"{device()}; {packages}"}
+    several = {}
+    for name, line in now.items():
+        path = folder / f"{name}.txt"
+        before = path.read_text(encoding="utf-8").split("\n") if resumed and path.is_file() else []
+        lines = list(dict.fromkeys(filter(None, [*before, line])))
+        if first_process():
+            path.write_text("\n".join(lines), encoding="utf-8")
+        if len(lines) > 1:
+            several[name] = lines
+    return several
 
 
 def run_folder(name: str, profile: str, seed: int, validation: bool = False) -> Path:
@@ -174,30 +182,13 @@ def staleness(record: Record, experiment: NetworkExperiment, start: Record | Non
         experiment: as it is now, at the record's profile.
         start: the record of the run that it starts from, where there is one. The two must have had the same data.
     """
-    # A setting that the record does not know yet had what is now its default.
-    then = {field.name: field.default for field in dataclasses.fields(experiment)} | record.config
-    if isinstance(then["recipe"], dict):  # in the oldest records it is a list
-        then["recipe"] = dataclasses.asdict(Recipe()) | then["recipe"]
-    then, now = json.loads(json.dumps([then, dataclasses.asdict(experiment)], default=repr))
-    if changed := _differing(then, now):
+    if changed := differing(record.settings, settings_of(dataclasses.asdict(experiment))):
         return f"its configuration has changed: {', '.join(changed)}"
     if start and record.result.get("start_sha256") != start.result.get("weights_sha256"):
         return f"{start.run_id} was trained anew"
     if start and record.data_sha256 != start.data_sha256:
         return f"it was trained on other data than {start.run_id}"
     return ""
-
-
-def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """List the keys, also those of inner dictionaries, whose values differ; a summary is no setting."""
-    found = []
-    for key in before.keys() - {"summary"}:
-        old, new = before[key], now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _differing(old, new)
-        elif old != new:
-            found.append(key)
-    return sorted(found)
 
 
 class CostHere(NamedTuple):
@@ -218,13 +209,20 @@ class CostHere(NamedTuple):
 def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere:
     """Measure what a network's run costs on this machine, by taking its first steps; nothing is saved.
 
+    Args:
+        name: an experiment that trains a network.
+        profile: one of the experiment's; by default that of its results.
+        count: steps to take, at least 2: the first compiles, and does not count for the median.
+
     Raises:
-        ValueError: an unknown name or profile, an experiment without a network, or a batch larger than its data.
+        ValueError: an unknown name or profile, an experiment without a network, a batch larger than its data, or a
+            ``count`` of less than 2.
         data.DataUnavailable: its data is not there.
     """
+    count = checks.integer("count", count, least=2)
     experiment, _ = _at(name, profile)
     if not isinstance(experiment, NetworkExperiment):
-        raise ValueError(f"{name} trains no network: it takes seconds to minutes")
+        raise ValueError(f"{name} trains no network; allowed: an experiment that trains one")
     examples, recipe = experiment.examples(), recipe_here(experiment.recipe)
     updates = recipe.epochs * updates_per_epoch(len(examples.train_labels), recipe.batch_size, math.prod(processes()))
     network = experiment.build(examples)
@@ -242,7 +240,13 @@ def cost_here(name: str, profile: str | None = None, count: int = 5) -> CostHere
 
 
 def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str, str]:
-    """Tell what a network's run costs on this machine, in words; see `cost_here`."""
+    """Tell what a network's run costs on this machine, in words.
+
+    Args:
+        name: an experiment that trains a network.
+        profile: one of the experiment's; by default that of its results.
+        count: steps to take, at least 2; see :func:`cost_here`, which also says what it raises.
+    """
     step, first, updates, times, network, examples, recipe = cost_here(name, profile, count)
     parameters, macs = cost(network, examples.test_inputs.shape[1:])
     return {
@@ -297,7 +301,7 @@ def trained(run_id: str) -> tuple[Network, data.Examples]:
 
 def _are_of_record(weights: Path, run_id: str) -> bool:
     """Tell whether a file has the weights that the run's record names; True where there is no record to hold it to."""
-    places = (folder / f"{run_id}.json" for folder in (results_folder(), SHIPPED / "results"))
+    places = (folder / f"{run_id}.json" for folder in (results_folder(), RESULTS))
     record = next((load(path) for path in places if path.is_file()), None)
     return record is None or has_weights(record, weights)
 

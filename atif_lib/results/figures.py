@@ -147,18 +147,26 @@ def save(fig: Figure, name: str, table: pd.DataFrame) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     fig.savefig(folder / f"{name}.png", metadata={"Software": None})
-    buffer = StringIO()
-    with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
-        fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
+    svg = _svg(fig)
     (folder / f"{name}.svg").write_text(svg, encoding="utf-8", newline="\n")
     return svg
 
 
+def _svg(fig: Figure) -> str:
+    buffer = StringIO()
+    with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
+        fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")  # a script needs none, and then none is imported
+    return ipython is not None and ipython.get_ipython() is not None
+
+
 def display_svg(svg: str, **facts: str) -> None:
     """Display an SVG in a notebook, its name, alt text and caption beside it; outside a notebook do nothing."""
-    ipython = sys.modules.get("IPython")  # a script needs none, and then none is imported
-    if ipython is None or ipython.get_ipython() is None:
+    if not _in_notebook():
         return
     from IPython.display import Markdown, display
 
@@ -182,17 +190,13 @@ def show_moving(fig: Figure, settings: Mapping[str, Any], *, neuron: str, alt: s
         ValueError: another neuron.
     """
     checks.choice("neuron", neuron, [n for n, s in NEURON_STYLE.items() if s["linestyle"] in _DASHES])
-    buffer = StringIO()
-    with mpl.rc_context({"svg.hashsalt": STYLE["svg.hashsalt"]}):
-        fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = _svg(fig)
     plt.close(fig)
-    svg = buffer.getvalue()
     drawing = svg[svg.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
     style = f"--neuron: {NEURON_STYLE[neuron]['color']}; --dash: {_DASHES[NEURON_STYLE[neuron]['linestyle']]}"
     data = escape(json.dumps(dict(settings)))
     html = f'<div class="moving-neuron" style="{style}" data-settings="{data}">{drawing}</div>'
-    ipython = sys.modules.get("IPython")
-    if ipython is not None and ipython.get_ipython() is not None:
+    if _in_notebook():
         from IPython.display import display
 
         display({"text/html": html, "text/plain": alt}, raw=True)

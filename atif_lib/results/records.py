@@ -36,17 +36,18 @@ __all__ = [
     "Draft",
     "Record",
     "RecordError",
+    "differing",
     "load",
     "load_all",
-    "peak_memory_mib",
     "recording",
     "records_of",
     "save",
+    "settings_of",
 ]
 
 Profile = Literal["smoke", "laptop", "full"]
 PROFILES: tuple[str, ...] = get_args(Profile)
-RESULTS = paths.SHIPPED / "results"
+RESULTS = paths.shipped_results()
 ADDED: dict[str, Any] = {
     "start": None,
     "data_start": False,
@@ -77,6 +78,10 @@ class Record(Model):
 
     `commit` and `dirty` (see `environment.git_state`) are None outside a git checkout. `epochs` holds one dictionary
     of metrics an epoch or logging step; `result` the final ones, test accuracy being the last epoch's, in percent.
+
+    Of a run that was interrupted and resumed, `commit`, `versions`, `device` and `peak_memory_mib` are of the last
+    sitting. Where the others had other code, or another machine or versions, `result` lists all of them, a line each,
+    under `commits` and under `machines`.
     """
 
     experiment: Slug
@@ -116,7 +121,7 @@ class Record(Model):
     @property
     def settings(self) -> dict[str, Any]:
         """What was run, by dotted names: `config` without its summary, and with what older records lack of it."""
-        return ADDED | {name: value for name, value in _flat(self.config) if name != "summary"}
+        return ADDED | settings_of(self.config)
 
     def metric(self, path: str) -> Any:
         """Return the value at a dotted path into `result` ("sqnr_db", "p.0"), or into `epochs` ("epochs.0.sqnr_db").
@@ -141,6 +146,17 @@ def _step(value: Any, path: str) -> tuple[Any, str]:
         return value[int(key)], rest
     key = max((key for key in value if f"{path}.".startswith(f"{key}.")), key=len)
     return value[key], path[len(key) + 1 :]
+
+
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a configuration by dotted names, such as `recipe.lr`, as in JSON and without its summary."""
+    return {name: value for name, value in _flat(_plain(config, "config")) if name != "summary"}
+
+
+def differing(*settings: dict[str, Any]) -> list[str]:
+    """List the names that have not one value in all settings given, in alphabetical order."""
+    first, names = settings[0], sorted(set().union(*settings))
+    return [name for name in names if any(own.get(name, ...) != first.get(name, ...) for own in settings)]
 
 
 def _flat(config: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from atif_lib.results import page as report_page
 from atif_lib.results import records
 from atif_lib.results.manifest import MANIFEST, NEED_NOTE, PARTS, Entry, Manifest, load
 from atif_lib.results.page import counts, held, our_value, paper_value, tally
-from atif_lib.results.records import Record, RecordError
+from atif_lib.results.records import Record, RecordError, differing
 
 __all__ = [
     "check",
@@ -65,8 +65,8 @@ def _mixed(runs: Sequence[Record]) -> list[str]:
             else:
                 found.append([record])
     return [
-        f"{experiment}, profile {profile}: {' and '.join(map(_seeds, found))} differ in {_differing(found)}; "
-        "allowed: one configuration for all seeds"
+        f"{experiment}, profile {profile}: {' and '.join(map(_seeds, found))} differ in "
+        f"{', '.join(differing(*(kind[0].settings for kind in found)))}; allowed: one configuration for all seeds"
         for (experiment, profile), found in kinds.items()
         if len(found) > 1
     ]
@@ -74,13 +74,6 @@ def _mixed(runs: Sequence[Record]) -> list[str]:
 
 def _seeds(kind: Sequence[Record]) -> str:
     return f"seed{'s' * (len(kind) > 1)} {', '.join(str(record.seed) for record in kind)}"
-
-
-def _differing(kinds: Sequence[Sequence[Record]]) -> str:
-    settings = [kind[0].settings for kind in kinds]
-    names = sorted({name for own in settings for name in own})
-    first = settings[0]
-    return ", ".join(n for n in names if any(own.get(n, ...) != first.get(n, ...) for own in settings))
 
 
 def figure_chapters(manifest: Manifest | None = None) -> dict[str, str]:

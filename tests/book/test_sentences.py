@@ -498,14 +498,23 @@ def test_chapters_3_and_15_which_reading_of_the_surrogate_gains_10_db():
         assert max(gains(name)) < 7
 
 
-def test_chapter_5_the_kink_and_the_maximum_that_is_passed():
-    past = 0
+def test_chapter_5_the_kink():
     for record in records.records_of("toy-atif-nu", "laptop"):
-        above = [e["step"] for e in record.epochs if e["thresholds"][1] >= e["thresholds"][0]]
-        assert max(above) == 2300
-        levels = [e["sqnr_db"] for e in record.epochs]
-        past += levels[-1] < max(levels)
-    assert past >= 3
+        assert max(e["step"] for e in record.epochs if e["thresholds"][1] >= e["thresholds"][0]) == 2300
+
+
+def test_chapter_5_both_forms_of_atif_nu_end_at_the_same_thresholds_and_one_has_not_come_to_rest_at_5000_updates():
+    forms = [records.records_of(f"toy-atif-nu{form}-long", "laptop") for form in ("", "-printed")]
+    assert [len(found) for found in forms] == [5, 5]
+    for telescoping, printed in zip(*forms, strict=True):
+        by_step = {e["step"]: e for e in telescoping.epochs}
+        second = [by_step[step]["thresholds"][1] for step in (5000, 6000)]
+        assert second[1] > 1.03 * second[0]
+        assert by_step[20_000]["sqnr_db"] > by_step[5000]["sqnr_db"] + 0.2
+        assert telescoping.result["thresholds"] == pytest.approx(printed.result["thresholds"], rel=0.01)
+        for record in (telescoping, printed):
+            assert record.result["sqnr_db"] == pytest.approx(14.43, abs=0.012)
+            assert 0 < max(e["sqnr_db"] for e in record.epochs) - record.result["sqnr_db"] < 0.06
 
 
 def test_chapter_13_orders_of_the_lloyd_max_staircase_and_shares():

@@ -1,14 +1,15 @@
 """The moments are scipy's, and a network that adds behind its neurons is found not to be binary."""
 
+import copy
+
 import pytest
 import torch
 from scipy import stats
-from spikingjelly.activation_based import functional
 from torch import nn
+from torch.testing import assert_close
 
 from atif_lib import data
-from atif_lib.experiments import currents
-from atif_lib.experiments.currents import current_moments, other_values
+from atif_lib.experiments.currents import current_moments, other_values, spike_facts
 from atif_lib.networks import ACTIVATIONS, NETWORKS, Network, neurons_of
 from atif_lib.neurons import IF
 
@@ -35,12 +36,25 @@ def test_spikes_that_are_added_are_seen(name, binary):
     network = NETWORKS[name](ACTIVATIONS["atif-u"])
     x = 3 * torch.randn(4, 3, 32, 32)
     assert (other_values(network, x) == 0) is binary
-    functional.reset_net(network)
-    network(x)  # it was left at rest
 
 
-def test_the_record_s_shares_are_those_of_each_network_and_neuron(monkeypatch):
-    monkeypatch.setattr(currents, "PAPER_NETWORKS", ("small", "resnet8-add"))
-    found = currents.spike_facts()
-    assert set(found) == {f"{n}_{a}_other_values" for n in currents.PAPER_NETWORKS for a in ("if", "atif-u", "atif-nu")}
+@pytest.mark.parametrize("training", [True, False])
+def test_counting_values_changes_nothing_of_a_network_but_puts_it_to_rest(training):
+    torch.manual_seed(0)
+    network = NETWORKS["resnet8-add"](ACTIVATIONS["atif-u"]).train(training)
+    x = 3 * torch.randn(4, 3, 32, 32)
+    network(x[:2])  # membranes of another batch
+    before = copy.deepcopy(network.state_dict())
+    first = other_values(network, x)
+    assert_close(dict(network.state_dict()), dict(before), rtol=0, atol=0)
+    assert network.training == training
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    assert other_values(network, x) == first
+    network(x)
+
+
+def test_the_record_s_shares_are_those_of_each_network_and_neuron():
+    names = ("small", "resnet8-add")
+    found = spike_facts(names)
+    assert set(found) == {f"{n}_{a}_other_values" for n in names for a in ("if", "atif-u", "atif-nu")}
     assert found["small_atif-u_other_values"] == 0 < found["resnet8-add_atif-u_other_values"]

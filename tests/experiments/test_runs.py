@@ -27,7 +27,7 @@ from atif_lib.training.evaluation import evaluate
 
 NAME = "cifar10-small-atif-u"
 QUICK = "cifar10-small-relu"
-LEFT = ["commits.txt", "lock", "metrics.csv", "weights.safetensors"]
+LEFT = ["commits.txt", "lock", "machines.txt", "metrics.csv", "weights.safetensors"]
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +232,27 @@ def test_stopped_and_resumed_it_leaves_the_same_record(folders, monkeypatch, nam
     assert resumed.wall_s >= resumed.epochs[-1]["seconds"], "the time before the interruption counts"
 
 
+def test_a_run_of_several_sittings_keeps_the_code_and_the_machines_of_all(folders, monkeypatch):
+    monkeypatch.setattr(training, "mixed_loss", training.mixed_loss)
+    mixed_loss = training.mixed_loss
+    sittings = [("a" * 40, "slow, 2 threads"), ("a" * 40, "fast, 8 threads"), ("b" * 40, "slow, 2 threads")]
+    for commit, device in sittings:
+        monkeypatch.setattr(runs, "git_state", lambda commit=commit: (commit, False))
+        monkeypatch.setattr(runs, "device", lambda device=device: device)
+        monkeypatch.setattr(runs, "versions", lambda: {"torch": "2.0", "spikingjelly": None})
+        training.mixed_loss = mixed_loss
+        if commit == "a" * 40:
+            worker.signal_before(2, signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                runs.run(QUICK, "smoke", resume=True)
+        else:
+            result = runs.run(QUICK, "smoke", resume=True).result
+    assert result["machines"] == ["slow, 2 threads; torch 2.0", "fast, 8 threads; torch 2.0"]
+    assert result["commits"] == ["a" * 40, "b" * 40]
+    anew = runs.run(QUICK, "smoke").result
+    assert not {"commits", "machines"} & anew.keys(), "a finished run is not gone on with"
+
+
 def test_a_start_from_data_is_recorded_and_a_matter_of_the_seed(folders):
     starts = []
     for seed in (0, 1):
@@ -302,8 +323,14 @@ def test_an_estimate_says_of_what_it_takes_steps(folders, capsys):
 
 
 def test_an_estimate_of_what_trains_no_network_is_refused():
-    with pytest.raises(ValueError, match="toy-fixed trains no network"):
+    with pytest.raises(ValueError, match=r"^toy-fixed trains no network; allowed: an experiment that trains one$"):
         runs.estimate("toy-fixed")
+
+
+@pytest.mark.parametrize("call", [runs.estimate, runs.cost_here])
+def test_fewer_steps_than_leave_one_to_time_are_refused(call):
+    with pytest.raises(ValueError, match="count=1; allowed: an integer, 2 or more"):
+        call(QUICK, "smoke", count=1)
 
 
 def test_two_processes_leave_one_run(folders):
@@ -331,14 +358,23 @@ def test_what_follows_a_resumed_training_counts_as_time(folders, monkeypatch):
     assert 100.3 < runs.run(NAME, "smoke").wall_s < 200
 
 
-@pytest.mark.parametrize(("setting", "changed"), [("scales", (0.5, 1.0)), ("label_smoothing", 0.1)])
-def test_a_record_without_a_setting_had_its_default(finished, setting, changed):
+@pytest.mark.parametrize(("setting", "changed"), [("scales", (0.5, 1.0)), ("save_memory", True)])
+def test_a_record_without_a_later_setting_had_its_default(finished, setting, changed):
     experiment, record = find(NAME).at("smoke"), copy.deepcopy(finished[0])
     assert runs.staleness(record, experiment, None) == ""
     record.config["recipe"].pop(setting)
     assert runs.staleness(record, experiment, None) == ""
     now = replace(experiment, recipe=replace(experiment.recipe, **{setting: changed}))
-    assert runs.staleness(record, now, None) == f"its configuration has changed: {setting}"
+    assert runs.staleness(record, now, None) == f"its configuration has changed: recipe.{setting}"
+
+
+def test_a_record_is_stale_by_a_setting_but_not_by_its_summary(finished):
+    experiment, record = find(NAME).at("smoke"), copy.deepcopy(finished[0])
+    assert runs.staleness(record, replace(experiment, summary="in other words"), None) == ""
+    now = replace(experiment, timesteps=8, recipe=replace(experiment.recipe, lr=1.0))
+    assert runs.staleness(record, now, None) == "its configuration has changed: recipe.lr, timesteps"
+    record.config["gone"] = 1
+    assert runs.staleness(record, experiment, None) == "its configuration has changed: gone"
 
 
 def test_a_record_of_other_data_than_that_of_its_start_is_stale(finished):

@@ -142,3 +142,18 @@ def test_the_source_of_a_function_is_shown_without_its_docstring(monkeypatch):
 def test_a_neuron_that_has_no_dash_for_the_screen_is_refused():
     with pytest.raises(ValueError, match="neuron='quantized'; allowed: 'IF', 'ATIF-u', 'ATIF-nu'"):
         figures.show_moving(plt.figure(), {}, neuron="quantized", alt="")
+
+
+def test_a_figure_with_sliders_is_shown_in_a_notebook_alone(folder, monkeypatch):
+    display = pytest.importorskip("IPython.display")
+    shown = []
+    monkeypatch.setattr(display, "display", lambda data, **options: shown.append(data))
+    figures.show_moving(draw(), {"timesteps": 4}, neuron="IF", alt="A line")
+    assert shown == []
+    monkeypatch.setattr("IPython.get_ipython", lambda: object())
+    figure = draw()
+    figures.show_moving(figure, {"timesteps": 4}, neuron="IF", alt="A line")
+    (data,) = shown
+    assert '<svg role="img" aria-label="A line"' in data["text/html"]
+    assert 'data-settings="{&quot;timesteps&quot;: 4}"' in data["text/html"]
+    assert not plt.fignum_exists(figure.number)

@@ -158,14 +158,6 @@ def test_a_folder_that_is_not_there_is_no_folder_without_records(monkeypatch, tm
     assert re.fullmatch(r"atif_lib: ATIF_RESULTS=.*resluts is no folder; allowed: .*\n", capsys.readouterr().err)
 
 
-def test_every_experiment_of_the_chapters_written_exists(listed):
-    from atif_lib.experiments.registry import EXPERIMENTS
-
-    quantities = [p.quantity for e in listed.all() for p in e.checks if p.quantity]
-    quantities += [q.minus for q in quantities if isinstance(q.minus, Quantity)]
-    assert {q.experiment for q in quantities} <= set(EXPERIMENTS)
-
-
 def test_the_commands_of_an_entry_train_before_it_what_it_starts_from(listed):
     from atif_lib.experiments.registry import EXPERIMENTS
 

@@ -171,6 +171,14 @@ def test_metric_follows_keys_with_dots_of_their_own():
         record.metric("currents.blocks.2.sd")
 
 
+def test_settings_that_differ_are_named_by_dots_wherever_they_are_in_a_configuration():
+    old = make(config={"summary": "old", "recipe": {"lr": 0.1, "augment": ("flip",)}, "gone": None}).settings
+    new = records.settings_of({"summary": "new", "recipe": {"lr": 0.2, "augment": ["flip"]}, **dict(records.ADDED)})
+    assert old["recipe.augment"] == ["flip"]
+    assert records.differing(old, new | {"recipe.scales": [1.0]}) == ["gone", "recipe.lr"]
+    assert records.differing(old, old) == records.differing(old) == []
+
+
 def test_recording_times_the_run_and_saves_it(tmp_path):
     with records.recording("toy-fixed", "smoke", 3, {"timesteps": 4}, tmp_path) as run:
         run.epochs.append({"sqnr_db": 0.4})
@@ -273,15 +281,15 @@ def test_a_record_says_with_how_many_threads_it_ran(tmp_path):
 
 def test_peak_memory_is_that_of_this_process():
     if sys.platform == "win32":
-        assert records.peak_memory_mib() is None
+        assert environment.peak_memory_mib() is None
         return
-    before = records.peak_memory_mib()
+    before = environment.peak_memory_mib()
     block = np.ones(40 * 2**20)  # 320 MiB of float64
     assert before > 5
-    assert records.peak_memory_mib() >= max(before, block.nbytes / 2**20)
+    assert environment.peak_memory_mib() >= max(before, block.nbytes / 2**20)
     if sys.platform == "linux":  # where the kernel says it in another place, too
         peak = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
-        assert records.peak_memory_mib() == pytest.approx(int(peak[1]) / 1024, rel=0.02)
+        assert environment.peak_memory_mib() == pytest.approx(int(peak[1]) / 1024, rel=0.02)
 
 
 def test_the_environment_names_no_host_and_no_path():
