@@ -191,7 +191,7 @@ print(f"θ {uneven['theta']:.4f} and {even['theta']:.4f}")
 spread.rename_axis("layer").round(1).to_frame().T
 
 # %% [markdown]
-# Hardly: by six percent or less in the first ten layers, and by 11 to 31 % in the last three. In these three the lowest
+# Hardly: by about six percent or less in the first ten layers, and by 11 to 31 % in the last three. In these three the lowest
 # threshold is that of the last timestep, in which a neuron that has received little can still spike. So in this network
 # ATIF-nu is close to ATIF-u, and so is its accuracy at $T = 4$. Whether a longer training in the spike domain would make
 # the thresholds uneven, this run cannot say.
