@@ -400,8 +400,10 @@ pd.DataFrame({label: difference(*pair) for label, pair in effects.items()}).T
 WORTH = {
     "small": ("small", ""),
     "small, 0.3 of the learning rate": ("small", "-slow"),
+    "small, ten times the epochs": ("small", "-x10"),
     "resnet8": ("resnet8", ""),
     "no norms, scaled": ("small-plain", ""),
+    "no norms, scaled, 0.3 of the learning rate": ("small-plain", "-slow"),
     "no norms, as torch draws them": ("small-plain", "-raw"),
 }
 THRESHOLDS = {"fixed at 1": "if", "fixed at the data's best": "if-data", "learned": "atif-u"}

@@ -99,7 +99,7 @@ def gap_table(networks: Mapping[str, tuple[str, str]], runs: Sequence[Record] | 
         names = {row: f"{own}-{activation}-staged" for row, activation in _STAGED.items()}
         table = summary(names, metrics, "full", runs)
         gaps = [difference(f"{own}-relu-staged", name, profile="full", runs=runs) for name in names.values()]
-        table.insert(3, "ReLU less it, points", [gap["difference"] for gap in gaps])
+        table.insert(3, "ReLU minus this, points", [gap["difference"] for gap in gaps])
         relu, *rows = (paper.get(f"{theirs}-{a}-staged") for a in ("relu", *_STAGED.values()))
         table.insert(4, "in the paper", ["" if relu is None or row is None else f"{relu - row:+.2f}" for row in rows])
         tables[label] = table

@@ -111,14 +111,16 @@ def test_chapter_7_the_paper_s_networks_end_below_it_and_their_gaps_are_near_its
 def test_the_readme_says_what_vgg16_reaches():
     relu, spikes = full_size("vgg16-relu"), full_size("vgg16-atif-u")
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    said = " ".join(readme.split("After 16 epochs")[1].split(". The table")[0].split())
+    said = " ".join(readme.split("VGG-16 ends at")[1].split(". The table")[0].split())
     gap = relu.result["test_accuracy"] - spikes.result["test_accuracy"]
     printed = {metric: tables.printed(metric) for metric in ("test_accuracy", "theta")}
     paper = [printed["test_accuracy"][f"cifar10-vgg16-{a}-staged"] for a in ("relu", "atif-u")]
     epochs = [full_size(f"vgg16-{a}").config["recipe"]["epochs"] for a in ("relu", "quantized", "atif-u")]
-    assert sum(epochs) == 16
-    assert f"ends at {relu.result['test_accuracy']:.1f} %" in said
-    assert f"{gap:.1f} points below with ATIF-u, at {spikes.result['spikes_per_neuron']:.2f} spikes" in said
+    assert said.startswith(f"{relu.result['test_accuracy']:.1f} % as a ReLU network ({epochs[0]} epochs;")
+    assert (
+        f"({' + '.join(map(str, epochs))} epochs) {gap:.1f} points below it, at {spikes.result['spikes_per_neuron']:.2f} spikes"
+        in said
+    )
     theirs = 4 * printed["theta"]["cifar10-vgg16-atif-u-staged"]
     assert f"(the paper: {paper[0]:.1f} %, {paper[0] - paper[1]:.1f} points, {theirs:.2f})" in said
 
@@ -395,7 +397,7 @@ def test_chapter_9_from_one_timestep_to_two_gap_and_error_fall_alike():
     error = [np.mean([mean_sqnr(r) for r in runs]) for runs in groups]
     gap = [np.mean([gap_to_relu(r) for r in runs]) for runs in groups]
     falls = [[10 ** ((after - error[0]) / 10) for after in error[1:]], [gap[0] / after for after in gap[1:]]]
-    assert [falls[0][0], falls[1][0]] == pytest.approx([1.7, 1.7], abs=0.1)
+    assert [falls[0][0], falls[1][0]] == pytest.approx([1.7, 1.6], abs=0.05)
     assert falls[1][1] > 1.5 * falls[0][1]
 
 
