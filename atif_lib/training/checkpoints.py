@@ -3,6 +3,7 @@
 import io
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from atif_lib.paths import write_whole
 
-__all__ = ["STOP_SIGNALS", "Checkpoint", "Progress", "StopRequest", "handle_stops", "save_weights", "stop_requests"]
+__all__ = ["STOP_SIGNALS", "Checkpoint", "Progress", "handle_stops", "save_weights", "stop_requests"]
 
 
 @dataclass
@@ -143,16 +144,6 @@ STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SI
 """Ctrl-C, what a queue sends before it ends a job, and what a terminal sends when it is closed (Windows sends none)."""
 
 
-class StopRequest:
-    """True once Ctrl-C was pressed, SIGTERM came, or the terminal was closed (SIGHUP)."""
-
-    def __init__(self) -> None:
-        self.came = False
-
-    def __bool__(self) -> bool:
-        return self.came
-
-
 def handle_stops(handler: Callable[[int, Any], None]) -> dict[int, Any]:
     """Let a handler hear `STOP_SIGNALS`, and return the handlers before it, to be put back.
 
@@ -167,12 +158,12 @@ def handle_stops(handler: Callable[[int, Any], None]) -> dict[int, Any]:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Turn the first of `STOP_SIGNALS` into a flag, so that a step is never left half done; a second one stops."""
-    stop, before = StopRequest(), {}
+def stop_requests() -> Iterator[threading.Event]:
+    """Set an event at the first of `STOP_SIGNALS`, so that a step is never left half done; a second one stops."""
+    stop, before = threading.Event(), {}
 
     def note(number: int, frame: Any) -> None:
-        stop.came = True
+        stop.set()
         tqdm.write("stopping after this update; once more to go back to the last checkpoint", file=sys.stderr)
         restore()
 

@@ -6,6 +6,7 @@ loop around it with tests, checkpoints and an end.
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ from atif_lib.networks.architectures import Network, layer_name, neurons_of
 from atif_lib.networks.initialisation import estimate_norms
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.training.batches import Batches, draws, mixed_loss, updates_per_epoch
-from atif_lib.training.checkpoints import Checkpoint, Progress, StopRequest, stop_requests
+from atif_lib.training.checkpoints import Checkpoint, Progress, stop_requests
 from atif_lib.training.diagnosis import bad_layer_named
 from atif_lib.training.evaluation import evaluate
 from atif_lib.training.execution import (
@@ -101,7 +102,7 @@ def train(
             yield training.progress.history[-1]
 
 
-def _finish_epoch(training: "Training", epoch: int, bar: tqdm, stopped: StopRequest, save_seconds: float) -> None:
+def _finish_epoch(training: "Training", epoch: int, bar: tqdm, stopped: threading.Event, save_seconds: float) -> None:
     """Take the updates of an epoch that are left, test, and write checkpoints on the way."""
     for step in range(training.scheduler.last_epoch - epoch * training.updates, training.updates):
         update(training, epoch, step)
@@ -114,7 +115,7 @@ def _finish_epoch(training: "Training", epoch: int, bar: tqdm, stopped: StopRequ
         due = complete or training.checkpoint.age() > save_seconds
         if saves and due:
             training.checkpoint.save(training.progress)
-        if any_process(training.fabric, bool(stopped)):  # asked for last: writing takes a while
+        if any_process(training.fabric, stopped.is_set()):  # asked for last: writing takes a while
             if saves and not due:
                 training.checkpoint.save(training.progress)
             raise KeyboardInterrupt

@@ -198,10 +198,10 @@ def test_another_configuration_is_named(tmp_path):
 def test_the_first_signal_asks_and_the_second_stops(number, capsys):
     before = signal.getsignal(number)
     with stop_requests() as stop:
-        assert not stop
+        assert not stop.is_set()
         assert signal.getsignal(number) is not before
         os.kill(os.getpid(), number)
-        assert stop
+        assert stop.is_set()
         assert "stopping after this update" in capsys.readouterr().err
         assert signal.getsignal(number) is before, "the second signal does what it did before"
     assert signal.getsignal(number) is before
@@ -212,7 +212,7 @@ def test_outside_the_main_thread_there_are_no_signals_to_ask():
 
     def work():
         with stop_requests() as stop:
-            found.append(bool(stop))
+            found.append(stop.is_set())
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -227,7 +227,7 @@ def test_a_signal_that_is_ignored_stays_ignored(number):
     try:
         with stop_requests() as stop:
             signal.raise_signal(number)
-            assert not stop
+            assert not stop.is_set()
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.signal(number, before)
