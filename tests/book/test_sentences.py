@@ -117,10 +117,8 @@ def test_the_readme_says_what_vgg16_reaches():
     paper = [printed["test_accuracy"][f"cifar10-vgg16-{a}-staged"] for a in ("relu", "atif-u")]
     epochs = [full_size(f"vgg16-{a}").config["recipe"]["epochs"] for a in ("relu", "quantized", "atif-u")]
     assert said.startswith(f"{relu.result['test_accuracy']:.1f} % as a ReLU network ({epochs[0]} epochs;")
-    assert (
-        f"({' + '.join(map(str, epochs))} epochs) {gap:.1f} points below it, at {spikes.result['spikes_per_neuron']:.2f} spikes"
-        in said
-    )
+    chain, busy = " + ".join(map(str, epochs)), spikes.result["spikes_per_neuron"]
+    assert f"({chain} epochs) {gap:.1f} points below it, at {busy:.2f} spikes" in said
     theirs = 4 * printed["theta"]["cifar10-vgg16-atif-u-staged"]
     assert f"(the paper: {paper[0]:.1f} %, {paper[0] - paper[1]:.1f} points, {theirs:.2f})" in said
 
