@@ -316,7 +316,7 @@ pd.DataFrame(halves).T.round(2)
 
 # %% [markdown]
 # From a half-step start the surrogate as printed, which lost 5 dB before, comes within 0.02 dB of the optimum, 15.13 dB
-# at 2.14 σ. So with $\mathrm{ReLU}(i)$ as the target a flat surrogate does harm only together with rounding down. A
+# at 2.14 σ. So with $\mathrm{ReLU}(i)$ as the target a flat surrogate does much harm only together with rounding down. A
 # surrogate that is too sharp fails both times.
 #
 # ## The relative argument does not depend on σ

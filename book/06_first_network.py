@@ -230,7 +230,7 @@ figures.show(
     fig,
     "networks",
     alt="Above, test accuracy by epoch, one line a seed: after three epochs the ReLU network is some three points above the three spiking "
-    "ones, whose lines overlap. Below, the share of neurons that fire: the first of four layers fires three to five and a half "
+    "ones, whose lines overlap. Below, the share of neurons that fire: the first of four layers fires about three to five and a half "
     "times as often as each of the others, with each of the neurons.",
     caption="The small network on CIFAR-10, one line for each seed. Above: accuracy after each epoch. Below: the "
     "sparsity θ of each layer after training.",
@@ -259,9 +259,9 @@ pd.DataFrame(
 # for
 # 900 epochs, are other rows of [](report.md). Two things can be said already.
 #
-# * The spiking networks are a few points below their ReLU twin. Three things could cause this: five values for every
-#   activation, spikes that arrive unevenly in time, and surrogate gradients instead of true ones. [](07_cifar.py) tells
-#   them apart.
+# * The spiking networks are a few points below their ReLU twin. Four things could cause this: five values for every
+#   activation, spikes that arrive unevenly in time, max pools that see the spikes of one timestep at a time, and surrogate
+#   gradients instead of true ones. [](07_cifar.py) tells the first, the two that come with time, and the last apart.
 # * After a normalisation the fixed threshold is not as bad as it was for the lone neuron. There
 #   $V_{th} = 1$ was $10\,\sigma$. Here it is about $1\,\sigma$ to begin with, and the weights of the normalisation
 #   can scale the current as well as a threshold can: $V_{th}$ and the scale of the norm before it do the same thing.

@@ -130,7 +130,8 @@ for case, one in live.items():
 # | ours, compact | ours with `save_memory`, see below |
 # | ours, learned threshold | `ATIFu`, fused |
 #
-# The dashed line is $T$ times the step of the ReLU network.
+# The dashed line is $T$ times the step of the ReLU network, which runs uncompiled: its norms and its ReLUs are separate
+# operations, as torch has them.
 
 # %% tags=["hide-input"]
 NAMES = {
@@ -244,8 +245,9 @@ pd.DataFrame({PLACES[name]: ratios(record.result) for name, record in records.it
 # too: alone it is then the fastest on this processor. (Ours computes its membranes twice, to keep less.) In a network
 # it is the other way round: there our neuron takes over batch norms, sums of two paths, and conversions of numbers, for
 # which other networks pass over memory separately. And a spiking step does not have to take longer than $T$ steps of
-# the ReLU network, although its neurons compute much more than a ReLU does. A part of that is that stem and update run
-# once, not $T$ times. How much each of these causes brings was not measured apart.
+# the ReLU network as torch runs it, although its neurons compute much more than a ReLU does. A part of that is that stem
+# and update run once, not $T$ times, and a part that the ReLU network is not fused; a compiled one was not measured. How
+# much each of these causes brings was not measured apart.
 #
 # ## Keeping less
 #
@@ -312,8 +314,9 @@ for name, record in records.items():
 
 # %% [markdown]
 # The stem, which sees the image itself, runs once for any $T$, and so do the update of the weights and what the framework
-# does between two layers. All else is proportional to $T$, memory too: backpropagation through time keeps every timestep.
-# (From 8 to 16 timesteps the step of this record takes more than twice as long. The cause was not measured.)
+# does between two layers. All else should be proportional to $T$. For memory it is: backpropagation through time keeps
+# every timestep. The times of this record are too noisy to show it: a further timestep costs less between 2 and 8 than
+# below, and twice as much between 8 and 16.
 #
 # ## The roofline
 #

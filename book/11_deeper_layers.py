@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 from matplotlib import pyplot as plt
+from torch import nn
 
 from atif_lib import data
 from atif_lib.experiments.runs import trained
@@ -170,8 +171,9 @@ largest.loc[list(networks)] if errors else Markdown("*Not run.*")
 # Training was free to let the first layer clip less, by its threshold or by the scale of the norm before it, and did
 # not. Perhaps a layer that says *whether* there is an edge does not need to say *how much* of one.
 #
-# The three errors are not independent: the whole, `total`, differs from their sum by `cross`. In the last layer this is
-# large and positive, since clipping, rounding down and missing spikes all make the output smaller.
+# The three errors are not independent: the whole, `total`, differs from their sum by `cross`. A current is clipped or
+# rounded, never both, so the cross term is that of unevenness with one of them. In the last layer it is large and
+# positive: there spikes are missing, which makes an output smaller that clipping or rounding down has made too small.
 #
 # ## Too many or too few
 #
@@ -214,10 +216,12 @@ pd.DataFrame(rows).T.rename_axis(["neuron", "layer"]).astype(float).round(2) if 
 # ## Moving spikes in time
 #
 # Does the network use the order of its spikes, or is it an accident? We can move spikes to find out. Behind every layer
-# we take each neuron's spikes and put the same number back at other timesteps: spread evenly, shuffled, all first, or
-# all last. The counts stay the same. So *in the next layer* the mean current stays the same, and with it overload and
-# granular error: only the unevenness changes. The extreme case is to pass on the *rate* at every timestep. That is no
-# spike any more, but then no current is uneven.
+# we take its spikes and put the same number back at other timesteps: spread evenly, shuffled, all first, or all last.
+# Where a max pool follows the neurons, we do this behind the pool. (A pool of spikes sends one in each timestep in which
+# *any* of its four neurons fires, so its count depends on when they fire.) Then the counts that the next layer reads stay
+# the same. So *there* the mean current stays the same, and with it overload and granular error: only the unevenness
+# changes. The extreme case is to pass on the *rate* at every timestep. That is no spike any more, but then no current is
+# uneven.
 #
 # **Predict:** which order is best for the accuracy? And does the order with the smallest error win?
 
@@ -244,14 +248,25 @@ for train in ("0011", "1000", "0111"):
 
 
 # %%
+def senders(network) -> list:
+    """Return what sends the spikes that the next layer reads: each layer of neurons, or the max pool behind it."""
+    neurons, found = list(neurons_of(network).values()), []
+    for module in network.blocks:
+        if module in neurons:
+            found.append(module)
+        elif isinstance(module[0], nn.MaxPool2d):
+            found[-1] = module
+    return found
+
+
 def correct(network) -> torch.Tensor:
     """Return 1 for each test image that the network names, else 0."""
     return torch.cat([(logits.argmax(1) == y).double() for logits, y in predictions(network, images, 250)])
 
 
 def changed(network, change) -> tuple[torch.Tensor, list[float]]:
-    """Return `correct` and the unevenness of each layer, the outputs of every neuron changed."""
-    hooks = [m.register_forward_hook(change) for m in neurons_of(network).values()]
+    """Return `correct` and the unevenness of each layer, all spikes that a next layer reads changed."""
+    hooks = [m.register_forward_hook(change) for m in senders(network)]
     result = correct(network), [100 * found.unevenness for found in layer_errors(network, few).values()]
     for hook in hooks:
         hook.remove()
@@ -284,13 +299,16 @@ moved if rows else Markdown("*Not run.*")
 
 # %% [markdown]
 # The columns of layers are the unevenness error in percent, as above, on 250 of the images; a difference counts where
-# its 95 % interval, over the images, excludes zero. It holds for this one network, not for another seed.
+# its 95 % interval, over the images, excludes zero. It holds for this one network, not for another seed, and each is a
+# question of its own.
 #
-# * *Evenly* spread or *shuffled*, spikes make smaller errors in the deepest layer than as they come. But the accuracy is
-#   not shown to rise anywhere, and in places it **falls**. The network was trained with its own spike times, and its weights fit them.
-# * *All first* and *all last* make larger errors in almost every layer. Where the verdict is "lower", they cost accuracy.
-# * With *rates* there is no unevenness at all. So this row says how much accuracy uneven arrival costs while all else stays,
-#   the stored means and variances of the norms too:
+# * *Evenly* spread or *shuffled*, spikes make smaller errors in every deeper layer than as they come. But the accuracy is
+#   not shown to rise anywhere, and in places it **falls**. The network was trained with its own spike times, and its
+#   weights fit them.
+# * *All last* makes the largest errors of all, and is not shown to cost accuracy. *All first* makes smaller ones, and costs
+#   most. So neither the smallest error wins nor the largest loses.
+# * With *rates* there is no unevenness at all. So this row says how much accuracy uneven arrival costs while weights stay,
+#   and the stored means and variances of the norms too:
 
 # %% tags=["remove-input"]
 said = [
@@ -301,13 +319,13 @@ said = [
 Markdown(f"> Without uneven arrival, {'; '.join(said)}." if said else "*Not run.*")
 
 # %% [markdown]
-# No gain is shown without uneven arrival. On all 10,000 test images (`profile = "laptop"`) both networks even *lose*
-# about a point. But the norms have stored the statistics of spikes; the next table measures these anew.
+# No gain is shown without uneven arrival. On all 10,000 test images (`profile = "laptop"`) both networks even *lose*. But
+# the norms have stored the statistics of spikes; a table further down measures these anew.
 #
 # So an error does not always cost accuracy. The network has learned to live with the errors that were there in
 # training; a smaller one that is new can cost more. The paper says that training in the spike domain takes care of
-# uneven arrival without negative spikes. This agrees: training does not remove the error, but these two networks would
-# gain nothing without it.
+# uneven arrival without negative spikes. In line with that, no gain is shown when it is taken from these weights. But
+# weights that were trained with an error may depend on it. So this does not show that networks without it are no better.
 #
 # Three networks say more. The small VGG was trained in stages ([](07_cifar.py#three-stages-and-no-gpu)): as a quantized
 # network, in which nothing arrives unevenly, and then as spikes, from the same weights. So the first row below is what
@@ -333,6 +351,9 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
+# (To what spikes cost belongs what the max pools do with them, which is no error of a neuron. In VGG-16, which has four
+# pools of spikes, the same step cost 37 points, in ResNet-18, which has none, 13; see [](07_cifar.py#table-1).)
+#
 # In each of the three, training in the spike domain brought more than half of it back, without negative spikes. What is
 # left is not zero. Whether it is less than a point, three seeds do not decide, nor whether one more epoch without spikes
 # would have gained as much.
@@ -341,26 +362,30 @@ pd.DataFrame(
 #
 # We can also replace the spikes by what a neuron *without* an error would pass on:
 #
-# * *rate of the spikes*: no uneven arrival;
+# * *rate of the spikes*: no uneven arrival (where a max pool follows, the rate of what it sends);
 # * *clipped current*: the mean current, clipped but not rounded, so no uneven arrival and no rounding;
 # * *ReLU of the current*: not even clipped, which is the ReLU network with these weights.
+#
+# In the last two a max pool takes the largest of four rates, as in the ReLU network.
 #
 # **Predict:** rounding makes a larger error than uneven arrival in most layers. How much accuracy is gained without it?
 
 
 # %%
 def cleaned(m, inputs, z, without: str) -> torch.Tensor:
-    """Return what the neuron would pass on without some of its errors."""
+    """Return what would be passed on without some of the errors."""
+    if without == "rate of the spikes":
+        return z.mean(0).expand_as(z)
     rate = inputs[0].mean(0) / m.thresholds[0]
-    answers = {"rate of the spikes": z.mean(0), "clipped current": rate.clamp(0, 1), "ReLU of the current": rate.relu()}
-    return answers[without].expand_as(z)
+    return (rate.clamp(0, 1) if without == "clipped current" else rate.relu()).expand_as(z)
 
 
 def passing_on(network, without: str):
-    """Return a copy of the network in which every neuron passes that on in place of spikes."""
+    """Return a copy of the network in which that is passed on in place of spikes."""
     twin = copy.deepcopy(network)
-    for m in neurons_of(twin).values() if without != "spikes" else ():
-        m.register_forward_hook(lambda m, inputs, z: cleaned(m, inputs, z, without))
+    if without != "spikes":
+        for m in senders(twin) if without == "rate of the spikes" else neurons_of(twin).values():
+            m.register_forward_hook(lambda m, inputs, z: cleaned(m, inputs, z, without))
     return twin
 
 
@@ -379,7 +404,7 @@ for label, network in networks.items():
 pd.DataFrame(rows).T.fillna("").rename_axis(["neuron", "passed on"]) if rows else Markdown("*Not run.*")
 
 # %% [markdown]
-# None: without rounding the network **loses** accuracy. One reason would be the batch norms. Rounding down makes an
+# None: without rounding the network **loses** accuracy. (Here, too, each verdict is a question of its own.) One reason would be the batch norms. Rounding down makes an
 # output smaller, by half a step on average, and the norms have stored the mean of the smaller one. So the last column
 # measures their means and variances anew, on 2,000 training images without their labels; weights stay as they are.
 # Compare that column with its own first row, for spikes: to measure anew costs something by itself, because in training
@@ -424,7 +449,8 @@ Markdown(
 
 # %% [markdown]
 # In the first layer, whose current comes from the image itself: neighbouring pixels are alike, so most differences that
-# a convolution takes are small and a few, at edges, are large. That is a Laplace-like current. From the second layer
+# a convolution takes are small and a few, at edges, are large. That gives heavy tails, and the max pool behind the first
+# convolution takes the largest of four, which makes the density skewed. From the second layer
 # on, a current is a sum of many spikes, and in these small networks it comes close to a normal distribution. (In
 # our runs of full size some later layers are far from it: the last of VGG-16 with ATIF-u has an excess kurtosis of 32.)
 # From the second layer on the mean lies below zero, by a third to six tenths of a standard deviation, so fewer than half of the currents are
