@@ -22,6 +22,7 @@ from atif_lib.quantization.density import GAUSSIAN, sqnr
 from atif_lib.quantization.families import affine_levels, ladder
 from atif_lib.quantization.staircases import count_staircase
 from atif_lib.results.manifest import Entry, Shared
+from atif_lib.results.records import records_of
 from atif_lib.training import Recipe
 from atif_lib.training.execution import compile_neurons
 
@@ -152,6 +153,8 @@ def test_it_learns_the_best_ratio_but_for_a_tenth_of_a_decibel(found):
     *_, learned = fit_neuron(neuron, Normal(0.0, 0.1), steps=1500, lr=0.01)
     assert neuron.log_ratio.exp().item() == pytest.approx(best.r, abs=0.01)
     assert 0.05 < best["own, dB"] - learned["sqnr_db"] < 0.15
+    four = [record.result["sqnr_db"] for record in records_of("toy-atif-nu-long", "laptop")]
+    assert all(0.4 < value - learned["sqnr_db"] < 0.65 for value in four)
 
 
 def test_exercises_two_timesteps_and_half_full():
