@@ -245,8 +245,8 @@ for network, result in large.items():
 # network there is a batch normalisation before each neuron. Is the gain still there?
 #
 # The small networks of [](07_cifar.py), one recipe for all. Its three epochs measure how fast a network begins to
-# learn, not where it ends. (The runs were made in float32; the line below the table says where. No
-# pair was trained for ten times the epochs.)
+# learn, not where it ends. (The runs were made in float32; the line below the table says where. One
+# pair was trained for ten times the epochs: [](14_better_neurons.py) has it.)
 
 # %% tags=["hide-output"]
 labels = {label: a for label, a in ABLATION.items() if a != "relu"}

@@ -558,6 +558,16 @@ def test_chapter_14_a_learned_threshold_is_not_shown_to_be_better_than_one_fixed
     assert step.interval[0] < 0 < step.interval[1] < 4.16
 
 
+def test_chapter_14_one_pair_of_ten_times_the_epochs():
+    (learned,), (fixed,) = (records.records_of(f"cifar10-small-{a}-x10", "laptop") for a in ("atif-u", "if"))
+    assert learned.config["recipe"]["epochs"] == fixed.config["recipe"]["epochs"] == 30
+    assert learned.result["test_accuracy"] - fixed.result["test_accuracy"] == pytest.approx(1, abs=0.05)
+    assert 1 < learned.result["theta"] / fixed.result["theta"] < 1.05
+    for name, long in (("atif-u", learned), ("if", fixed)):
+        short = mean(r.result["test_accuracy"] for r in records.records_of(f"cifar10-small-{name}", "laptop"))
+        assert 9 < long.result["test_accuracy"] - short < 11.5
+
+
 def test_chapter_14_in_the_small_resnet_a_learned_threshold_is_better_than_the_best_for_the_first_batch():
     step = tables.compare("cifar10-resnet8-atif-u", "cifar10-resnet8-if-data")
     assert step.n >= 4
