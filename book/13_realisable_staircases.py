@@ -376,7 +376,8 @@ pd.DataFrame(
 # ## Staying inside
 #
 # For training we want parameters whose staircase is always the intended one. For the telescoping form, $T = 4$ and
-# thresholds that never rise, the region of such parameters is known exactly. (No network of this book was trained in it.)
+# thresholds that never rise, the region of such parameters is known exactly. ([](09_ablation.py) trains a small network
+# in it.)
 #
 # :::{admonition} Theorem 4: the region of the telescoping form
 # :class: important

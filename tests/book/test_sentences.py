@@ -344,7 +344,7 @@ def gap_to_relu(record):
 def test_chapter_9_the_number_of_levels_explains_the_gap_a_little_better_than_the_error_does():
     rows = [
         (timesteps, mean_sqnr(record), math.log(gap_to_relu(record)))
-        for name in ("atif-u", "atif-u-half", "atif-nu")
+        for name in ("atif-u", "atif-u-half", "atif-nu", "atif-nu-safe")
         for timesteps, ending in ((1, "-t1"), (2, "-t2"), (4, ""), (8, "-t8"))
         for record in records.records_of(f"cifar10-small-{name}{ending}", "laptop")
         if "sqnr_db_layers" in record.result and record.seed in small_relu()
@@ -363,6 +363,20 @@ def test_chapter_9_the_step_to_atif_nu_in_the_small_vgg():
     step = tables.compare("cifar10-small-atif-nu", "cifar10-small-atif-u")
     assert step.n == 6
     assert step.mean == pytest.approx(0.56, abs=0.01)
+
+
+def test_chapter_9_in_the_safe_region_the_error_is_about_that_of_atif_nu_and_the_accuracy_open():
+    safe, free = (
+        {r.seed: mean_sqnr(r) for r in records.records_of(f"cifar10-small-{name}", "laptop")}
+        for name in ("atif-nu-safe", "atif-nu")
+    )
+    assert len(safe) == 3
+    assert abs(mean(safe.values()) - mean(free[seed] for seed in safe)) < 0.1
+    assert verdict("cifar10-small", "atif-nu-safe", "atif-nu") == "open"
+    for record in records.records_of("cifar10-small-atif-nu-safe", "laptop"):
+        for v1, v2, v3, v4 in record.result["thresholds"].values():
+            assert v1 >= v2 >= v3 >= v4
+            assert v2 + v3 <= 3 * v4
 
 
 @pytest.mark.parametrize("ending", ["-t2", "", "-t8"])
