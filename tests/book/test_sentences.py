@@ -560,7 +560,7 @@ def test_chapter_14_weights_as_torch_draws_them_leave_deeper_layers_far_below_th
     assert spread[-1] < 0.1
 
 
-FIXED_AT_1 = {"small": 6, "small-slow": 6, "small-plain": 6, "small-plain-raw": 3}
+FIXED_AT_1 = {"small": 6, "small-slow": 6, "small-plain": 6, "small-plain-slow": 3, "small-plain-raw": 3}
 
 
 @pytest.mark.parametrize("stem", FIXED_AT_1)
@@ -622,6 +622,13 @@ def test_chapter_14_the_absolute_surrogate_is_quieter_only_if_nothing_else_is_as
     test = stats.ttest_1samp([theta["atif-u-absolute"][seed] - theta["atif-u"][seed] for seed in range(6)], 0)
     assert [round(bound, 3) for bound in test.confidence_interval()] == [-0.014, -0.001]
     assert 8 * test.pvalue > 0.05
+
+
+@pytest.mark.parametrize("row", ["if", "atif-u"])
+def test_chapter_14_without_norms_a_lower_rate_costs_more_than_nine_points(row):
+    step = tables.compare(f"cifar10-small-plain-{row}-slow", f"cifar10-small-plain-{row}")
+    assert step.interval[1] < 0
+    assert step.mean < -9
 
 
 @pytest.mark.parametrize("row", ["if", "atif-u"])
