@@ -284,21 +284,21 @@ for network in networks:
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# Of the 10 dB little is left as accuracy. In **accuracy** two steps are shown. In the small VGG, which has six seeds of the first three neurons, ATIF-nu is half
-# a point above ATIF-u; the paper has 0.62 with VGG-16 and 0.81 with ResNet-18. In the small ResNet a learned threshold
-# is 1.7 points above the fixed one (five seeds). The other four steps are open. Neither interval of the learned
-# threshold includes the paper's 4.16 points: at this size, and in three epochs, the step is smaller than that. In **θ**
-# more is decided. In the small ResNet a learned threshold is quieter than the fixed one, and ATIF-nu fires more than
-# ATIF-u, both as in Table 3. In the small VGG both are open. The half-step start is worth 4 dB to a lone neuron, but
-# only 1.08 dB where the next layer scales and shifts what it reads, as here ([](12_limits.py)). It makes both networks
-# send more spikes, and is not shown to make either more accurate; [](14_better_neurons.py) comes back to it as one of
-# eight changes, and therefore with another interval.
+# Of the 10 dB little is left as accuracy. In **accuracy** two steps are shown. In the small VGG, which has six seeds of
+# the first three neurons, ATIF-nu is half a point above ATIF-u; the paper has 0.62 with VGG-16 and 0.81 with ResNet-18.
+# In the small ResNet a learned threshold is 1.7 points above the fixed one (six seeds). The other four steps are open.
+# Neither interval of the learned threshold includes the paper's 4.16 points: at this size, and in three epochs, the
+# step is smaller than that. In **θ** more is decided. In the small ResNet a learned threshold is quieter than the fixed
+# one, and ATIF-nu fires more than ATIF-u, both as in Table 3. In the small VGG both are open. The half-step start is
+# worth 4 dB to a lone neuron, but only 1.08 dB where the next layer scales and shifts what it reads, as here
+# ([](12_limits.py)). It makes both networks send more spikes, and is not shown to make either more accurate;
+# [](14_better_neurons.py) comes back to it as one of eight changes, and therefore with another interval.
 #
 # A difference uses the seeds that both networks have, so it need not be the difference of the means in the table above.
 # And each interval is a question of its own. If all twelve differences were zero, at least one interval would still
 # exclude zero about every other time, by chance. Both steps in accuracy were open with three seeds, and seeds were added
-# to decide them. To look again after each new seed makes a result by chance more likely; and corrected for twelve
-# questions both intervals would hold zero.
+# to decide them. To look again after each new seed makes a result by chance more likely. Corrected for twelve questions
+# the interval of the small VGG would hold zero, and that of the small ResNet would not.
 #
 # ## While they learn
 

@@ -467,7 +467,7 @@ figures.show(
 # Against a threshold that stays at 1 no gain in accuracy is shown in the small VGG, with norms or without, and at
 # neither learning rate. (After ten times the epochs both networks are about ten points more accurate, and the learned
 # threshold is one point above the fixed one, at nearly as many spikes: one seed, which decides nothing.) In the small
-# ResNet there is one, of 1.7 points (five seeds). One of its seven neurons stands behind an identity shortcut, where
+# ResNet there is one, of 1.7 points (six seeds). One of its seven neurons stands behind an identity shortcut, where
 # Theorem 2 does not apply; whether that is the cause, these runs do not say. All intervals end below the paper's 4.16
 # points. (At 0.3 of the learning rate the small VGG is more than two points less accurate. There the learned threshold
 # is quieter by an eighth, and in the small ResNet by a seventh.) Without norms, and with the gradient clipped, the
