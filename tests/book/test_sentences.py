@@ -572,6 +572,14 @@ def test_chapter_14_a_learned_threshold_is_not_shown_to_be_better_than_one_fixed
     assert step.interval[0] < 0 < step.interval[1] < 4.16
 
 
+def test_chapter_14_without_norms_at_the_lower_rate_it_is_two_points_better_than_the_best_for_the_first_batch():
+    step = tables.compare("cifar10-small-plain-atif-u-slow", "cifar10-small-plain-if-data-slow")
+    assert step.n == 5
+    assert step.interval[0] > 0
+    assert 2 < step.mean < 2.6
+    assert step.interval[1] < 4.16
+
+
 def test_chapter_14_one_pair_of_ten_times_the_epochs():
     (learned,), (fixed,) = (records.records_of(f"cifar10-small-{a}-x10", "laptop") for a in ("atif-u", "if"))
     assert learned.config["recipe"]["epochs"] == fixed.config["recipe"]["epochs"] == 30
