@@ -123,7 +123,7 @@ def test_predictions_are_of_a_network_at_rest_and_leave_it_so(few):
     one, other = ([logits for logits, _ in predictions(network, few, 12)] for _ in range(2))
     assert [len(logits) for logits in one] == [12, 12, 6]
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    with pytest.raises(ValueError, match="batch_size=0; allowed: 1 or more"):
+    with pytest.raises(ValueError, match="batch_size=0; allowed: an integer, 1 or more"):
         next(predictions(network, few, 0))
     assert not network.training
     assert all(m.t == 0 for m in network.modules() if isinstance(m, ATIFu))
