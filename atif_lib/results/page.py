@@ -92,7 +92,7 @@ def _full_size(cells: Sequence[Entry], runs: Sequence[Record]) -> str:
         part = entry.checks[0]
         ours = part.measure(runs) if part.unit == "%" else None
         if ours and part.quantity and not any(part.quantity.experiment in found for found in tables.values()):
-            said = f"{entry.row}: {ours.mean:.2f} ({part.paper:g})"
+            said = f"{_math(entry.row or '')}: {ours.mean:.2f} ({part.paper:g})"
             tables.setdefault(entry.where, {})[part.quantity.experiment] = said
     found = ". ".join(f"{where}: {'; '.join(rows.values())}" for where, rows in tables.items())
     return f" Test accuracies at full size in percent, ours and in brackets the paper's. {found}." if found else ""
