@@ -130,9 +130,13 @@ def vgg(
     def node(channels: int) -> nn.Module:
         return activation(channels, timesteps)
 
-    if not plan or plan[0] == "pool":
+    try:
+        entries = [e if e == "pool" else checks.integer("plan", e) for e in plan]
+    except ValueError:
+        entries = []
+    if not entries or entries[0] == "pool":
         raise ValueError(f"plan={[*plan]}; allowed: channels first, then channels and 'pool'")
-    channels, *rest = (e if e == "pool" else checks.integer("plan (channels or 'pool')", e) for e in plan)
+    channels, *rest = entries
     assert isinstance(channels, int)
     stem = _stem(in_channels, channels, norm)
     while rest and rest[0] == "pool":

@@ -241,7 +241,8 @@ def _positive(name: str, value: float | Tensor) -> Tensor:
             "for a learned threshold use ATIFu or ATIFnu, which make a parameter of their own from it"
         )
     try:
-        tensor = torch.as_tensor(value if isinstance(value, bool) or not isinstance(value, Real) else float(value))
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        tensor = torch.as_tensor(float(value) if number else value)
         if tensor.dtype == torch.bool or tensor.is_complex():
             raise TypeError
         tensor = tensor.detach().clone()

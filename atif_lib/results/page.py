@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from atif_lib.paths import CHECKOUT
 from atif_lib.results.manifest import NEED_NOTE, VERDICTS, Check, Entry, Manifest, Measured, chain
@@ -87,14 +89,15 @@ def _opening(manifest: Manifest, runs: Sequence[Record]) -> str:
 
 def _full_size(cells: Sequence[Entry], runs: Sequence[Record]) -> str:
     """Say in one sentence which accuracies of the paper's tables have ours beside them; each network once."""
-    tables: dict[str, dict[str, str]] = {}
+    said: dict[str, tuple[str, str]] = {}  # by experiment: the table, and the row with its numbers
     for entry in cells:
         part = entry.checks[0]
         ours = part.measure(runs) if part.unit == "%" else None
-        if ours and part.quantity and not any(part.quantity.experiment in found for found in tables.values()):
-            said = f"{_math(entry.row or '')}: {ours.mean:.2f} ({part.paper:g})"
-            tables.setdefault(entry.where, {})[part.quantity.experiment] = said
-    found = ". ".join(f"{where}: {'; '.join(rows.values())}" for where, rows in tables.items())
+        if ours and part.quantity:
+            row = f"{_math(entry.row or '')}: {ours.mean:.2f} ({part.paper:g})"
+            said.setdefault(part.quantity.experiment, (entry.where, row))
+    tables = groupby(said.values(), key=itemgetter(0))
+    found = ". ".join(f"{where}: {'; '.join(row for _, row in rows)}" for where, rows in tables)
     return f" Test accuracies at full size in percent, ours and in brackets the paper's. {found}." if found else ""
 
 

@@ -174,7 +174,8 @@ def prepare(
     batches = Batches(examples.to(fabric.device), recipe, seed)
 
     identity = asdict(recipe) | {"seed": seed, "data": examples.sha256, "network": _layers(network)}
-    identity |= {"examples": [len(examples.train_labels), len(examples.test_labels)], **(origin or {})}
+    identity["examples"] = [len(examples.train_labels), len(examples.test_labels)]
+    identity |= dict(origin or {})
     if fabric.world_size > 1:
         sync_norms(network)
     layout = torch.channels_last if recipe.channels_last else torch.preserve_format

@@ -400,7 +400,7 @@ def test_a_neuron_whose_step_mode_was_forgotten_runs_all_timesteps():
 
 @pytest.mark.parametrize("plan", [[], ["pool", 8], [16, "avg"], [16, 0], [16, 2.0], [True, 4]])
 def test_a_plan_of_anything_but_channels_and_pools_is_refused(plan):
-    with pytest.raises(ValueError, match=r"plan.*; allowed: (channels first, then channels and 'pool'|an integer)"):
+    with pytest.raises(ValueError, match=r"plan=.*; allowed: channels first, then channels and 'pool'"):
         vgg(plan, ACTIVATIONS["if"])
 
 
