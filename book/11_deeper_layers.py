@@ -373,9 +373,7 @@ pd.DataFrame(
 
 # %%
 def cleaned(m, inputs, z, without: str) -> torch.Tensor:
-    """Return what would be passed on without some of the errors."""
-    if without == "rate of the spikes":
-        return z.mean(0).expand_as(z)
+    """Return what the neuron would pass on without some of its errors."""
     rate = inputs[0].mean(0) / m.thresholds[0]
     return (rate.clamp(0, 1) if without == "clipped current" else rate.relu()).expand_as(z)
 
@@ -383,8 +381,11 @@ def cleaned(m, inputs, z, without: str) -> torch.Tensor:
 def passing_on(network, without: str):
     """Return a copy of the network in which that is passed on in place of spikes."""
     twin = copy.deepcopy(network)
-    if without != "spikes":
-        for m in senders(twin) if without == "rate of the spikes" else neurons_of(twin).values():
+    if without == "rate of the spikes":
+        for m in senders(twin):
+            m.register_forward_hook(lambda m, inputs, z: arrange(z, "rates"))
+    elif without != "spikes":
+        for m in neurons_of(twin).values():
             m.register_forward_hook(lambda m, inputs, z: cleaned(m, inputs, z, without))
     return twin
 
