@@ -131,13 +131,15 @@ def _variants(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
 
 
 def _worth(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
-    """Yield what a learned threshold is worth: with norms, at a lower rate, in more epochs, and without norms."""
-    base, fixed = direct[name_of("cifar10", "small", "atif-u")], direct[name_of("cifar10", "small", "if")]
+    """Yield what a learned threshold is worth: with norms, at other rates, in more epochs, and without norms."""
+    base = direct[name_of("cifar10", "small", "atif-u")]
     for row, change in CHANGES["worth"].items():
         yield name_of("cifar10", "small", row), dataclasses.replace(base, summary=f"CIFAR-10, small, {row}", **change)
-    for other in (fixed, base):
-        slow, long = {"lr": 0.3 * other.recipe.lr}, {"epochs": 10 * other.recipe.epochs}
-        yield name_of("cifar10", "small", other.activation, "slow"), _like(other, "lr × 0.3", slow)
+    for other in (direct[name_of("cifar10", "small", activation)] for activation in ("relu", "if", "atif-u")):
+        for variant, factor in (("slow", 0.3), ("fast", 3.0)):
+            changed = {"lr": round(factor * other.recipe.lr, 6)}
+            yield name_of("cifar10", "small", other.activation, variant), _like(other, f"lr × {factor:g}", changed)
+        long = {"epochs": 10 * other.recipe.epochs}
         yield name_of("cifar10", "small", other.activation, "x10"), _like(other, "ten times the epochs", long)
     residual = direct[name_of("cifar10", "resnet8", "if")]
     yield name_of("cifar10", "resnet8", "if-data"), _like(residual, "threshold from data", data_start=True)
