@@ -286,12 +286,13 @@ def test_an_interrupt_ends_all_that_runs_and_the_next_run_goes_on(book, whom):
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         wait_for(lambda: len(list((book.root / "book").glob("kernel-*"))) == 2)
+        wait_for(lambda: "01_one" in execute_chapters.read_status(book))  # written while the third chapter starts
         started = psutil.Process(process.pid).children(recursive=True)
         if whom.startswith("kill"):
             process.terminate()
         else:
             os.killpg(process.pid, signal.SIGINT)
-        said = process.communicate(timeout=15)[1]
+        said = process.communicate(timeout=60)[1]
     finally:
         process.kill()
     wait_for(lambda: not [left for left in started if left.is_running() and left.status() != psutil.STATUS_ZOMBIE], 10)
