@@ -4,6 +4,7 @@ How a verdict is reached is `Check.holds` for one number and `Entry.expected` fo
 stand in the file; `write_schema` writes them down for editors.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -90,11 +91,18 @@ class Written(Model):
 
 
 class Minus(Written):
-    """What is subtracted: what is left out here is as in the pointer that it is subtracted from."""
+    """What is subtracted: what is left out here is as in what it is subtracted from."""
 
     experiment: str | None = None
     metric: str | None = None
     profile: Profile | None = None
+    minus: "Minus | None" = None
+
+    def quantity(self, whole: Quantity, shared: "Shared") -> Quantity:
+        """Fill in what is left out."""
+        found = Quantity(*(getattr(self, key) or getattr(whole, key) for key in ("experiment", "metric", "profile")))
+        minus = self.minus and self.minus.quantity(found, shared)
+        return dataclasses.replace(found, minus=minus, one_record=found.experiment in shared.one_record)
 
 
 class Pointer(Written):
@@ -108,18 +116,17 @@ class Pointer(Written):
 
     def quantity(self, shared: "Shared") -> Quantity:
         """Fill in what the rest of the manifest says."""
-        minus, family = self.minus, ()
+        one_record, minus, family = self.experiment in shared.one_record, self.minus, ()
+        found = Quantity(self.experiment, self.metric, self.profile, one_record=one_record)
         if isinstance(minus, Minus):
-            found = [getattr(minus, key) or getattr(self, key) for key in ("experiment", "metric", "profile")]
-            minus = Quantity(*found, one_record=found[0] in shared.one_record)
+            minus = minus.quantity(found, shared)
         if self.family is not None:
             checks.choice("family", self.family, shared.families)
             if not isinstance(minus, Quantity):
                 raise ValueError(f"minus={minus!r}; allowed: the experiment that the family is compared with")
             family = shared.families[self.family]
             checks.choice("experiment", self.experiment, family)
-        one_record = self.experiment in shared.one_record
-        return Quantity(self.experiment, self.metric, self.profile, minus, one_record, family)
+        return dataclasses.replace(found, minus=minus, family=family)
 
 
 def _resolved(value: Pointer | Quantity | None, info: ValidationInfo) -> Quantity | None:
@@ -251,7 +258,7 @@ class Entry(Check):
     def quantities(self) -> list[Quantity]:
         """What is measured for it: that of each check, then those that are subtracted."""
         found = [c.quantity for c in self.checks if isinstance(c.quantity, Quantity)]
-        return found + [q.minus for q in found if isinstance(q.minus, Quantity)]
+        return found + [subtracted for quantity in found for subtracted in quantity.subtracted]
 
     @property
     def trained(self) -> tuple[tuple[str, str], ...]:

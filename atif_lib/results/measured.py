@@ -29,6 +29,9 @@ class Measured:
 class Quantity:
     """Where a value of ours comes from: a metric of an experiment's records, less `minus` (a number or another).
 
+    What is subtracted may be a difference itself: a less (b less (c less d)) is how far a and b lie apart, less how far
+    d and c do.
+
     `one_record`: no seed changes the result, so one record says all. `family`: all experiments that are compared
     with the one of `minus`, including this one.
     """
@@ -39,6 +42,11 @@ class Quantity:
     minus: "Quantity | float | None" = None
     one_record: bool = False
     family: tuple[str, ...] = ()
+
+    @property
+    def subtracted(self) -> tuple["Quantity", ...]:
+        """Return `minus`, then what is subtracted from it in turn."""
+        return (self.minus, *self.minus.subtracted) if isinstance(self.minus, Quantity) else ()
 
     def measure(self, runs: Sequence[Record]) -> Measured | None:
         """Return the value over the seeds, None where there are no records; RecordError for a metric they lack.
@@ -51,7 +59,7 @@ class Quantity:
         ours = self._by_seed(runs)
         if not isinstance(self.minus, Quantity):
             return self._measured([value - (self.minus or 0) for value, _ in ours.values()], ours.values())
-        theirs = self.minus._by_seed(runs)
+        theirs = self.minus._differences(runs)
         if not ours or not theirs:
             return None
         if self.minus.one_record and not self.one_record:
@@ -67,12 +75,21 @@ class Quantity:
 
     def _by_seed(self, runs: Sequence[Record]) -> "_Values":
         own = [r for r in runs if (r.experiment, r.profile) == (self.experiment, self.profile)]
-        return {r.seed: (_number(r, self.metric), r.run_id) for r in own}
+        return {r.seed: (_number(r, self.metric), (r.run_id,)) for r in own}
 
-    def _measured(self, values: Sequence[float], used: Iterable[tuple[float, str]]) -> Measured | None:
+    def _differences(self, runs: Sequence[Record]) -> "_Values":
+        """Return what is subtracted: the own values, less those of `minus` in turn, of the seeds that all have."""
+        own = self._by_seed(runs)
+        if not isinstance(self.minus, Quantity):
+            return own
+        less = self.minus._differences(runs)
+        return {seed: (own[seed][0] - less[seed][0], own[seed][1] + less[seed][1]) for seed in own if seed in less}
+
+    def _measured(self, values: Sequence[float], used: Iterable["_Value"]) -> Measured | None:
         if not values:
             return None
-        middle, n, run_ids = mean(values), len(values), tuple(dict.fromkeys(run_id for _, run_id in used))
+        middle, n = mean(values), len(values)
+        run_ids = tuple(dict.fromkeys(run_id for _, ids in used for run_id in ids))
         if n == 1:
             exact = self.one_record and getattr(self.minus, "one_record", True)
             return Measured(middle, None, n, run_ids, (middle, middle) if exact else None)
@@ -86,7 +103,7 @@ class Quantity:
         one, other = ([value for value, _ in values.values()] for values in (ours, theirs))
         spreads = [stdev(values) for values in (one, other) if len(values) > 1]
         sd = sum(s**2 for s in spreads) ** 0.5 if spreads else None
-        run_ids = tuple(run_id for values in (ours, theirs) for _, run_id in values.values())
+        run_ids = tuple(run_id for values in (ours, theirs) for _, ids in values.values() for run_id in ids)
         return Measured(mean(one) - mean(other), sd, min(len(one), len(other)), run_ids, intervals.welch(one, other))
 
     def _dunnett(self, runs: Sequence[Record], base: "_Values", seeds: Sequence[int]) -> Measured | None:
@@ -103,7 +120,8 @@ class Quantity:
         return paired and replace(paired, interval=found and found[list(members).index(self.experiment)])
 
 
-_Values = dict[int, tuple[float, str]]  # by seed: a number, and the run that it comes from
+_Value = tuple[float, tuple[str, ...]]  # a number, and the runs that it comes from
+_Values = dict[int, _Value]  # by seed
 
 
 def _number(record: Record, metric: str) -> float:

@@ -32,11 +32,8 @@ def random_examples(dataset, count=4):
 
 
 def test_every_experiment_of_the_manifest_exists_at_its_profile():
-    quantities = [check.quantity for entry in manifest.load().all() for check in entry.checks]
-    quantities += [quantity.minus for quantity in quantities if quantity]
-    for quantity in quantities:
-        if isinstance(quantity, manifest.Quantity):
-            assert quantity.profile in find(quantity.experiment).profiles, quantity
+    for quantity in (quantity for entry in manifest.load().all() for quantity in entry.quantities):
+        assert quantity.profile in find(quantity.experiment).profiles, quantity
 
 
 @pytest.mark.parametrize("dataset", SHAPES)

@@ -210,7 +210,7 @@ def test_almost_3_db_is_not_met_by_much_more(listed):
 
 def test_a_difference_is_of_networks_that_were_trained_alike():
     """In stages both, or neither: else it would be one of protocols."""
-    quantities = [check.quantity for entry in manifests.load().all() for check in entry.checks if check.quantity]
+    quantities = [quantity for entry in manifests.load().all() for quantity in entry.quantities]
     differences = [q for q in quantities if isinstance(q.minus, Quantity)]
     assert len(differences) > 20
     for quantity in differences:

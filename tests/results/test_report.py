@@ -3,6 +3,7 @@
 import os
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -164,6 +165,21 @@ def test_a_number_that_no_seed_changes_is_subtracted_from_every_seed():
     assert (both.mean, both.n, both.interval) == (-9.0, 1, (-9.0, -9.0))
 
 
+def test_a_difference_less_a_difference_is_paired_by_seed_too():
+    """How far a and b lie apart in more epochs, less how far d and c do in fewer."""
+    values = {"net": (80.0, 81.5, 80.5), "b": (82.0, 82.5, 82.6), "c": (73.0, 73.3, 72.0), "d": (70.0, 70.9, 70.1)}
+    runs = [run for name, drawn in values.items() for run in seeds(*drawn, experiment=name)]
+    minus = Quantity("b", "x", "full", Quantity("c", "x", "full", Quantity("d", "x", "full")))
+    a, b, c, d = (np.array(drawn) for drawn in values.values())
+    found = part(minus=minus).measure(runs)
+    expected = stats.ttest_rel(a - b, d - c)
+    assert found.mean == pytest.approx(((a - b) - (d - c)).mean())
+    assert found.interval == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert sorted(found.run_ids) == sorted(run.run_id for run in runs)
+    assert part(minus=minus).measure(runs[:-1]) == part(minus=minus).measure([r for r in runs if r.seed < 2])
+    assert part(minus=minus).measure(runs[:-3]) is None
+
+
 def test_in_a_family_the_interval_is_dunnett_s_over_the_seeds_that_all_have():
     runs = seeds(1.0, 2.0, 6.0, experiment="base") + seeds(2.0, 4.0, 6.0)
     runs += seeds(0.0, 3.0, 6.0, experiment="other") + seeds(9.0, experiment="just-begun")
@@ -323,7 +339,7 @@ def test_an_open_verdict_needs_a_note_and_shows_it(path):
         ),
         ("profile: full}", "profile: full, family: none}", "ours: family='none'; allowed: 'pair'"),
         ("minus: {experiment: other}", "minus: 3, family: pair", "minus=3.0; allowed: the experiment that the family"),
-        ("minus: {experiment: other}", "minus: {experiment: other, minus: 3}", "unknown key minus"),
+        ("minus: {experiment: other}", "minus: {experiment: other, minus: 3}", "minus=3; allowed: a mapping"),
         (
             "minus: {experiment: other}",
             "minus: {experiment: other}, family: pair",
