@@ -209,7 +209,7 @@ def summary(
 
 def compare(
     experiment: str,
-    twin: str,
+    twin: str | Quantity,
     metric: str = "test_accuracy",
     profile: str = "laptop",
     family: Sequence[str] = (),
@@ -219,7 +219,7 @@ def compare(
 
     Args:
         experiment: the one that is subtracted from.
-        twin: the one that is subtracted.
+        twin: the one that is subtracted, or a quantity, which may be a difference itself.
         metric: dotted path into a record's result.
         profile: of the records.
         family: every experiment that is compared with this twin, where they are several: Dunnett's interval.
@@ -230,13 +230,14 @@ def compare(
     """
     if family:
         checks.choice("experiment", experiment, family)
-    quantity = Quantity(experiment, metric, profile, Quantity(twin, metric, profile), family=tuple(family))
+    minus = Quantity(twin, metric, profile) if isinstance(twin, str) else twin
+    quantity = Quantity(experiment, metric, profile, minus, family=tuple(family))
     return quantity.measure(records.load_all() if runs is None else runs)
 
 
 def difference(
     experiment: str,
-    twin: str,
+    twin: str | Quantity,
     metric: str = "test_accuracy",
     profile: str = "laptop",
     family: Sequence[str] = (),
