@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import asdict
 from functools import cache
+from itertools import product
 from pathlib import Path
 from statistics import mean
 
@@ -16,7 +17,7 @@ from atif_lib import data
 from atif_lib.experiments import CHANGES as ALL_CHANGES
 from atif_lib.experiments import find
 from atif_lib.networks import neurons_of
-from atif_lib.results import records, tables
+from atif_lib.results import intervals, records, tables
 from atif_lib.results.measured import Quantity
 
 CHANGES = [*ALL_CHANGES["neuron"], "atif-u-half"]
@@ -620,6 +621,70 @@ def test_chapter_14_a_learned_threshold_is_better_than_the_best_for_the_first_ba
     started = [r.result["thresholds_at_start"].values() for r in records.records_of(names[1], "laptop")]
     above = [threshold[0] > 1 for thresholds in started for threshold in thresholds]
     assert sum(above) > 0.85 * len(above)
+
+
+def test_chapter_14_counted_over_neurons_only_the_start_from_data_is_quieter():
+    base, small = "cifar10-small-atif-u", ("charge", "data", "all")
+    family = [f"{base}-{a}" for a in ("half", "v0", "channels", "charge", "data", "all", "absolute", "rate")]
+    found = {}
+    for metric in ("theta", "theta_neurons"):
+        known = {r.seed: r.result[metric] for r in records.records_of(base, "laptop")}
+        for change in small:
+            step = tables.compare(f"{base}-{change}", base, metric, family=family)
+            found[metric, change] = step.interval[1] < 0, step.mean / mean(known[seed] for seed in range(3))
+    assert [lower for lower, _ in found.values()] == [True, True, True, False, True, False]
+    assert [round(100 * share) for _, share in found.values()] == [-10, -14, -11, -6, -14, -3]
+    for change in ("half", "rate"):
+        assert tables.compare(f"{base}-{change}", base, "theta_neurons", family=family).interval[0] > 0
+    layers = {
+        change: np.mean(
+            [[*r.result["theta_layers"].values()] for r in records.records_of(base + change, "laptop")[:3]], 0
+        )
+        for change in ("", "-charge", "-all")
+    }
+    assert layers["-charge"][3] < 0.65 * layers[""][3]
+    assert layers["-all"][1] > 1.2 * layers[""][1]
+
+
+def test_chapter_14_slope_1_of_the_relative_surrogate_sends_more_spikes():
+    names = [f"cifar10-small-{a}" for a in ("atif-u-relative-1", "atif-u")]
+    for metric, ratio in (("theta", 4 / 3), ("theta_neurons", 1.48)):
+        more, base = (mean(r.result[metric] for r in records.records_of(name, "laptop")) for name in names)
+        assert more / base == pytest.approx(ratio, abs=0.01)
+
+
+def test_chapter_14_the_first_layer_is_where_the_best_for_the_first_batch_is_quieter():
+    best, learned = (records.records_of(f"cifar10-small-{a}", "laptop") for a in ("if-data", "atif-u"))
+    start, end = (
+        mean(next(iter(r.result[key].values()))[0] for r in runs)
+        for runs, key in ((best, "thresholds_at_start"), (learned, "thresholds"))
+    )
+    assert (start, end) == (pytest.approx(2.1, abs=0.05), pytest.approx(1.2, abs=0.05))
+    for one, other in zip(best, learned, strict=True):
+        first, *rest = (
+            a - b
+            for a, b in zip(other.result["theta_layers"].values(), one.result["theta_layers"].values(), strict=True)
+        )
+        assert first > 0.05 > 4 * abs(mean(rest))
+
+
+def test_chapter_9_spikes_counted_over_neurons():
+    for name, seeds in (("atif-nu", 3), ("atif-u-half", 3)):
+        counts = [4 * r.result["theta_neurons"] for r in records.records_of(f"cifar10-resnet8-{name}", "laptop")]
+        low, high = intervals.student(counts)
+        assert len(counts) == seeds
+        assert mean(counts) == pytest.approx(1.05, abs=0.005)
+        assert low < 1 < high
+    for network, name in product(("small", "resnet8"), ("if", "atif-u", "atif-nu", "atif-u-half")):
+        assert all(r.result["spikes_per_neuron"] < 1 for r in records.records_of(f"cifar10-{network}-{name}", "laptop"))
+
+
+def test_chapter_9_the_seeds_that_the_exercise_asks_for():
+    def reach(n):
+        return stats.t.ppf(0.975, 2 * (n - 1)) * 0.4 * (2 / n) ** 0.5
+
+    for points, seeds in ((0.5, 7), (0.17, 44)):
+        assert reach(seeds) < points < reach(seeds - 1)
 
 
 def test_chapter_14_the_absolute_surrogate_is_quieter_only_if_nothing_else_is_asked():
