@@ -104,9 +104,11 @@ class NetworkExperiment:
         own = _own_neurons(network)
         first = _thresholds(own)
         draft.data_sha256 = examples.sha256
-        options = {"seed": seed, "folder": context.folder, "resume": context.resume}
+        origin = {key: True for key in ("scale_start", "data_start") if getattr(self, key)}
         if start:
-            options |= {"started": True, "origin": {"start_sha256": draft.result["start_sha256"]}}
+            origin["start_sha256"] = draft.result["start_sha256"]
+        options = {"seed": seed, "folder": context.folder, "resume": context.resume}
+        options |= {"started": bool(start), "origin": origin}
         begun = time.perf_counter()
         draft.epochs = list(train(network, examples, recipe, **options))
         draft.earlier_s = max(0.0, draft.epochs[-1]["seconds"] - (time.perf_counter() - begun))

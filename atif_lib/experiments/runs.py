@@ -249,6 +249,7 @@ def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str,
     """
     step, first, updates, times, network, examples, recipe = cost_here(name, profile, count)
     parameters, macs = cost(network, examples.test_inputs.shape[1:])
+    peak = peak_memory_mib()
     return {
         "parameters": f"{parameters:,}",
         "MACs for one input": f"{macs:,} ({network.timesteps} timesteps)",
@@ -256,7 +257,7 @@ def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str,
         "updates": f"{updates:,} of {recipe.batch_size} examples in {recipe.epochs} epochs",
         "seconds an update": f"{step:.3f} (median of {times}; the first, with compilation, {first:.1f})",
         "training time": f"{step * updates / 3600:.2f} hours, less the tests after each epoch",
-        "peak memory": f"{peak_memory_mib():,.0f} MiB",
+        "peak memory": "unknown here" if peak is None else f"{peak:,.0f} MiB",
         "device": str(next(network.parameters()).device),
         "precision": recipe.precision,
     }

@@ -41,6 +41,7 @@ __all__ = [
     "respond",
     "set_timesteps",
     "unfused",
+    "unwrapped",
     "vgg",
     "vgg16",
     "vgg_small",
@@ -427,6 +428,11 @@ def has_charges(module: nn.Module) -> bool:
 def layer_name(name: str) -> str:
     """Name of a layer as in ``state_dict``, without the wrapper of :func:`atif_lib.training.execution.save_memory`."""
     return name.replace("_checkpoint_wrapped_module.", "")
+
+
+def unwrapped(block: nn.Module) -> nn.Module:
+    """Return a block without the wrapper of :func:`atif_lib.training.execution.save_memory`, if it has one."""
+    return getattr(block, "_checkpoint_wrapped_module", block)
 
 
 def _constant(current: Tensor, timesteps: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from atif_lib.networks.architectures import Network, Residual, has_charges
+from atif_lib.networks.architectures import Network, Residual, has_charges, unwrapped
 from atif_lib.neurons.soft_reset import SoftResetNode
 
 __all__ = ["fold"]
@@ -35,7 +35,7 @@ def fold(network: Network) -> Network:
     """
     folded = copy.deepcopy(network)
     for name, block in folded.blocks.named_children():  # of `save_memory`, which is for training
-        setattr(folded.blocks, name, getattr(block, "_checkpoint_wrapped_module", block))
+        setattr(folded.blocks, name, unwrapped(block))
     charges = None  # of the spikes that go into the next block, [T] or [T, C]
     for block in folded.blocks:
         charges = _fold_block(block, charges)

@@ -8,7 +8,17 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from atif_lib.networks.architectures import Network, Residual, Synapses, at_rest, has_charges, neurons_of, unfused
+from atif_lib.networks.architectures import (
+    Network,
+    Residual,
+    Synapses,
+    at_rest,
+    has_charges,
+    layer_name,
+    neurons_of,
+    unfused,
+    unwrapped,
+)
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.quantization.density import empirical
@@ -112,7 +122,7 @@ def start_from_network(network: Network, weights: Mapping[str, Tensor], inputs: 
             spikes, ATIFnu with ``form='printed'``.
     """
     weights = dict(weights)
-    for name, module in network.named_modules():
+    for name, module in ((layer_name(name), module) for name, module in network.named_modules()):
         if isinstance(module, ATIFnu) and (log := weights.pop(f"{name}.log_threshold", None)) is not None:
             log = log if log.dim() else log.expand(module.log_steps.shape[1:])  # one for the layer: for each channel
             log = log - torch.tensor(float(module.timesteps)).log()
@@ -148,12 +158,14 @@ def _start_quantized(network: Network, quantized: list[QuantizedReLU], inputs: T
     worth = 1.0  # what a rate of 1 stands for in the ReLU network, at the last activation
 
     def rescale(block: nn.Module, inputs: tuple) -> None:
+        block = unwrapped(block)
         if isinstance(block, Residual) and not len(block.shortcut):
             for parameter in block.second[1].parameters():
                 parameter /= worth
 
     def note(block: nn.Module, inputs: tuple, output: Tensor) -> None:
         nonlocal worth
+        block = unwrapped(block)
         if isinstance(block, Residual):
             assert isinstance(block.last, QuantizedReLU)
             worth = (1.0 if len(block.shortcut) else worth) * block.last.v_threshold.item()

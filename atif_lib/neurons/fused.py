@@ -296,9 +296,11 @@ def compiled(function: Callable) -> Callable:
             except torch.OutOfMemoryError:
                 raise
             except (RuntimeError, OSError) as error:
+                result = function(*arguments)  # raises by itself what is no fault of the compiler
                 failed = True
                 reason = next(iter(str(error).splitlines()), type(error).__name__)
                 warnings.warn(f"a kernel runs uncompiled, and slower: torch.compile failed ({reason})", stacklevel=2)
+                return result
         return function(*arguments)
 
     return run

@@ -8,7 +8,7 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from atif_lib.networks.architectures import unfused
+from atif_lib.networks.architectures import layer_name, unfused
 
 __all__ = ["bad_layer_named", "first_bad_layer"]
 
@@ -37,7 +37,7 @@ def first_bad_layer(network: nn.Module, inputs: Tensor) -> str | None:
         if isinstance(output, Tensor) and not output.isfinite().all():
             bad.append(name)
 
-    leaves = [(name, m) for name, m in network.named_modules() if not list(m.children())]
+    leaves = [(layer_name(name), m) for name, m in network.named_modules() if not list(m.children())]
     hooks = [m.register_forward_hook(lambda m, i, output, name=name: look(name, output)) for name, m in leaves]
     functional.reset_net(network)
     try:

@@ -78,11 +78,15 @@ def accuracy_over_time(network: Network, examples: data.Examples, batch_size: in
 def confusion(network: Network, examples: data.Examples, batch_size: int = 500) -> Tensor:
     """Test examples of each class (rows) by the class that the network names (columns), int64 [classes, classes].
 
-    Mode and errors are those of :func:`evaluate`.
+    Mode and errors are those of :func:`evaluate`; and ValueError for a network with another number of outputs.
     """
     classes = len(examples.classes)
     table = torch.zeros(classes * classes, dtype=torch.int64)
     for logits, labels in predictions(network, examples, batch_size):
+        if logits.shape[1] != classes:
+            raise ValueError(
+                f"network with {logits.shape[1]} outputs; allowed: {classes}, one for each class of {examples.name}"
+            )
         table += (labels * classes + logits.argmax(1)).bincount(minlength=classes * classes).cpu()
     return table.view(classes, classes)
 

@@ -4,15 +4,14 @@ import dataclasses
 import os
 import warnings
 from functools import partial
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from spikingjelly.activation_based import base, layer
+from spikingjelly.activation_based import layer, neuron
 from spikingjelly.activation_based.memopt import BooleanSpikeCompressor, checkpoint_module
 from torch import Tensor, nn
-from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper, checkpoint_wrapper
 from torch.distributed.nn.functional import all_reduce
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
@@ -96,9 +95,8 @@ def save_memory(network: Network) -> None:
     binary = False  # what comes into a block: zeros and ones, or other numbers, which no byte holds
     for name, block in list(network.blocks.named_children()):
         if isinstance(block, Residual):
-            kept = checkpoint_module(block, compressor=BooleanSpikeCompressor() if binary else None)
-            kept.register_forward_pre_hook(_keep_convolutions, with_kwargs=True)
-            network.blocks.register_module(name, kept)
+            compressor = BooleanSpikeCompressor() if binary else None
+            network.blocks.register_module(name, checkpoint_wrapper(block, checkpoint_fn=_run, compressor=compressor))
         binary = _puts_out_zeros_and_ones(block, binary)
 
 
@@ -110,27 +108,35 @@ def saves_memory(network: Network) -> bool:
 def _puts_out_zeros_and_ones(block: nn.Module, binary: bool) -> bool:
     """Tell whether a block of a network is known to put out nothing else, where ``binary`` says so of its input."""
     if isinstance(block, Residual):
-        spikes = bool(neurons_of(block)) and all(map(_sends_zeros_and_ones, neurons_of(block).values()))
-        return spikes and (block.join == "current" or (block.join == "iand" and (binary or len(block.shortcut) > 0)))
+        shortcut = _sends_zeros_and_ones(block.shortcut[-1]) if len(block.shortcut) else binary
+        return _sends_zeros_and_ones(block.last) and (block.join == "current" or (block.join == "iand" and shortcut))
     if isinstance(block, layer.SeqToANNContainer):
         return binary and all(isinstance(m, nn.MaxPool2d) for m in block)
-    return isinstance(block, base.MemoryModule) and _sends_zeros_and_ones(block)
+    return _sends_zeros_and_ones(block)
 
 
-def _sends_zeros_and_ones(neuron: nn.Module) -> bool:
-    """Tell whether a neuron is known to: ours and SpikingJelly's, without charge; nobody knows of a reader's own."""
-    known = type(neuron).__module__.split(".")[0] in ("atif_lib", "spikingjelly")
-    spiking = getattr(getattr(neuron, "surrogate_function", None), "spiking", False)
-    return known and bool(spiking) and not getattr(neuron, "charge", False)
+def _sends_zeros_and_ones(module: nn.Module) -> bool:
+    """Tell whether a module is a neuron known to: one of ours without charge, or SpikingJelly's plainest.
+
+    Others of SpikingJelly count, or send -1, too; and nobody knows of a reader's own.
+    """
+    known = type(module).__module__.startswith("atif_lib.") or type(module) in _BINARY
+    spiking = getattr(getattr(module, "surrogate_function", None), "spiking", False)
+    return known and bool(spiking) and not getattr(module, "charge", False)
 
 
+_BINARY = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode)
 # What `networks.convolution` computes a convolution by: torch's own, and matrix products in bfloat16 on a processor.
 _CONVOLUTIONS = [torch.ops.aten.convolution.default, torch.ops.aten.mm.default]
 
 
-def _keep_convolutions(block: nn.Module, inputs: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+def _run(block: nn.Module, *inputs: Tensor, compressor: BooleanSpikeCompressor | None) -> Tensor:
+    """Run a block that is computed again in the backward pass.
+
+    What `checkpoint_module` returns holds on to the block that it was made for, in a copy too; so it is made anew.
+    """
     keep = partial(create_selective_checkpoint_contexts, _CONVOLUTIONS)
-    return inputs, options | {"context_fn": keep}
+    return checkpoint_module(block, compressor=compressor)(*inputs, context_fn=keep)
 
 
 def sync_norms(network: nn.Module) -> None:

@@ -54,7 +54,7 @@ def layer_errors(network: Network, examples: data.Examples, batch_size: int = 25
     """
     found = _decoding_neurons(network)
     sums = {name: np.zeros(5) for name in found}
-    watch(network, examples, batch_size, {name: _adder(copy.deepcopy(m), sums[name]) for name, m in found.items()})
+    watch(network, examples, batch_size, {name: _adder(_twin(m), sums[name]) for name, m in found.items()})
     return {name: _shares(*map(float, total)) for name, total in sums.items()}
 
 
@@ -135,6 +135,14 @@ def _regressed(sums: np.ndarray) -> float:
     gained = np.divide(shared**2, spread, out=np.zeros_like(spread), where=spread > 0)  # a silent channel explains none
     noise, signal = (xx - x**2 / one - gained).clip(min=0).sum(), xx.sum()
     return 10 * np.log10(signal / noise).item() if signal and noise else float("inf" if signal else "nan")
+
+
+def _twin(neuron: nn.Module) -> nn.Module:
+    """Copy a neuron without hooks: what a reader monitors is the network, not what the copy is asked."""
+    twin = copy.deepcopy(neuron)
+    twin._forward_hooks.clear()
+    twin._forward_pre_hooks.clear()
+    return twin
 
 
 def _adder(twin: Any, sums: np.ndarray) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:

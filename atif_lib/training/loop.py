@@ -67,7 +67,7 @@ def train(
     them.
 
     Args:
-        network: maps inputs [N, C, H, W] to logits [N, classes]; trained in place.
+        network: maps inputs [N, C, H, W] to logits [N, classes]; trained in place, whole: norms that were frozen, too.
         examples: training and test examples, put on the device whole.
         recipe: the hyperparameters.
         seed: of the order of the examples and of the augmentation.

@@ -16,7 +16,7 @@ import torch
 import training_worker as worker
 
 from atif_lib import data
-from atif_lib.experiments import networks, runs
+from atif_lib.experiments import networks, registry, runs
 from atif_lib.experiments.networks import behaviour
 from atif_lib.experiments.registry import find
 from atif_lib.networks import ACTIVATIONS, NETWORKS
@@ -232,6 +232,19 @@ def test_stopped_and_resumed_it_leaves_the_same_record(folders, monkeypatch, nam
     assert resumed.wall_s >= resumed.epochs[-1]["seconds"], "the time before the interruption counts"
 
 
+@pytest.mark.parametrize("key", ["data_start", "scale_start"])
+def test_a_run_that_began_with_another_start_is_not_gone_on_with(folders, monkeypatch, key):
+    """It kept the thresholds of the old start and recorded those of the new one."""
+    name = "cifar10-small-if"
+    monkeypatch.setattr(training, "mixed_loss", training.mixed_loss)
+    worker.signal_before(5, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(name, "smoke")
+    monkeypatch.setitem(registry.EXPERIMENTS, name, replace(find(name), **{key: True}))
+    with pytest.raises(ValueError, match=f"not a checkpoint of this run .*{key}=None, not True"):
+        runs.run(name, "smoke", resume=True)
+
+
 def test_a_run_of_several_sittings_keeps_the_code_and_the_machines_of_all(folders, monkeypatch):
     monkeypatch.setattr(training, "mixed_loss", training.mixed_loss)
     mixed_loss = training.mixed_loss
@@ -314,6 +327,11 @@ def test_small_inputs_cost_their_share_of_the_area(folders, monkeypatch):
         monkeypatch.setattr(runs, "_at", lambda *arguments, chosen=experiment: (chosen, "smoke"))
         costs.append(runs.cost_here(QUICK, "smoke", count=3).seconds)
     assert costs == [2.0, 1.25]
+
+
+def test_an_estimate_where_no_one_counts_memory(folders, monkeypatch):
+    monkeypatch.setattr(runs, "peak_memory_mib", lambda: None)
+    assert runs.estimate(QUICK, "smoke", count=2)["peak memory"] == "unknown here"
 
 
 def test_an_estimate_says_of_what_it_takes_steps(folders, capsys):

@@ -16,6 +16,7 @@ from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.quantization.density import GAUSSIAN, LAPLACE, empirical
 from atif_lib.quantization.families import best_uniform, ladder
+from atif_lib.training.execution import save_memory
 
 VGG_PLAIN = [8, "pool", 8]
 
@@ -179,6 +180,22 @@ def test_but_for_rounding_and_clipping_the_quantized_network_is_the_relu_network
         if isinstance(m, nn.BatchNorm2d):
             m.eps = 1e-12  # a norm then undoes a factor
     assert_close(quantized(x), relu(x), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("before", "after"), [("relu", "quantized"), ("quantized", "atif-nu")])
+def test_a_network_that_saves_memory_starts_as_any_other(before, after):
+    x = noise(4, 3, 8, 8)
+    torch.manual_seed(0)
+    source = resnet([4], 3, ACTIVATIONS[before]).eval()
+    answers = []
+    for save in (False, True):
+        torch.manual_seed(1)
+        network = resnet([4], 3, ACTIVATIONS[after])
+        if save:
+            save_memory(network)
+        start_from_network(network, source.state_dict(), x)
+        answers.append((network.eval()(x), network.state_dict()))
+    assert_close(*answers)
 
 
 def test_a_fixed_threshold_stays_and_weights_go_over_as_they_are():

@@ -1,6 +1,7 @@
 """A fused neuron, with the norms before it, is the neuron: same spikes, same gradients, same running means."""
 
 import copy
+import warnings
 from functools import partial
 
 import pytest
@@ -276,3 +277,20 @@ def test_a_kernel_that_does_not_compile_any_more_runs_as_it_is_written(monkeypat
     with pytest.warns(UserWarning, match=r"runs uncompiled, and slower: torch.compile failed \(.*[Nn]o space"):
         assert double(torch.ones(2)).tolist() == [2, 2]
     assert double(torch.ones(3)).tolist() == [2, 2, 2]
+
+
+def test_a_mistake_of_the_caller_leaves_a_kernel_compiled(monkeypatch):
+    """It was taken for the compiler's, said so, and every later training was slow."""
+    calls = []
+
+    def counted(function, dynamic):
+        return lambda *arguments: calls.append(1) or function(*arguments)
+
+    monkeypatch.setattr(torch, "compile", counted)
+    add = fused.compiled(lambda x, y: x + y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeError, match="must match the size"):
+            add(torch.ones(2), torch.ones(3))
+        add(torch.ones(2), torch.ones(2))
+    assert len(calls) == 2

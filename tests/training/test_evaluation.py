@@ -118,6 +118,12 @@ def test_rows_of_the_confusion_are_the_true_classes(few):
     assert 100 * table.trace().item() / 30 == pytest.approx(evaluate(network, few)["test_accuracy"])
 
 
+def test_a_network_with_other_outputs_than_classes_has_no_confusion(few):
+    named = few._replace(classes=("a", "b"))
+    with pytest.raises(ValueError, match=r"network with 10 outputs; allowed: 2, one for each class of digits"):
+        confusion(small(), named)
+
+
 def test_predictions_are_of_a_network_at_rest_and_leave_it_so(few):
     network = small().train()
     one, other = ([logits for logits, _ in predictions(network, few, 12)] for _ in range(2))

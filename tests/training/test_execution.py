@@ -1,12 +1,13 @@
 """However a network is executed, outputs, gradients and what it remembers are the same."""
 
 import copy
+import io
 import warnings
 from functools import partial
 
 import pytest
 import torch
-from spikingjelly.activation_based import functional, layer, surrogate
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 from torch.testing import assert_close
 
@@ -106,9 +107,18 @@ class Graded(ATIFu):
         return 2 * super().multi_step_forward(x_seq)
 
 
-def test_a_neuron_of_a_reader_may_send_any_number():
+@pytest.mark.parametrize(
+    "make",
+    [
+        Graded,
+        lambda timesteps, step_mode: neuron.ILIFNode(step_mode=step_mode),
+        lambda timesteps, step_mode: neuron.TernaryIFNode(v_threshold=0.5, step_mode=step_mode),
+    ],
+    ids=["a reader's own", "counts", "minus one too"],
+)
+def test_a_neuron_may_send_what_is_neither_zero_nor_one(make):
     torch.manual_seed(0)
-    plain = NETWORKS["resnet8"](lambda channels, timesteps: Graded(timesteps, step_mode="m"))
+    plain = NETWORKS["resnet8"](lambda channels, timesteps: make(timesteps, step_mode="m"))
     kept = copy.deepcopy(plain)
     save_memory(kept)
     assert torch.equal(trained_once(plain), trained_once(kept))
@@ -200,6 +210,55 @@ def test_a_gpu_that_imitates_bfloat16_has_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     assert not has_bfloat16(torch.device("cuda"))
     assert has_bfloat16(torch.device("mps"))
+
+
+@pytest.mark.parametrize("place", ["last", "shortcut"])
+def test_a_block_that_ends_in_no_neuron_is_not_kept_as_bytes(place):
+    torch.manual_seed(0)
+    plain = NETWORKS["resnet8-iand"](ACTIVATIONS["atif-u"])
+    if place == "last":
+        plain.blocks[1].last = nn.ReLU()
+    else:
+        plain.blocks[2].shortcut[-1] = nn.ReLU()
+    kept = copy.deepcopy(plain)
+    save_memory(kept)
+    assert torch.equal(trained_once(plain), trained_once(kept))
+    for (name, one), other in zip(plain.named_parameters(), kept.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad), name
+
+
+def grouped(network):
+    """Norms without buffers, by which SpikingJelly's checkpoints know a block."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            parent, _, own = name.rpartition(".")
+            network.get_submodule(parent).register_module(own, nn.GroupNorm(1, module.num_features))
+    return network
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: saved_and_loaded(net)], ids=["deepcopy", "torch.save"])
+def test_a_copy_of_a_network_that_saves_memory_runs_its_own_blocks(copied):
+    torch.manual_seed(0)
+    kept = grouped(NETWORKS["resnet8"](ACTIVATIONS["atif-u"]))
+    save_memory(kept)
+    twin = copied(kept)
+    same, other = (trained_once(network) for network in (kept, twin))
+    assert torch.equal(same, other)
+    for (name, one), two in zip(kept.named_parameters(), twin.parameters(), strict=True):
+        assert two is not one
+        assert torch.equal(one.grad, two.grad), name
+    with torch.no_grad():
+        for parameter in twin.blocks.parameters():
+            parameter.zero_()
+    assert not torch.equal(trained_once(twin), same)
+    assert torch.equal(trained_once(kept), same)
+
+
+def saved_and_loaded(network):
+    file = io.BytesIO()
+    torch.save(network, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
 
 
 class Halves(nn.Module):

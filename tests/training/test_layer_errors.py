@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based import functional, layer, monitor, neuron
 from torch import nn
 
 from atif_lib import data
@@ -145,6 +145,14 @@ def test_a_layer_without_positive_current_has_no_shares_by_hand():
     network = Network(nn.Identity(), nn.Sequential(IF(step_mode="m")), 2, 2, 4)
     errors = layer_errors(network, examples(-torch.ones(1, 2, 1, 1)))["blocks.0"]
     assert all(math.isnan(value) for value in errors)
+
+
+def test_what_a_reader_monitors_sees_the_network_alone(digits):
+    network = vgg_small(ACTIVATIONS["atif-u"])
+    with monitor.OutputMonitor(network, ATIFu) as seen:
+        layer_errors(network, digits.thinned(20), batch_size=len(digits.test_labels))
+        counts = {name: len(seen[name]) for name in seen.monitored_layers}
+    assert counts == dict.fromkeys(neurons_of(network), 1)
 
 
 def test_the_sqnr_of_a_reader_with_gain_and_offset_by_hand():

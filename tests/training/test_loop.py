@@ -472,6 +472,13 @@ def test_between_two_epochs_ctrl_c_is_the_caller_s(few):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_bad_layer_of_a_network_that_saves_memory_has_its_name(few):
+    network = NETWORKS["resnet8"](ACTIVATIONS["atif-u"], 2)
+    network.blocks[1].second[0].weight.data[0] = math.nan
+    with pytest.raises(FloatingPointError, match=r"from layer blocks\.1\.second\.0$"):
+        list(train(network, few, dataclasses.replace(FAST, save_memory=True)))
+
+
 def test_an_infinite_loss_of_finite_layers_is_said_to_be_so(few, monkeypatch):
     monkeypatch.setattr(training, "mixed_loss", lambda logits, *rest: logits.sum() * math.inf)
     with pytest.raises(FloatingPointError, match="from no layer: the output of each is finite"):
