@@ -104,7 +104,7 @@ class NetworkExperiment:
         own = _own_neurons(network)
         first = _thresholds(own)
         draft.data_sha256 = examples.sha256
-        origin = {key: True for key in ("scale_start", "data_start") if getattr(self, key)}
+        origin: dict[str, Any] = {key: True for key in ("scale_start", "data_start") if getattr(self, key)}
         if start:
             origin["start_sha256"] = draft.result["start_sha256"]
         options = {"seed": seed, "folder": context.folder, "resume": context.resume}
