@@ -136,7 +136,7 @@ def _worth(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
     for row, change in CHANGES["worth"].items():
         yield name_of("cifar10", "small", row), dataclasses.replace(base, summary=f"CIFAR-10, small, {row}", **change)
     for other in (direct[name_of("cifar10", "small", activation)] for activation in ("relu", "if", "atif-u")):
-        for variant, factor in (("slow", 0.3), ("fast", 3.0)):
+        for variant, factor in (("slow", 0.3), ("fast", 3.0), ("fastest", 10.0)):
             changed = {"lr": round(factor * other.recipe.lr, 6)}
             yield name_of("cifar10", "small", other.activation, variant), _like(other, f"lr × {factor:g}", changed)
         long = {"epochs": 10 * other.recipe.epochs}
