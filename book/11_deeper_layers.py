@@ -351,7 +351,7 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# (To what spikes cost belongs what the max pools do with them, which is no error of a neuron. In VGG-16, which has four
+# (To what spikes cost belongs what the max pools do with them, which is no error of a neuron. In VGG-16, which has five
 # pools of spikes, the same step cost 37 points, in ResNet-18, which has none, 13; see [](07_cifar.py#table-1).)
 #
 # In each of the three, training in the spike domain brought more than half of it back, without negative spikes. What is

@@ -244,18 +244,22 @@ summary(
 # is our decode.
 #
 # **A second explanation:** the gain is there, and the best non-uniform staircase does have a narrow first step. So has the
-# uniform staircase of a half-step start: its first step is half as wide as the others, which are all equal. It gains more
-# than the best non-uniform one with evenly spaced levels. So finer steps where the density is high are not needed for the
-# gain: it is that of rounding to the nearest level; see [](12_limits.py).
+# uniform staircase of a half-step start: its first step is half as wide as the others, which are all equal, and it gains
+# more. With evenly spaced levels and one of them at zero such a first step *is* rounding to the nearest level; the steps
+# behind it need not differ. And if no step may differ, the first one included, a free gain at the reader alone has most
+# of the 3.54 dB. What finer steps add to that is one decibel; see [](12_limits.py).
 
 # %%
 ladder = records_of("limits-ladder", "laptop")[0].result
 uniform, tied, half = (
     ladder[name][T - 1] for name in ("uniform_db", "non_uniform_rate_p1_db", "uniform_half_step_start_db")
 )
+free = records_of("toy-analysis", "laptop")[0].result["decode_gain_optimum_db"]
 print(
-    f"over the uniform neuron: non-uniform {tied - uniform:.2f} dB, uniform with a half-step start {half - uniform:.2f} dB"
+    f"over the uniform neuron: equal steps with a free gain {free - uniform:.2f} dB, non-uniform {tied - uniform:.2f}",
+    end="",
 )
+print(f" dB, uniform with a half-step start {half - uniform:.2f} dB")
 
 # %% [markdown]
 # ## Section 4.1: 48 frames

@@ -16,7 +16,7 @@ from scipy import stats
 from atif_lib import data
 from atif_lib.experiments import CHANGES as ALL_CHANGES
 from atif_lib.experiments import find
-from atif_lib.networks import neurons_of
+from atif_lib.networks import ACTIVATIONS, NETWORKS, neurons_of
 from atif_lib.results import intervals, records, tables
 from atif_lib.results.measured import Quantity
 
@@ -121,7 +121,7 @@ def test_the_readme_says_what_vgg16_reaches():
     chain, busy = " + ".join(map(str, epochs)), spikes.result["spikes_per_neuron"]
     assert f"({chain} epochs) {gap:.1f} points below it, at {busy:.2f} spikes" in said
     theirs = 4 * printed["theta"]["cifar10-vgg16-atif-u-staged"]
-    assert f"(the paper: {paper[0]:.1f} %, {paper[0] - paper[1]:.1f} points, {theirs:.2f})" in said
+    assert f"(the paper: {paper[0]:.1f} %, {paper[0] - paper[1]:.1f} points, {theirs:.2f}; both by" in said
 
 
 def test_chapter_7_spikes_by_layers_and_by_neurons_and_atif_nu_in_vgg16():
@@ -461,7 +461,9 @@ def test_chapter_8_resnet18_on_thirteen_words_loses_little_and_more_than_in_the_
     learned, fixed = (words[name].result for name in ("atif-u", "if"))
     assert (learned["test_accuracy"] - fixed["test_accuracy"]) / 100 * 3108 == pytest.approx(15)
     assert fixed["theta"] / learned["theta"] == pytest.approx(3, abs=0.05)
-    assert fixed["spikes_per_neuron"] == pytest.approx(1.1, abs=0.01)
+    spikes = [4 * result["theta_neurons"] for result in (fixed, learned)]
+    assert spikes == [pytest.approx(1.1, abs=0.05), pytest.approx(0.46, abs=0.005)]
+    assert spikes[0] / spikes[1] == pytest.approx(2.5, abs=0.05)
     assert fixed["accuracy_over_time"][0] == pytest.approx(95.9, abs=0.05)
     for result, gained in ((learned, 0.2), (fixed, 0.3)):
         over_time = result["accuracy_over_time"]
@@ -621,6 +623,22 @@ def test_chapter_14_a_learned_threshold_is_better_than_the_best_for_the_first_ba
     started = [r.result["thresholds_at_start"].values() for r in records.records_of(names[1], "laptop")]
     above = [threshold[0] > 1 for thresholds in started for threshold in thresholds]
     assert sum(above) > 0.85 * len(above)
+
+
+def test_chapter_15_of_the_gain_of_atif_nu_a_free_gain_alone_has_most():
+    (record,) = records.records_of("toy-analysis", "laptop")
+    uniform, free, uneven, half = (
+        record.result[f"{name}_optimum_db"] for name in ("uniform", "decode_gain", "nonuniform_rate_p1", "half_step")
+    )
+    assert [round(value - uniform, 2) for value in (free, uneven)] == [2.54, 3.54]
+    assert round(uneven - free, 1) == 1
+    assert half > uneven
+
+
+def test_chapters_8_and_11_spikes_of_the_small_resnet_over_neurons_and_the_pools_of_vgg_16():
+    for name in ("atif-u", "atif-nu"):
+        assert all(r.result["theta_neurons"] > 0.25 for r in records.records_of(f"gsc13-resnet8-{name}", "laptop"))
+    assert sum(isinstance(m, torch.nn.MaxPool2d) for m in NETWORKS["vgg16"](ACTIVATIONS["if"]).blocks.modules()) == 5
 
 
 def test_chapter_14_counted_over_neurons_only_the_start_from_data_is_quieter():
