@@ -69,12 +69,15 @@ def mfcc(waveforms: Tensor) -> Tensor:
     both sides: frames = 1 + ⌊(samples + 2·320 - 1024) / 320⌋, which for 16,000 samples is 1 + ⌊48.8⌋ = 49. The paper
     writes 48, which is ⌊48.8⌋ itself: the hops, without the first frame. We keep all 49.
 
-    Shapes: float [N, samples] in -1..1 to float [N, frames, 10]. Raises ValueError for another type or shape.
+    Shapes: [N, samples] in -1..1 to [N, frames, 10], float32 or float64. Raises ValueError for another type or shape.
     """
     shortest = SPECTRUM["n_fft"] - 2 * SPECTRUM["pad"]
-    if waveforms.ndim != 2 or not waveforms.is_floating_point() or waveforms.shape[1] < shortest:
+    wide = waveforms.dtype in (torch.float32, torch.float64)
+    if waveforms.ndim != 2 or not wide or not len(waveforms) or waveforms.shape[1] < shortest:
         found = f"{waveforms.dtype} {[*waveforms.shape]}"
-        raise ValueError(f"waveforms are {found}; allowed: floats [N, samples], {shortest} samples or more")
+        raise ValueError(
+            f"waveforms are {found}; allowed: float32 or float64 [N, samples], N 1 or more, samples {shortest} or more"
+        )
     return _transform(waveforms.device, waveforms.dtype)(waveforms).transpose(1, 2)
 
 

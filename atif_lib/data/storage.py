@@ -166,7 +166,7 @@ def member_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo | str) -> byt
 def _note(data: Dataset, path: Path) -> tuple[str, str]:
     """Return the source of the file at `path` and the sha256 that it must have."""
     note = path.with_suffix(".source")
-    words = note.read_text("utf-8").rsplit(maxsplit=1) if note.is_file() else ["unknown"]
+    words = note.read_text("utf-8", "replace").rsplit(maxsplit=1) if note.is_file() else ["unknown"]
     source, noted = [*words, "", ""][:2]  # an empty or damaged note says less
     return source, data.sha256 or noted
 

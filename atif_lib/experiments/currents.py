@@ -92,7 +92,9 @@ def current_moments(network: Network, examples: Examples, batch_size: int = 250)
 
 def _moments(n: float, *powers: float) -> dict[str, float]:
     m1, m2, m3, m4 = (power / n for power in powers)
-    variance = max(0.0, m2 - m1**2)
+    variance = m2 - m1**2
+    if variance < 1e-12 * m2:  # the rounding of the sums
+        variance = 0.0
     third, fourth = m3 - 3 * m1 * m2 + 2 * m1**3, m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
     sd = variance**0.5
     unit = sd or math.nan

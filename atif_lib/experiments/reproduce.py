@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -96,7 +97,9 @@ def plan(
         raise ValueError("seeds=[]; allowed: one or more")
     seeds = [checked_seed(seed) for seed in dict.fromkeys(seeds)]
     tables = list(tables)
-    found = {r.run_id: r for r in records.load_all()}
+    found: dict[str, Record] = {}
+    with suppress(FileNotFoundError):  # ATIF_RESULTS may name a folder that the first run makes
+        found = {r.run_id: r for r in records.load_all()}
     jobs: dict[str, Job] = {}
     for seed in seeds:
         for name in _experiments(tables, protocol, manifest or load()):

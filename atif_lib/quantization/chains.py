@@ -149,6 +149,7 @@ def realise(transitions: Tensor, initial: float = 0.0) -> tuple[Chain, Tensor] |
             b_ub=rows[:, -1] * start,
             A_eq=steps[:, :-1],
             b_eq=wanted - steps[:, -1] * start,
+            bounds=(None, None),
         )
         if programme.status == 0:
             thresholds = torch.tensor(programme.x)

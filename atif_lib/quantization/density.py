@@ -106,7 +106,7 @@ def gaussian_sqnr_db(transitions: Tensor, levels: Tensor, sigma: float = 1.0) ->
     moments. Differentiable in both arguments.
 
     Args:
-        transitions: increasing positive inputs at which the output steps up, shape [T].
+        transitions: increasing inputs of 0 or more at which the output steps up, shape [T].
         levels: outputs above each of them, shape [T], in the unit of ``sigma``.
         sigma: standard deviation of the input current.
 
@@ -115,14 +115,14 @@ def gaussian_sqnr_db(transitions: Tensor, levels: Tensor, sigma: float = 1.0) ->
 
     Raises:
         TypeError: ``transitions`` or ``levels`` is not a floating-point tensor.
-        ValueError: shapes differ, the transitions are not positive and in increasing order, or ``sigma`` is not
+        ValueError: shapes differ, a transition is below 0, they are not in increasing order, or ``sigma`` is not
             positive.
 
     Source: Eqs 8 and 13, integrated in closed form by :func:`sqnr`.
     """
     dtype = check_pair(transitions, levels)
-    if transitions.dim() != 1 or not (transitions > 0).all() or not (transitions.diff() >= 0).all():
-        raise ValueError(f"transitions={transitions.tolist()}; allowed: positive, increasing, of shape [T]")
+    if transitions.dim() != 1 or not (transitions >= 0).all() or not (transitions.diff() >= 0).all():
+        raise ValueError(f"transitions={transitions.tolist()}; allowed: 0 or more, increasing, of shape [T]")
     if not sigma > 0:
         raise ValueError(f"sigma={sigma}; allowed: a positive number")
     return sqnr(GAUSSIAN, transitions.double() / sigma, levels.double() / sigma).to(dtype)

@@ -102,7 +102,9 @@ def best_uniform(density: Density, timesteps: int, v0: float = 0.0) -> Optimum:
     """Find the best uniform staircase of a neuron that starts at ``v0`` of its threshold; that is the last level.
 
     A density of heavy tails may have more than one local optimum. The search takes the best of a grid of steps around
-    the density's scale, and goes on to larger steps while these are better.
+    the density's scale, and goes on to larger steps while these are better. The error on samples jumps with the step,
+    so of an :func:`~atif_lib.quantization.density.empirical` density it finds a good staircase, not always the best: in
+    trials it ended hundredths of a decibel below that up to T = 16, and up to three quarters at T = 64.
 
     Raises:
         ValueError: ``timesteps`` is no integer of 1 or more, or ``v0`` is not in [0, 1].

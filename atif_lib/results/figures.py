@@ -138,7 +138,11 @@ def as_table(data: Columns) -> pd.DataFrame:
         raise ValueError(f"data={lengths} (rows of each column); allowed: columns of equal length")
     if not lengths or 0 in lengths.values():
         raise ValueError(f"data={data!r}; allowed: one column and one row, or more")
-    return pd.DataFrame(data)
+    if isinstance(data, pd.DataFrame):
+        return data.reset_index() if any(data.index.names) else data
+    # In their order, whatever an index says; numbers of torch and NumPy as Python's.
+    rows = {key: [v.item() if hasattr(v, "item") else v for v in column] for key, column in data.items()}
+    return pd.DataFrame(rows)
 
 
 def save(fig: Figure, name: str, table: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from atif_lib.results import intervals
 from atif_lib.results.records import Record, RecordError
 
-__all__ = ["Measured", "Quantity"]
+__all__ = ["Measured", "Quantity", "number"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Quantity:
     family: tuple[str, ...] = ()
 
     @property
+    def exact(self) -> bool:
+        """Whether no seed changes it: neither its own value nor anything that is subtracted."""
+        return all(part.one_record for part in (self, *self.subtracted))
+
+    @property
     def subtracted(self) -> tuple["Quantity", ...]:
         """Return `minus`, then what is subtracted from it in turn."""
         return (self.minus, *self.minus.subtracted) if isinstance(self.minus, Quantity) else ()
@@ -51,21 +56,19 @@ class Quantity:
     def measure(self, runs: Sequence[Record]) -> Measured | None:
         """Return the value over the seeds, None where there are no records; RecordError for a metric they lack.
 
+        Of what is subtracted and is a difference itself only the seeds count that all of its parts have.
+
         Two experiments are subtracted seed by seed, for the seeds that both have, with Student's interval; with
         Dunnett's in a family. Where they share no seed their means are subtracted, with Welch's interval; deviations
         are then added in quadrature, and n is the smaller number. An experiment of which one record says all is
         subtracted as a number, the same for every seed.
         """
-        ours = self._by_seed(runs)
         if not isinstance(self.minus, Quantity):
-            return self._measured([value - (self.minus or 0) for value, _ in ours.values()], ours.values())
-        theirs = self.minus._differences(runs)
+            values = self._differences(runs)
+            return self._measured([value for value, _ in values.values()], values.values())
+        ours, theirs = self._sides(runs, self.minus)
         if not ours or not theirs:
             return None
-        if self.minus.one_record and not self.one_record:
-            theirs = dict.fromkeys(ours, next(iter(theirs.values())))
-        elif self.one_record and not self.minus.one_record:
-            ours = dict.fromkeys(theirs, next(iter(ours.values())))
         seeds = [seed for seed in ours if seed in theirs]
         if not seeds:
             return self._welch(ours, theirs)
@@ -75,15 +78,24 @@ class Quantity:
 
     def _by_seed(self, runs: Sequence[Record]) -> "_Values":
         own = [r for r in runs if (r.experiment, r.profile) == (self.experiment, self.profile)]
-        return {r.seed: (_number(r, self.metric), (r.run_id,)) for r in own}
+        return {r.seed: (number(r, self.metric), (r.run_id,)) for r in own}
+
+    def _sides(self, runs: Sequence[Record], minus: "Quantity") -> tuple["_Values", "_Values"]:
+        """Return the own values and what is subtracted; a number that no seed changes is the same for every seed."""
+        ours, theirs = self._by_seed(runs), minus._differences(runs)
+        if ours and theirs and minus.exact and not self.one_record:
+            theirs = dict.fromkeys(ours, next(iter(theirs.values())))
+        elif ours and theirs and self.one_record and not minus.exact:
+            ours = dict.fromkeys(theirs, next(iter(ours.values())))
+        return ours, theirs
 
     def _differences(self, runs: Sequence[Record]) -> "_Values":
-        """Return what is subtracted: the own values, less those of `minus` in turn, of the seeds that all have."""
-        own = self._by_seed(runs)
+        """Return the own values, less those of `minus`, of the seeds that all have."""
         if not isinstance(self.minus, Quantity):
-            return own
-        less = self.minus._differences(runs)
-        return {seed: (own[seed][0] - less[seed][0], own[seed][1] + less[seed][1]) for seed in own if seed in less}
+            return {seed: (value - (self.minus or 0), ids) for seed, (value, ids) in self._by_seed(runs).items()}
+        ours, theirs = self._sides(runs, self.minus)
+        shared = [seed for seed in ours if seed in theirs]
+        return {seed: (ours[seed][0] - theirs[seed][0], ours[seed][1] + theirs[seed][1]) for seed in shared}
 
     def _measured(self, values: Sequence[float], used: Iterable["_Value"]) -> Measured | None:
         if not values:
@@ -91,8 +103,7 @@ class Quantity:
         middle, n = mean(values), len(values)
         run_ids = tuple(dict.fromkeys(run_id for _, ids in used for run_id in ids))
         if n == 1:
-            exact = self.one_record and getattr(self.minus, "one_record", True)
-            return Measured(middle, None, n, run_ids, (middle, middle) if exact else None)
+            return Measured(middle, None, n, run_ids, (middle, middle) if self.exact else None)
         return Measured(middle, stdev(values), n, run_ids, intervals.student(values))
 
     def _paired(self, ours: "_Values", theirs: "_Values", seeds: Sequence[int]) -> Measured | None:
@@ -124,7 +135,8 @@ _Value = tuple[float, tuple[str, ...]]  # a number, and the runs that it comes f
 _Values = dict[int, _Value]  # by seed
 
 
-def _number(record: Record, metric: str) -> float:
+def number(record: Record, metric: str) -> float:
+    """Return a metric of a record; RecordError for one that it lacks or that is no number."""
     value = record.metric(metric)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RecordError(f"{record.run_id}: metric {metric!r} is {value!r}, expected a number")

@@ -9,6 +9,7 @@ import pandas as pd
 from atif_lib import checks
 from atif_lib.results import records
 from atif_lib.results.manifest import Entry, Manifest, Measured, Quantity, load
+from atif_lib.results.measured import number
 from atif_lib.results.page import interval, our_value
 from atif_lib.results.records import Record, RecordError
 
@@ -191,7 +192,7 @@ def summary(
         `provenance` says what ran.
 
     Raises:
-        RecordError: a metric that no record has, of whatever experiment.
+        RecordError: a metric that no record has, of whatever experiment, or that is no number.
     """
     every = records.load_all() if runs is None else runs
     rows = {
@@ -310,17 +311,17 @@ def provenance(experiments: Iterable[str], runs: Sequence[Record] | None = None)
 
 
 def _has(record: Record, path: str) -> bool:
+    """Tell whether a record has a metric; None stands for one that its network does not have."""
     try:
-        record.metric(path)
+        return record.metric(path) is not None
     except RecordError:
         return False
-    return True
 
 
 def _mean_sd(found: Sequence[Record], path: str) -> str:
     if not found:
         return "not run"
-    values = [record.metric(path) for record in found if _has(record, path)]
+    values = [number(record, path) for record in found if _has(record, path)]
     if not values:
         return "–"
     spread = "" if len(values) == 1 else f" ± {stdev(values):.2g}"

@@ -5,7 +5,6 @@ import functools
 import hashlib
 import os
 import re
-import threading
 
 import numpy as np
 import pytest
@@ -97,11 +96,10 @@ def test_a_lock_that_another_process_holds_is_waited_for_with_a_word(computed, c
     path = data_folder() / "made.bin"
     path.parent.mkdir(parents=True)
     held = FileLock(path.with_suffix(".lock"), thread_local=False)
-    with held:
-        freed = threading.Timer(0.5, held.release)
-        freed.start()
+    say = storage.tqdm.write
+    with held, monkeypatch.context() as patch:
+        patch.setattr(storage.tqdm, "write", lambda text, **to: (say(text, **to), held.release()))
         assert storage.fetch("made", entry, progress=False) == path
-        freed.join()
     assert path.is_file()
     told = capsys.readouterr().err
     assert told == "made: another process is bringing it; waiting for that (Ctrl-C ends this)\n"
@@ -113,6 +111,16 @@ def test_a_lock_that_another_process_holds_is_waited_for_with_a_word(computed, c
     monkeypatch.setattr(storage, "LOCK_SECONDS", 0.1)
     with held, pytest.raises(storage.DataUnavailable, match=r"made: another process has been bringing it for .* hours"):
         storage.fetch("made", entry, progress=False)
+
+
+def test_a_damaged_note_says_less(computed):
+    entry, _ = computed
+    path = storage.fetch("made", entry, progress=False)
+    note = path.with_suffix(".source")
+    before = note.read_text("utf-8")
+    note.write_bytes(b"\xff\xfe")
+    assert storage.fetch("made", entry, progress=False) == path
+    assert note.read_text("utf-8") == before
 
 
 def test_a_part_of_a_data_set_says_so(computed):

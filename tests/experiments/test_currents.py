@@ -1,6 +1,7 @@
 """The moments are scipy's, and a network that adds behind its neurons is found not to be binary."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -28,6 +29,17 @@ def test_moments_are_those_of_scipy(monkeypatch, uncompiled):
     assert found["skewness"] == pytest.approx(stats.skew(flat), rel=1e-5)
     assert found["excess_kurtosis"] == pytest.approx(stats.kurtosis(flat), rel=1e-4)
     assert neurons_of(network)["blocks.0"].fused
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 7.0])
+def test_a_current_that_does_not_vary_has_no_shape(monkeypatch, value):
+    """The sums' rounding made a skewness of −190 million of it."""
+    monkeypatch.setattr(data, "normalizer", lambda examples: lambda x: x)
+    x, labels = torch.full((1000, 8, 3, 3), value), torch.zeros(1000, dtype=torch.int64)
+    examples = data.Examples(x, labels, x, labels, ("a", "b"), "constant", "made", "0" * 64)
+    found = current_moments(Network(nn.Identity(), nn.Sequential(IF(step_mode="m")), 8, 2, 4), examples)["blocks.0"]
+    assert found.pop("sd") == 0
+    assert all(math.isnan(moment) for moment in found.values())
 
 
 @pytest.mark.parametrize(("name", "binary"), [("resnet8", True), ("resnet8-add", False), ("resnet8-iand", True)])

@@ -73,6 +73,12 @@ def no_time(found):
     return {job.run_id: 1.0 for job in found.open}
 
 
+def test_a_plan_may_name_a_folder_that_its_first_run_will_make(folders, small_table, monkeypatch, tmp_path):
+    monkeypatch.setenv("ATIF_RESULTS", str(tmp_path / "new"))
+    assert {job.state for job in smoke_plan(small_table).jobs} == {"missing"}
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_plan_has_every_stage_once_and_behind_what_it_starts_from(folders, small_table):
     found = smoke_plan(small_table, seeds=[0, 1, 0])
     assert [job.experiment for job in found.jobs] == ORDER * 2

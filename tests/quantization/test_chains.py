@@ -228,6 +228,13 @@ def test_what_no_thresholds_make_they_do_not_make_in_another_unit():
     assert realise(1e-10 * torch.tensor([1.0, 1.1, 5.0, 5.1], dtype=torch.float64)) is None
 
 
+def test_a_membrane_may_start_below_zero():
+    for wanted in (torch.tensor([0.5], dtype=torch.float64), torch.tensor([0.25, 0.5], dtype=torch.float64)):
+        assert realise_in_order(wanted, -1.0) is not None
+        _, found = realise(wanted, -1.0)
+        assert realises(found, wanted, -1.0)
+
+
 @pytest.mark.parametrize("factor", [1e-10, 1e-8, 1e8])
 def test_the_unit_of_a_table_of_transitions_does_not_matter(factor):
     wanted = np.sort(np.random.default_rng(7).random((500, 3)), axis=1)

@@ -5,6 +5,7 @@ import warnings
 import matplotlib as mpl
 import pandas as pd
 import pytest
+import torch
 from matplotlib import pyplot as plt
 
 from atif_lib.results import figures
@@ -99,6 +100,15 @@ def test_show_says_what_is_wrong(folder, change, message):
     with pytest.raises(ValueError, match=message):
         figures.show(draw(), arguments.pop("name"), **arguments)
     assert not folder.exists()
+
+
+def test_columns_are_written_in_their_order_whatever_their_index(folder):
+    table = pd.DataFrame({"x": [1, 2, 3, 4], "y": [1.0, 2.0, 3.0, 4.0]})
+    mixed = {"x": table["x"][2:], "y": table["y"][:2], "z": torch.tensor([5.0, 6.0]), "w": [torch.tensor(7.0), 8.0]}
+    expected = pd.DataFrame({"x": [3, 4], "y": [1.0, 2.0], "z": [5.0, 6.0], "w": [7.0, 8.0]})
+    pd.testing.assert_frame_equal(figures.as_table(mixed), expected)
+    named = pd.DataFrame({"x": [1, 2]}, index=pd.Index([5, 6], name="frame"))
+    pd.testing.assert_frame_equal(figures.as_table(named), pd.DataFrame({"frame": [5, 6], "x": [1, 2]}))
 
 
 def test_a_script_without_notebook_displays_nothing(folder, capsys):

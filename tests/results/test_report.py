@@ -180,6 +180,32 @@ def test_a_difference_less_a_difference_is_paired_by_seed_too():
     assert part(minus=minus).measure(runs[:-3]) is None
 
 
+def test_a_number_in_what_is_subtracted_is_the_same_for_every_seed():
+    a, b = (10.0, 11.0, 12.5), (4.0, 5.0, 8.0)
+    runs = [*seeds(*a), *seeds(*b, experiment="b"), record("exact", x=1.0)]
+
+    def minus(*parts):
+        """The last is subtracted from the one before it, and so on."""
+        found = None
+        for part in reversed(parts):
+            found = part if isinstance(part, float) else Quantity(part, "x", "full", found, part == "exact")
+        return found
+
+    def interval(values):
+        return pytest.approx(tuple(stats.ttest_1samp(values, 0).confidence_interval(0.95)))
+
+    differences = [x - y for x, y in zip(a, b, strict=True)]
+    assert part(minus=minus("b", 5.0)).measure(runs).interval == interval([d + 5 for d in differences])
+    assert part(minus=minus("b", "exact")).measure(runs).interval == interval([d + 1 for d in differences])
+    sums = [x + y for x, y in zip(a, b, strict=True)]
+    assert part(minus=minus("exact", "b")).measure(runs).interval == interval([s - 1 for s in sums])
+    assert minus("exact", "exact", "b").measure(runs).interval == interval(b)
+    one = [run for run in runs if run.experiment != "b" or not run.seed]
+    assert minus("exact", "exact", "b").measure(one).interval is None, "one run of what draws at random"
+    both = minus("exact", "exact", "exact").measure(runs)
+    assert (both.mean, both.interval) == (1.0, (1.0, 1.0))
+
+
 def test_in_a_family_the_interval_is_dunnett_s_over_the_seeds_that_all_have():
     runs = seeds(1.0, 2.0, 6.0, experiment="base") + seeds(2.0, 4.0, 6.0)
     runs += seeds(0.0, 3.0, 6.0, experiment="other") + seeds(9.0, experiment="just-begun")
@@ -601,6 +627,14 @@ def test_a_readme_row_of_several_checks_counts_those_that_hold(path):
     )
     row = next(line for line in report.readme_table(manifests.load(path), RUNS).splitlines() if "Two facts" in line)
     assert "| 2 checks | 1 of 2 checks hold |" in row
+
+
+def test_a_summary_leaves_out_what_a_network_does_not_have():
+    runs = [record(seed=0, x=None), record(seed=1, x=0.2), record("other", x=None), record("named", x="npm")]
+    rows = {"net": "net", "other": "other"}
+    assert tables.summary(rows, {"x": "x"}, "full", runs)["x"].tolist() == ["0.2 (n = 1)", "–"]
+    with pytest.raises(records.RecordError, match="metric 'x' is 'npm', expected a number"):
+        tables.summary({"named": "named"}, {"x": "x"}, "full", runs)
 
 
 def test_a_summary_has_mean_and_spread_and_its_provenance_names_code_and_device(tmp_path, monkeypatch):
