@@ -686,6 +686,33 @@ def test_chapter_14_the_first_layer_is_where_the_best_for_the_first_batch_is_qui
         assert first > 0.05 > 4 * abs(mean(rest))
 
 
+def test_chapter_9_spikes_gain_no_more_than_relu_by_a_higher_rate_or_more_epochs():
+    def accuracy(activation, ending):
+        return mean(
+            r.result["test_accuracy"] for r in records.records_of(f"cifar10-small-{activation}{ending}", "laptop")
+        )
+
+    def change(ending, other=""):
+        subtracted = None
+        for name in (f"atif-u{other}", f"relu{other}", f"relu{ending}"):
+            subtracted = Quantity(f"cifar10-small-{name}", "test_accuracy", "laptop", subtracted)
+        return tables.compare(f"cifar10-small-atif-u{ending}", subtracted)
+
+    for activation in ("relu", "atif-u"):
+        by_rate = [accuracy(activation, ending) for ending in ("-slow", "", "-fast", "-fastest")]
+        assert by_rate[0] < by_rate[1] < by_rate[2] > by_rate[3]
+        assert accuracy(activation, "-x10") - by_rate[1] == pytest.approx(10, abs=0.6)
+    for ending, other, seeds in (("-fast", "", 6), ("", "-slow", 6), ("-fastest", "", 3)):
+        found = change(ending, other)
+        assert found.n == seeds
+        assert found.interval[0] < 0 < found.interval[1]
+        assert (found.interval[1] - found.interval[0]) / 2 == pytest.approx(0.93, abs=0.02) or seeds == 3
+    long = change("-x10")
+    assert (long.n, round(long.mean, 1)) == (1, -0.7)
+    gaps = [accuracy("relu", ending) - accuracy("atif-u", ending) for ending in ("-fast", "")]
+    assert gaps == [pytest.approx(3.0, abs=0.15)] * 2
+
+
 def test_chapter_9_spikes_counted_over_neurons():
     for name, seeds in (("atif-nu", 3), ("atif-u-half", 3)):
         counts = [4 * r.result["theta_neurons"] for r in records.records_of(f"cifar10-resnet8-{name}", "laptop")]
