@@ -138,6 +138,9 @@ def _train(options: argparse.Namespace) -> None:
         checkpoint = runs.run_folder(options.name, profile, seed, options.validation) / "checkpoint.pt"
         if options.resume and network and not checkpoint.is_file():
             _tell(f"no checkpoint in {checkpoint.parent}: seed {seed} starts from the beginning")
+        before = folder / f"{options.name}-{profile}-s{seed}.json"
+        if profile != "smoke" and before.is_file():  # smoke runs are no results
+            _tell(f"this replaces the record {before}; ATIF_RESULTS names another folder for records")
         try:
             record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         except KeyboardInterrupt:
@@ -166,7 +169,6 @@ def _tell(text: str) -> None:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from atif_lib.data import DataUnavailable
     from atif_lib.experiments import reproduce
 
     if (options.what == "all") == bool(options.tables):
@@ -182,12 +184,10 @@ def _reproduce(options: argparse.Namespace) -> int:
         command = f"snakemake --cores {reproduce.cores(options.jobs)} --snakefile {options.snakefile}"
         print(f"{options.snakefile}: {len(found.open)} rules; run it with {command}")
         return 0
-    try:
-        seconds = reproduce.seconds_here(found, options.jobs)
-    except DataUnavailable:
-        print(reproduce.describe(found), flush=True)  # what is there can be said without the data
-        raise
-    print(reproduce.describe(found, seconds, options.jobs), flush=True)
+    print(reproduce.describe(found), flush=True)  # before the timing, which takes minutes and needs the data
+    seconds = reproduce.seconds_here(found, options.jobs)
+    if seconds:
+        print(f"\n{reproduce.describe(found, seconds, options.jobs)}", flush=True)
     if options.dry_run:
         return 0
     failed = reproduce.run(found, seconds, options.jobs)
@@ -292,8 +292,14 @@ def _run_chapter(chapter: str, profile: str, out: Path) -> None:
     with TemporaryDirectory() as folder:  # a notebook of that name in ``out`` is the reader's
         notebook = Path(folder) / f"{chapter}.ipynb"
         jupytext.write(jupytext.read(source), notebook)
+        _tell(f"running chapter {chapter}, which draws it")
         papermill.execute_notebook(
-            str(notebook), str(notebook), {"profile": profile}, kernel_name="python3", language="python"
+            str(notebook),
+            str(notebook),
+            {"profile": profile},
+            kernel_name="python3",
+            language="python",
+            extra_arguments=["--log-level=CRITICAL"],
         )
 
 

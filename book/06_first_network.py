@@ -77,7 +77,7 @@ figures.show(
 # ## One network, four activations
 #
 # A network of this book has three parts: a *stem*, which sees the image; *blocks*, which are convolutions and
-# activations in turn; and a *readout*, which names the class. Written plainly, it answers in five lines:
+# activations in turn; and a *readout*, which names the class. Written plainly, it answers in six lines:
 
 
 # %%

@@ -9,7 +9,8 @@
 #
 # **Time:** 25 minutes to read, under a minute to run: it loads networks that were trained before.
 #
-# **You need** [](06_first_network.py) and [](07_cifar.py).
+# **You need** [](06_first_network.py) and [](07_cifar.py). A few sentences borrow a measure from chapters 11 to 14; they
+# say from which, and can be skipped at first.
 # :::
 
 # %%

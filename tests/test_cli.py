@@ -282,3 +282,10 @@ def test_a_reader_s_notebook_beside_the_figures_is_kept(run, tmp_path, monkeypat
     assert notes.read_text(encoding="utf-8") == "my notes"
     assert len(set(executed)) == 2
     assert not any(path.parent.exists() for path in executed)
+
+
+def test_a_record_that_will_be_replaced_is_told_of(run, results):
+    for told in (False, True):
+        status, _, errors = run("train", "toy-fixed", "--profile", "laptop")
+        assert status == 0
+        assert ("this replaces the record" in errors) is told

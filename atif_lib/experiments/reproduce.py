@@ -231,12 +231,11 @@ def seconds_here(found: Plan, jobs: int = 1) -> dict[str, float]:
 
 
 def describe(found: Plan, seconds: dict[str, float] | None = None, jobs: int = 1) -> str:
-    """Say for each run whether it is there, and how long those that are not will take, in the order of running.
-
-    Without ``seconds`` it says which are there, and no times.
-    """
+    """Say for each run whether it is there, in the order of running; with ``seconds``, how long the open ones take."""
     lines = []
     for n, job in enumerate(found.jobs, 1):
+        if seconds and job.run_id not in seconds:
+            continue
         took = f"  {seconds[job.run_id] / 3600:.2f} hours" if seconds and job.run_id in seconds else ""
         why = f" ({job.why})" if job.why else ""
         lines.append(f"{n:3}  {job.state:11} {job.run_id}{why}{took}")

@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,8 @@ def train(
             examples, a seed that is no integer of 0 or more, or a checkpoint of another run.
         RuntimeError: processes that torchrun did not start, or that do not train the same.
         FloatingPointError: the loss or its gradient is not finite; the message names step and layer.
-        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the checkpoint is written.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the checkpoint is written; without ``folder`` after
+            Ctrl-C, at once.
 
     Source: Section 4.1 for the optimizer; what it leaves out is in :mod:`atif_lib.experiments.recipes`.
     """
@@ -97,7 +98,8 @@ def train(
     bar.set_description("compiling" if recipe.compile else "starting")
     with bar:
         for epoch in range(first // training.updates, recipe.epochs):
-            with stop_requests() as stopped:  # not around the yield: between two epochs Ctrl-C is the caller's
+            stops = stop_requests() if folder else nullcontext(threading.Event())  # with nothing to save, at once
+            with stops as stopped:  # not around the yield: between two epochs Ctrl-C is the caller's
                 _finish_epoch(training, epoch, bar, stopped, save_seconds)
             yield training.progress.history[-1]
 

@@ -636,8 +636,19 @@ def test_chapter_15_of_the_gain_of_atif_nu_a_free_gain_alone_has_most():
 
 
 def test_chapters_8_and_11_spikes_of_the_small_resnet_over_neurons_and_the_pools_of_vgg_16():
-    for name in ("atif-u", "atif-nu"):
-        assert all(r.result["theta_neurons"] > 0.25 for r in records.records_of(f"gsc13-resnet8-{name}", "laptop"))
+    spikes = [4 * r.result["theta_neurons"] for r in records.records_of("gsc13-resnet8-atif-nu", "laptop")]
+    assert len(spikes) == 3
+    assert mean(spikes) == pytest.approx(1.12, abs=0.005)
+    assert intervals.student(spikes)[0] > 1
+    for network, name in product(("small", "resnet8"), ("if", "atif-u", "atif-nu", "atif-u-half")):
+        assert all(r.result["theta"] < 0.25 for r in records.records_of(f"gsc13-{network}-{name}", "laptop"))
+    for one, other in (
+        ("small-atif-u", "small-if"),
+        ("small-atif-nu", "small-atif-u"),
+        ("resnet8-atif-nu", "resnet8-atif-u"),
+    ):
+        low, high = tables.compare(f"gsc13-{one}", f"gsc13-{other}").interval
+        assert low < 0 < high
     assert sum(isinstance(m, torch.nn.MaxPool2d) for m in NETWORKS["vgg16"](ACTIVATIONS["if"]).blocks.modules()) == 5
 
 

@@ -554,3 +554,15 @@ def test_a_batch_that_is_not_finite_is_not_blamed_on_a_layer(few, monkeypatch):
     monkeypatch.setattr(data, "normalizer", lambda examples: lambda inputs: inputs.float() / 0)
     with pytest.raises(FloatingPointError, match=r"at step 0 of epoch 1, from inputs with \d+ NaN or infinite values$"):
         list(train(worker.network(), few, FAST))
+
+
+def test_without_a_folder_ctrl_c_stops_at_once(few, monkeypatch):
+    """As in a dry run: an update may take minutes, and there is nothing to save."""
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(training, "mixed_loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(train(worker.network(), few, FAST))
