@@ -16,7 +16,7 @@ from atif_lib.quantization.density import GAUSSIAN, LAPLACE, gaussian_sqnr_db, m
 from atif_lib.quantization.families import ladder
 from atif_lib.quantization.lloyd_max import lloyd_max, lloyd_max_free
 from atif_lib.quantization.nonuniform import Form, thresholds_from_transitions
-from atif_lib.quantization.realisable import best_of_families, shares
+from atif_lib.quantization.realisable import best_of_families, best_realisable, shares
 from atif_lib.quantization.uniform import spike_counts, staircase, uniform_staircase
 
 GRID = torch.arange(-1024, 3 * 1024 + 1, dtype=torch.float64) / 1024  # inputs from -1 to 3
@@ -34,22 +34,27 @@ def transitions(counts: Tensor) -> Tensor:
     return GRID[1:].repeat_interleave(counts.diff().clamp(min=0))
 
 
+def _counts(currents: Tensor, threshold: float, timesteps: int) -> Tensor:
+    """Count the spikes of a neuron that runs, for no fact to be held against the formula that it comes from."""
+    return spike_counts(currents, torch.full((timesteps,), threshold, dtype=torch.float64))
+
+
 def figure_1_facts(timesteps: int = 8) -> dict[str, float]:
     """Levels, and the largest distance of slope, saturation, step and shift by a bias from what Fig. 1 shows."""
     slope, saturation, step, shift = [], [], [], []
     for threshold in (0.75, 1.0, 1.25):
-        counts = staircase(GRID, threshold, timesteps)
+        counts = _counts(GRID, threshold, timesteps)
         edges = transitions(counts)
         rise = (timesteps - 1) / timesteps  # of the rate, from the first transition to the last
         slope.append(abs(rise / (edges[-1] - edges[0]).item() * threshold - 1))
         saturation.append((edges[-1] - threshold).abs().item())
         step.append((edges.diff() - threshold / timesteps).abs().max().item())
-    middle = transitions(staircase(GRID, 1.0, timesteps))
+    middle = transitions(_counts(GRID, 1.0, timesteps))
     for bias in (0.25, -0.25):
-        moved = transitions(staircase(GRID + bias, 1.0, timesteps))
+        moved = transitions(_counts(GRID + bias, 1.0, timesteps))
         shift.append((moved - (middle - bias)).abs().max().item())
     return {
-        "levels": staircase(GRID, 1.0, timesteps).unique().numel(),
+        "levels": _counts(GRID, 1.0, timesteps).unique().numel(),
         "slope_error": max(slope),
         "saturation_error": max(saturation),
         "step_error": max(step),
@@ -59,7 +64,7 @@ def figure_1_facts(timesteps: int = 8) -> dict[str, float]:
 
 def figure_2_facts(timesteps: int = 8) -> dict[str, float]:
     """Largest error up to V_th = 1, and how fast the error grows with the input beyond it."""
-    error = GRID - staircase(GRID, 1.0, timesteps) / timesteps
+    error = GRID - _counts(GRID, 1.0, timesteps) / timesteps
     beyond = error[GRID >= 1].diff() / GRID[GRID >= 1].diff()
     return {
         "granular_error": error[(GRID >= 0) & (GRID <= 1)].abs().max().item(),
@@ -68,7 +73,7 @@ def figure_2_facts(timesteps: int = 8) -> dict[str, float]:
 
 
 def equation_facts(timesteps: int = 8) -> dict[str, float]:
-    """Eq. 7 without and with floor and clip, Eq. 6 for large T, Eq. 11 before and after a spike."""
+    """Eq. 7 without and with floor and clip, Eq. 6 for large T, Eq. 11 before and after a spike, in two readings."""
     counts = spike_counts(GRID, torch.ones(timesteps, dtype=torch.float64))
     printed = (timesteps * GRID).clamp(max=timesteps)
     inputs = GRID[BELOW_ONE]
@@ -79,18 +84,20 @@ def equation_facts(timesteps: int = 8) -> dict[str, float]:
         "rate_error_t1000_half_threshold": (staircase(inputs / 2, 0.5, 1000) / 1000 - inputs / 2).abs().max().item(),
         "eq11_before_spike": _dq_dthreshold(0.6)[1],
         "eq11_after_spike": _dq_dthreshold(0.6)[3],
+        "eq11_after_spike_without_reset": _dq_dthreshold(0.6, detach="reset")[3],
     }
 
 
-def _dq_dthreshold(current: float, timesteps: int = 4) -> list[float]:
-    """Differentiate q = H(t) - V_th by V_th for t = 1 ... T; spikes are held, the threshold of the reset is not."""
+def _dq_dthreshold(current: float, timesteps: int = 4, detach: str = "spike") -> list[float]:
+    """Differentiate q = H(t) - V_th by V_th for t = 1 ... T; of the reset only the spike is held, or all of it."""
     threshold = torch.ones((), dtype=torch.float64, requires_grad=True)
     v, slopes = threshold * 0, []
     for _ in range(timesteps):
         h = v + current
         q = h - threshold
         slopes.append(torch.autograd.grad(q, threshold, retain_graph=True)[0].item())
-        v = h - threshold * (q.detach() >= 0)
+        reset = threshold * (q.detach() >= 0)
+        v = h - (reset.detach() if detach == "reset" else reset)
     return slopes
 
 
@@ -200,6 +207,21 @@ def realisable_facts(largest: int = 8) -> dict[str, Any]:
     for timesteps, draws in ((2, 200_000), (3, 200_000), (4, 50_000), (5, 20_000)):
         facts[f"shares_t{timesteps}"] = shares(timesteps, draws)
     return facts
+
+
+def count_facts(first: int = 9, last: int = 11) -> dict[str, Any]:
+    """Return how far below the Lloyd-Max quantizer a count ends for T that have no order for it (`limits-counts`).
+
+    One search for each T with few candidates; what it finds is a lower bound. About half a minute.
+    """
+    found = [best_realisable(t, "levels", restarts=1, population=30 if t > 10 else 12) for t in range(first, last + 1)]
+    limits = [lloyd_max(GAUSSIAN, t).sqnr_db for t in range(first, last + 1)]
+    return {
+        "timesteps": list(range(first, last + 1)),
+        "gap_db": [limit - best.sqnr_db for limit, best in zip(limits, found, strict=True)],
+        "largest_gap_db": max(limit - best.sqnr_db for limit, best in zip(limits, found, strict=True)),
+        "thresholds": [best.thresholds.tolist() for best in found],
+    }
 
 
 def _order_of_lloyd_max(timesteps: int) -> list[int]:

@@ -11,7 +11,7 @@ from torch.distributions import Distribution, Laplace, Normal
 from atif_lib.data import speech
 from atif_lib.experiments.contract import Context
 from atif_lib.experiments.currents import spike_facts
-from atif_lib.experiments.facts import analysis_facts, ladder_facts, realisable_facts, staircase_facts
+from atif_lib.experiments.facts import analysis_facts, count_facts, ladder_facts, realisable_facts, staircase_facts
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.fitting import expected_sqnr_db, fit_neuron
 from atif_lib.neurons.soft_reset import SoftResetNode
@@ -96,6 +96,7 @@ FACTS = {
     "analysis": analysis_facts,
     "ladder": ladder_facts,
     "realisable": realisable_facts,
+    "counts": count_facts,
     "spikes": spike_facts,
     "features": lambda: {"frames": speech.mfcc(torch.zeros(1, speech.SAMPLE_RATE)).shape[1]},
 }

@@ -215,6 +215,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "toy-analysis": ExactExperiment("the best staircases of each family, by exact integrals", "analysis"),
     "limits-ladder": ExactExperiment("the best of each family of staircases, T = 1 ... 16", "ladder"),
     "limits-realisable": ExactExperiment("the best that T thresholds realise, T = 1 ... 8", "realisable"),
+    "limits-counts": ExactExperiment("thresholds that count as Lloyd-Max does, T = 9 ... 11", "counts"),
     "network-spikes": ExactExperiment("Section 2: spikes are binary", "spikes"),
     "speed": SpeedExperiment("time and memory of a training step against SpikingJelly's and the ReLU network's"),
     "gsc-features": ExactExperiment("Section 4.1: frames of features in a second of sound", "features"),
