@@ -258,7 +258,8 @@ print(f"half-step start, V_th = 1: {begin:.2f} dB; learned: {final:.2f} dB; gain
 # :class: dropdown
 # `[maximise_sqnr(lambda w, T=T: uniform_staircase(w[0].exp(), T, 0.5), [0.5]).sqnr_db for T in range(1, 17)]` is the
 # half-step start's; put 0.0 in the place of the first 0.5 for the empty one. With `v0=0.5` four timesteps reach 15.1
-# dB; with `v0=0` it takes eight (15.3 dB). The half-step start halves the latency.
+# dB; with `v0=0` it takes eight (15.3 dB). For a reader with these levels the half-step start halves the latency. (One
+# that knows gain and offset, as the next layer does, needs five from an empty start: [](12_limits.py).)
 # ```
 #
 # ## Recap

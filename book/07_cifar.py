@@ -527,11 +527,12 @@ figures.show_source(QuantizedReLU.forward)
 
 # %% [markdown]
 # It has the levels of its spiking twin and a learned threshold, but no spike trains, and its gradient passes the floor
-# as if it were not there {cite:p}`bengio2013estimating,esser2020lsq`. It differs from ReLU by quantization alone: by the levels of $T = 4$
-# here, and for comparison by those of $T = 8$ and $16$. The second network spikes, but learns by the gradient of the
-# first: every spike has the gradient of the rate under the mean current, and no gradient flows back through time
-# (`ATIFu(surrogate="rate")`; {cite:t}`meng2022dsr` train whole networks in this way). It differs from the first by
-# time, and ATIF-u differs from it by the surrogate gradient.
+# as if it were not there {cite:p}`bengio2013estimating,esser2020lsq`. So it differs from ReLU by what quantization brings
+# with it, levels and such a gradient: by the levels of $T = 4$ here, and for comparison by those of $T = 8$ and $16$.
+# The second network spikes, but learns by the gradient of the first: every spike has the gradient of the rate under the
+# mean current, and no gradient flows back through time (`ATIFu(surrogate="rate")`; {cite:t}`meng2022dsr` train whole
+# networks in this way). It differs from the first by time. (That is two things: uneven arrival, and up to 16 patterns
+# of spikes where the first has five levels.) ATIF-u differs from it by the surrogate gradient.
 #
 # The weights of all these networks have the same shapes, and those that are quantized or spike have the same thresholds,
 # one a layer. So a spiking network can also *start* as a quantized one, and learn the rest in a third of the epochs. (This
@@ -584,7 +585,7 @@ pd.DataFrame(rows).T.rename_axis(["task", "step"])
 # *Higher* and *lower* mean that the interval excludes zero, *open* that these seeds do not decide. One seed never
 # decides.
 #
-# * **Quantization** costs accuracy on both tasks. On images it costs as much as the whole gap between ReLU and ATIF-u,
+# * **Quantization**, with its gradient, costs accuracy on both tasks. On images it costs as much as the whole gap between ReLU and ATIF-u,
 #   or more: whether the network that spikes ends above the one that is only quantized is open. (An earlier run of the
 #   same seeds, on another processor, had shown it *higher*. So much can hang on three seeds.)
 # * **Levels:** on images, nine levels regain a part of what five have lost.

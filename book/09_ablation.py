@@ -575,9 +575,9 @@ for label, network in networks_of_seed_0.items():
 # The abstract of the paper says that quantization error is the main source of the accuracy which a spiking network
 # loses against its ReLU twin. If that is so, networks that differ in nothing but their error must line up by it. So the
 # small VGG was *trained anew* for other numbers of timesteps: with $T$ timesteps a layer has $T + 1$ levels. And at the
-# same $T$ the neuron changes: the half-step start and ATIF-nu make other steps out of as many spikes. (At $T = 4$ there is
-# also an ATIF-nu that stays in the region where its transitions are those asked for, see
-# [](13_realisable_staircases.py).)
+# same $T$ the neuron changes: the half-step start and ATIF-nu make other steps out of as many spikes. (At $T = 1$ ATIF-nu
+# is ATIF-u. At $T = 4$ there is also an ATIF-nu that stays in the region where its transitions are those asked for; for
+# eight timesteps no such region is known, see [](13_realisable_staircases.py).)
 #
 # In each trained network the SQNR of each layer is measured at the currents that reach that layer, for a reader that
 # knows the best gain and offset of each channel. (The weights and the bias of the next layer are such a reader, see

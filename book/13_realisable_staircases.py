@@ -287,7 +287,16 @@ print("T for which an order makes the Lloyd–Max staircase:", *with_order, f"of
 # not. For $T = 1$ to 8 there is an order, and with it thresholds whose spike *count* makes the Lloyd–Max staircase **to
 # the last digit**, from $V(0) = 0$. No half-step start is needed. Up to $T = 5$ the thresholds can simply rise from
 # timestep to timestep. For $T = 6$ to 8 early first fails, and what is left mixes. For $T = 9$ to 13, as far as the
-# search went, there is no order. Here are the pieces at $T = 4$, for thresholds that rise, rounded to thousandths:
+# search went, there is no order. That is not the end of the count, which needs no order: a search among all thresholds,
+# that of [](#the-best-of-all), ends at the Lloyd–Max staircase for $T = 9$ to 11, too:
+
+# %%
+counts = records_of("limits-counts", "laptop")[0].result
+for T, gap, thresholds in zip(counts["timesteps"], counts["gap_db"], counts["thresholds"], strict=True):
+    print(f"T = {T}: {gap:.0e} dB below Lloyd–Max, thresholds / σ:", ", ".join(f"{v:.3f}" for v in thresholds))
+
+# %% [markdown]
+# Here are the pieces at $T = 4$, for thresholds that rise, rounded to thousandths:
 
 # %%
 thresholds = order_thresholds(lloyd_max(GAUSSIAN, 4).transitions, (1, 2, 3, 4))
@@ -593,9 +602,10 @@ print(len(pieces([Fraction(1), Fraction(3, 4), Fraction(5, 8)], Fraction(3, 4)))
 # :::{admonition} Conjectures
 # :class: note
 # 1. *There is a largest $T$ for which an order realises the Lloyd–Max staircase of a Gaussian.* Evidence: for $T = 1$
-#    to 8 there is an order, for $T = 9$ to 13 none. By the count it may go on further; that is open.
+#    to 8 there is an order, for $T = 9$ to 13 none. By the count it goes on further, at least to $T = 11$.
 # 2. *The share of random ordered staircases that some order realises tends to 0, and so does the share that some
-#    thresholds realise.* Evidence: the table above, from two thirds at $T = 2$ on.
+#    thresholds realise.* Evidence: the table above, from two thirds at $T = 2$ on, to $T = 5$ for orders and to $T = 4$ for
+#    any thresholds.
 # :::
 #
 # ## What can go wrong
@@ -663,6 +673,7 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 #   what the count can make.
 # * For $T = 4$, among thresholds that never rise, the telescoping form realises its $p$ exactly if and only if $p_2 \le
 #   4 p_4$; that costs 0.2 dB against the best of all.
-# * Counting realises the Lloyd–Max staircase exactly for $T = 1$ to 8, up to $T = 5$ with thresholds that only rise.
+# * Counting realises the Lloyd–Max staircase exactly for $T = 1$ to 8, up to $T = 5$ with thresholds that only rise. For
+#   $T = 9$ to 11 no order does it, but the count still can.
 # * To read *when* spikes come is worth at least 2.4 to 5 dB more at $T = 4$ than any counting, at the price of $T$ sets
 #   of weights.

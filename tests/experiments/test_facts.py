@@ -51,10 +51,11 @@ def test_the_best_non_uniform_staircase_has_half_a_step_next_to_zero():
 
 
 def test_a_staircase_that_is_not_the_paper_s_is_seen(monkeypatch):
-    def half_step(current, threshold, timesteps):
-        return torch.floor(timesteps * current / threshold + 0.5).clamp(0, timesteps).long()
+    def half_step(current, thresholds):
+        timesteps = len(thresholds)
+        return torch.floor(timesteps * current / thresholds[0] + 0.5).clamp(0, timesteps).long()
 
-    monkeypatch.setattr(facts, "staircase", half_step)
+    monkeypatch.setattr(facts, "spike_counts", half_step)
     wrong = facts.figure_1_facts()
     assert wrong["saturation_error"] == pytest.approx(1.25 / 16, abs=2e-3)
     assert wrong["step_error"] == pytest.approx(0, abs=2e-3)

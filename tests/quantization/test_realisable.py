@@ -21,6 +21,7 @@ from atif_lib.quantization.realisable import (
     shares,
 )
 from atif_lib.quantization.staircases import pieces
+from atif_lib.quantization.uniform import spike_counts
 from atif_lib.results.records import records_of
 
 FREE = ("", "_free_start")
@@ -152,3 +153,15 @@ def test_thresholds_in_float32_are_taken():
 def test_a_search_starts_from_somewhere():
     with pytest.raises(ValueError, match="restarts=0; allowed: an integer, 1 or more"):
         best_realisable(2, "gain", restarts=0)
+
+
+def test_for_more_timesteps_than_orders_serve_a_count_is_lloyd_max_by_another_simulation(record):
+    found = records_of("limits-counts", "laptop")[0].result
+    assert found["timesteps"] == [9, 10, 11]
+    x = torch.linspace(0, 6, 20_001, dtype=torch.float64)
+    for timesteps, thresholds in zip(found["timesteps"], found["thresholds"], strict=True):
+        limit = lloyd_max(GAUSSIAN, timesteps)
+        away = (x[:, None] - limit.transitions).abs().min(1).values > 1e-4
+        counts = spike_counts(x, torch.tensor(thresholds, dtype=torch.float64))
+        assert torch.equal(counts[away], torch.searchsorted(limit.transitions, x)[away].to(counts.dtype))
+        assert not record["lloyd_max_orders"][timesteps - 1]
