@@ -46,7 +46,6 @@ from atif_lib.training.evaluation import accuracy_over_time, confusion, evaluate
 
 figures.use_style()
 T = 4
-METRIC = "test_accuracy"
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -725,18 +724,21 @@ settings = {
     "10 times the rate": "-fastest",
     "10 times the epochs": "-x10",
 }
+
+
+def accuracy(activation: str, ending: str, minus: Quantity | None = None) -> Quantity:
+    return Quantity(f"cifar10-small-{activation}{ending}", "test_accuracy", "laptop", minus)
+
+
+# Of two gaps the difference, relu' − atif' − (relu − atif), is relu' − (atif' − (atif − relu)).
+recipe = accuracy("atif-u", "", accuracy("relu", ""))
 rows = {}
 for setting, ending in settings.items():
-    with_relu, with_spikes = (f"cifar10-small-{a}{ending}" for a in ("relu", "atif-u"))
-    row = rows[setting] = summary({"ReLU, %": with_relu, "ATIF-u, %": with_spikes}, {"": "test_accuracy"})[""].to_dict()
-    gap = difference(with_relu, with_spikes)
-    row |= {"gap, points": gap["difference"], "less that of the recipe": "", "seeds": gap["seeds"]}
-    if ending:
-        recipe_gap = Quantity(
-            "cifar10-small-atif-u", METRIC, "laptop", Quantity("cifar10-small-relu", METRIC, "laptop")
-        )
-        change = difference(with_relu, Quantity(with_spikes, METRIC, "laptop", recipe_gap))
-        row["less that of the recipe"] = change["difference"]
+    names = {"ReLU, %": f"cifar10-small-relu{ending}", "ATIF-u, %": f"cifar10-small-atif-u{ending}"}
+    gap = difference(*names.values())
+    change = difference(names["ReLU, %"], accuracy("atif-u", ending, recipe)) if ending else {"difference": ""}
+    row = {"gap, points": gap["difference"], "less that of the recipe": change["difference"], "seeds": gap["seeds"]}
+    rows[setting] = row | summary(names, {"": "test_accuracy"})[""].to_dict()
 pd.DataFrame(rows).T
 
 # %% [markdown]

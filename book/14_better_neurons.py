@@ -410,6 +410,7 @@ pd.DataFrame({label: difference(*pair) for label, pair in effects.items()}).T
 WORTH = {
     "small": ("small", ""),
     "small, 0.3 of the learning rate": ("small", "-slow"),
+    "small, 3 times the learning rate": ("small", "-fast"),
     "small, ten times the epochs": ("small", "-x10"),
     "resnet8": ("resnet8", ""),
     "no norms, scaled": ("small-plain", ""),
