@@ -583,6 +583,28 @@ def test_chapter_14_without_norms_at_the_lower_rate_it_is_better_than_the_best_f
     assert step.interval[1] < 4.16
 
 
+def test_chapter_14_at_three_times_the_rate_a_learned_threshold_is_better_than_one_fixed_at_1():
+    step = tables.compare("cifar10-small-atif-u-fast", "cifar10-small-if-fast")
+    assert step.n == 6
+    assert step.interval[0] > 0
+    assert step.mean == pytest.approx(1.4, abs=0.05)
+    gains = [tables.compare(f"cifar10-small-{a}-fast", f"cifar10-small-{a}") for a in ("atif-u", "if")]
+    assert gains[0].interval[0] > 0
+    assert gains[0].mean == pytest.approx(1, abs=0.1)
+    assert gains[1].interval[0] < 0 < gains[1].interval[1]
+    by_rate = {
+        a: [
+            mean(r.result["test_accuracy"] for r in records.records_of(f"cifar10-small-{a}{e}", "laptop"))
+            for e in ENDINGS
+        ]
+        for a in ("atif-u", "relu")
+    }
+    assert all(max(found) == found[2] for found in by_rate.values())
+
+
+ENDINGS = ("-slow", "", "-fast", "-fastest")
+
+
 def test_chapter_14_one_pair_of_ten_times_the_epochs():
     (learned,), (fixed,) = (records.records_of(f"cifar10-small-{a}-x10", "laptop") for a in ("atif-u", "if"))
     assert learned.config["recipe"]["epochs"] == fixed.config["recipe"]["epochs"] == 30
