@@ -474,20 +474,20 @@ figures.show(
 )
 
 # %% [markdown]
-# Against a threshold that stays at 1 no gain in accuracy is shown in the small VGG at the recipe's learning rate or below,
-# with norms or without. At three times the rate there is one, of 1.4 points. The two networks do not differ in what they
-# can compute, so it is a matter of how they learn: the learned threshold gains a point by the higher rate, the fixed
-# one nothing. And three times the rate is the best of the four that were tried for ATIF-u, as for ReLU
-# ([](09_ablation.py#do-spikes-need-more-epochs-or-a-higher-rate)). (After ten times the epochs both networks are about ten points more accurate, and the learned
-# threshold is one point above the fixed one, at nearly as many spikes: one seed, which decides nothing.) In the small
-# ResNet there is one, of 1.7 points (six seeds). One of its seven neurons stands behind an identity shortcut, where
-# Theorem 2 does not apply; whether that is the cause, these runs do not say. All intervals end below the paper's 4.16
-# points. (At 0.3 of the learning rate the small VGG is more than two points less accurate. There the learned threshold
-# is quieter by an eighth, and in the small ResNet by a seventh.) Without norms, and with the gradient clipped, the
-# networks are less accurate; at 0.3 of the learning rate they lose more than nine points more, and with weights as
-# torch draws them three, whether the threshold is learned or not. A weight that is too small can grow, so it need not
-# be the threshold that shrinks. So a missing norm, or weights that start at a wrong scale, do not explain the paper's
-# points, at least in a small network in three epochs.
+# Against a threshold that stays at 1 no gain in accuracy is shown in the small VGG at the recipe's learning rate or
+# below, with norms or without. At three times the rate there is one, of 1.4 points. The two networks do not differ in
+# what they can compute, so it is a matter of how they learn: the learned threshold gains a point by the higher rate,
+# the fixed one nothing. And three times the rate is the best of the four that were tried for ATIF-u, as for ReLU
+# ([](09_ablation.py#do-spikes-need-more-epochs-or-a-higher-rate)). (After ten times the epochs both networks are about
+# ten points more accurate, and the learned threshold is one point above the fixed one, at nearly as many spikes: one
+# seed, which decides nothing.) In the small ResNet there is one, of 1.7 points (six seeds). One of its seven neurons
+# stands behind an identity shortcut, where Theorem 2 does not apply; whether that is the cause, these runs do not say.
+# All intervals end below the paper's 4.16 points. (At 0.3 of the learning rate the small VGG is more than two points
+# less accurate. There the learned threshold is quieter by an eighth, and in the small ResNet by a seventh.) Without
+# norms, and with the gradient clipped, the networks are less accurate; at 0.3 of the learning rate they lose more than
+# nine points more, and with weights as torch draws them three, whether the threshold is learned or not. A weight that
+# is too small can grow, so it need not be the threshold that shrinks. So a missing norm, or weights that start at a
+# wrong scale, do not explain the paper's points, at least in a small network in three epochs.
 #
 # Against the best value for the first batch a learned threshold is worth half a point in the small VGG, three quarters
 # of a point without its norms (1.9 points at the lower rate), and 1.3 points in the small ResNet, each with six seeds.
