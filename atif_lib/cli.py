@@ -138,7 +138,7 @@ def _train(options: argparse.Namespace) -> None:
         checkpoint = runs.run_folder(options.name, profile, seed, options.validation) / "checkpoint.pt"
         if options.resume and network and not checkpoint.is_file():
             _tell(f"no checkpoint in {checkpoint.parent}: seed {seed} starts from the beginning")
-        before = folder / f"{options.name}-{profile}-s{seed}.json"
+        before = folder / f"{runs.run_folder(options.name, profile, seed).name}.json"
         if profile != "smoke" and before.is_file():  # smoke runs are no results
             _tell(f"this replaces the record {before}; ATIF_RESULTS names another folder for records")
         try:

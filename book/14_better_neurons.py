@@ -494,7 +494,8 @@ figures.show(
 # (Each interval is a question of its own.)
 # That value makes the least error at the currents of the first batch. But then the training changes the currents, and
 # such a threshold does not follow. It sends the fewest spikes of the three, in the small VGG by its first layer, which
-# fires most: there the value for the first batch is about 2.1, and the learned threshold ends near 1.2. So here, too, the network whose neurons begin with the least error is not the more accurate one.
+# fires most: there the value for the first batch is about 2.1, and the learned threshold ends near 1.2. So here, too,
+# the network whose neurons begin with the least error is not the more accurate one.
 #
 # ## What was learned
 #
@@ -580,8 +581,7 @@ pd.DataFrame(rows).rename_axis("luck that looks like an effect", axis=0).rename_
 # * Behind a batch norm a threshold adds no function, only a way to learn. Its gradient is a combination of the norm's.
 # * In the small VGG a learned threshold is not shown to be better than one fixed at 1 at the recipe's learning rate, with
 #   norms or without, even where the weights start at a wrong scale. At three times that rate it is, by 1.4 points, and in
-#   the small ResNet by 1.7. It is half a point or
-#   more better than one fixed at the best value for the first batch.
+#   the small ResNet by 1.7. It is half a point or more better than one fixed at the best value for the first batch.
 # * After three epochs on images no change is shown to make the small network more accurate. The absolute surrogate of
 #   slope 1 and the gradient of the rate make it less accurate. Three changes lower θ, the mean over layers; counted
 #   over neurons only the start from data is quieter. Two changes send more spikes by either count.

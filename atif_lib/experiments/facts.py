@@ -74,7 +74,7 @@ def figure_2_facts(timesteps: int = 8) -> dict[str, float]:
 
 def equation_facts(timesteps: int = 8) -> dict[str, float]:
     """Eq. 7 without and with floor and clip, Eq. 6 for large T, Eq. 11 before and after a spike, in two readings."""
-    counts = spike_counts(GRID, torch.ones(timesteps, dtype=torch.float64))
+    counts = _counts(GRID, 1.0, timesteps)
     printed = (timesteps * GRID).clamp(max=timesteps)
     inputs = GRID[BELOW_ONE]
     return {
@@ -215,11 +215,11 @@ def count_facts(first: int = 9, last: int = 11) -> dict[str, Any]:
     One search for each T with few candidates; what it finds is a lower bound. About half a minute.
     """
     found = [best_realisable(t, "levels", restarts=1, population=30 if t > 10 else 12) for t in range(first, last + 1)]
-    limits = [lloyd_max(GAUSSIAN, t).sqnr_db for t in range(first, last + 1)]
+    gaps = [lloyd_max(GAUSSIAN, t).sqnr_db - best.sqnr_db for t, best in enumerate(found, first)]
     return {
         "timesteps": list(range(first, last + 1)),
-        "gap_db": [limit - best.sqnr_db for limit, best in zip(limits, found, strict=True)],
-        "largest_gap_db": max(limit - best.sqnr_db for limit, best in zip(limits, found, strict=True)),
+        "gap_db": gaps,
+        "largest_gap_db": max(gaps),
         "thresholds": [best.thresholds.tolist() for best in found],
     }
 

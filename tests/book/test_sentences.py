@@ -592,17 +592,6 @@ def test_chapter_14_at_three_times_the_rate_a_learned_threshold_is_better_than_o
     assert gains[0].interval[0] > 0
     assert gains[0].mean == pytest.approx(1, abs=0.1)
     assert gains[1].interval[0] < 0 < gains[1].interval[1]
-    by_rate = {
-        a: [
-            mean(r.result["test_accuracy"] for r in records.records_of(f"cifar10-small-{a}{e}", "laptop"))
-            for e in ENDINGS
-        ]
-        for a in ("atif-u", "relu")
-    }
-    assert all(max(found) == found[2] for found in by_rate.values())
-
-
-ENDINGS = ("-slow", "", "-fast", "-fastest")
 
 
 def test_chapter_14_one_pair_of_ten_times_the_epochs():
@@ -735,11 +724,12 @@ def test_chapter_9_spikes_gain_no_more_than_relu_by_a_higher_rate_or_more_epochs
         by_rate = [accuracy(activation, ending) for ending in ("-slow", "", "-fast", "-fastest")]
         assert by_rate[0] < by_rate[1] < by_rate[2] > by_rate[3]
         assert accuracy(activation, "-x10") - by_rate[1] == pytest.approx(10, abs=0.6)
-    for ending, other, seeds in (("-fast", "", 6), ("", "-slow", 6), ("-fastest", "", 3)):
+    for ending, other, seeds, reach in (("-fast", "", 6, 0.93), ("", "-slow", 6, 0.92), ("-fastest", "", 3, 2.51)):
         found = change(ending, other)
+        low, high = found.interval
         assert found.n == seeds
-        assert found.interval[0] < 0 < found.interval[1]
-        assert (found.interval[1] - found.interval[0]) / 2 == pytest.approx(0.93, abs=0.02) or seeds == 3
+        assert low < 0 < high
+        assert (high - low) / 2 == pytest.approx(reach, abs=0.02)
     long = change("-x10")
     assert (long.n, round(long.mean, 1)) == (1, -0.7)
     gaps = [accuracy("relu", ending) - accuracy("atif-u", ending) for ending in ("-fast", "")]
