@@ -52,9 +52,8 @@ SMALL = Recipe(epochs=3, compile=True)
 SMALL_SPEECH = dataclasses.replace(SMALL, epochs=15, augment=("shift", "mask"), precision="bf16-mixed")
 
 _EPOCHS = {"cifar": (STAGED.epochs, 3, 1), "gsc": (8, 3, 2), "cifar small": (3, 1, 1), "gsc small": (12, 6, 6)}
-# Small images first, and more epochs for it. A ResNet averages its last maps, whatever their size; VGG-16's pools leave
-# nothing of them.
-_FIRST = {"resnet18": {"epochs": 24, "scales": (0.5, 0.75, 1.0)}}
+# Small images first. A ResNet averages its last maps, whatever their size; VGG-16's pools leave nothing of them.
+_FIRST = {"resnet18": {"scales": (0.5, 0.75, 1.0)}}
 # The last stage takes smaller batches: T maps an image fit the processor's cache better.
 _CHANGES = (
     {},
@@ -68,7 +67,7 @@ def stage(number: int, network: str, sound: bool, small: bool) -> Recipe:
 
     Args:
         number: 0 for the ReLU network, 1 for the quantized one, 2 for spikes.
-        network: its name; some begin with smaller images, for more epochs.
+        network: its name; some begin with smaller images.
         sound: for spectrograms; else for images.
         small: for the small networks, whose stages take about as long as their direct training; else for the paper's.
     """
