@@ -74,6 +74,8 @@ def count_spikes(current: float, threshold: float, timesteps: int) -> int:
 count_spikes(current=0.6, threshold=1.0, timesteps=4)
 
 # %% [markdown]
+# Two spikes: the membrane reaches 1.2 at $t = 2$ and keeps 0.2, then it reaches 1.4 at $t = 4$.
+#
 # The library does the same for many inputs at once, with a threshold for each timestep. It also refuses bad input, and
 # it adds up without rounding errors ("What can go wrong" says why that matters). A test holds the two equal.
 
@@ -129,43 +131,6 @@ figures.show(
 trace.set_index("t").T.round(1)
 
 # %% [markdown]
-# ## Move it
-#
-# On the book's website the neuron below has sliders. Move one at a time, and guess first what will change. Where are the steps
-# of the staircase (the number of spikes against the current) when $V_{th}$ falls? What does a bias do? And how much
-# better does the estimate, in the right-hand panel, become with more timesteps? ($V(0)$ is what the membrane holds
-# before the first timestep; the sections below explain the estimate.)
-
-# %% tags=["remove-input"]
-first = {"i": 0.7, "threshold": 1.0, "b": 0.0, "T": 4, "start": 0.0}
-grid = torch.linspace(-0.5, 1.5, 801, dtype=torch.float64)
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2))
-heights, v = [], 0.0
-for _ in range(first["T"]):
-    heights.append(v + first["i"])
-    v = heights[-1] - (heights[-1] >= first["threshold"])
-left.plot(range(1, 5), heights, "o-", color=figures.neuron_style("IF")["color"])
-left.axhline(first["threshold"], color=figures.BLACK, linestyle=":")
-left.set(xlabel="timestep $t$", ylabel="membrane $H(t)$", xticks=range(1, 5))
-counts = spike_counts(grid, torch.ones(first["T"], dtype=torch.float64))
-right.plot(grid, grid.relu(), color=figures.GREY, linestyle=":")
-right.plot(grid, counts / first["T"], **figures.neuron_style("IF"))
-right.set(xlabel="current $i + b$", ylabel="estimate")
-figures.show_moving(
-    fig,
-    {
-        "values": first,
-        "ranges": {"i": [-0.5, 1.5, 0.01], "threshold": [0.1, 1.5, 0.01], "b": [-0.5, 0.5, 0.01], "T": [1, 16, 1],
-                   "start": [0, 1, 0.05]},
-        "range": [-0.5, 1.5],
-        "sigma": 0.5,
-    },
-    neuron="IF",
-    alt="Membrane of a neuron over four timesteps with the current 0.7 and the threshold 1, and its staircase of five "
-    "levels beside the ReLU.",
-)  # fmt: skip
-
-# %% [markdown]
 # ## Decoding: what did the spikes say?
 #
 # To *decode* is to estimate the input of a neuron from its spikes. The receiver sees nothing else. It takes their
@@ -180,9 +145,13 @@ figures.show_moving(
 #
 # In a network nobody does this multiplication: the next layer's weights absorb it. But whenever we ask how far the
 # estimate is from the truth, we need it. The paper leaves the scale out of Eq. {eq}`eq-6`; with $V_{th} = 1$, as in
-# its Figures 1 and 2, it makes no difference. [](02_quantization_error.py) shows how much it matters elsewhere.
+# its Figures 1 and 2, it makes no difference. [](02_quantization_error.py) shows how much it matters elsewhere. (The
+# neurons of the library have a method for it, `decode`.)
 
 # %%
+print(f"rate {trace.z.mean():.2f}, estimate {threshold * trace.z.mean():.2f}, current {current}")
+
+# %% tags=["hide-cell"]
 figures.show_source(IF.decode)
 
 # %% [markdown]
@@ -193,8 +162,9 @@ figures.show_source(IF.decode)
 # $$ V(0) + \sum_{t=1}^{T} i(t) = V_{th} \sum_{t=1}^{T} z(t) + V(T). $$
 #
 # Let the current be constant, with $0 \le i \le V_{th}$, and let the membrane start empty. If $0 \le V(t-1) < V_{th}$,
-# then $0 \le H(t) < 2 V_{th}$, and after the reset again $0 \le V(t) < V_{th}$. So $0 \le V(T) < V_{th}$. Divide by $V_{th}$. The number of spikes is a whole number,
-# and $n \le T i / V_{th} < n + 1$ for this number $n$: it is $T i / V_{th}$ *rounded down*. A current above $V_{th}$
+# then $0 \le H(t) < 2 V_{th}$, and after the reset again $0 \le V(t) < V_{th}$. So $0 \le V(T) < V_{th}$. With $m$ spikes
+# the balance reads $T i = m V_{th} + V(T)$. Divided by $V_{th}$, it is $T i / V_{th} = m + V(T) / V_{th}$: a whole number and
+# something from 0 to below 1. So $m$ is $T i / V_{th}$ *rounded down*. A current above $V_{th}$
 # makes a spike at every step and no more than that; a negative current makes none. Together:
 #
 # $$ \sum_{t=1}^{T} z(t) = \min\left\{ T,\ \max\left\{ 0,\ \left\lfloor \frac{\sum_{t=1}^{T} z^{l-1}(t)\,W^l + b\,T}
@@ -231,7 +201,8 @@ pd.Series(
 ).to_frame("T = 8, V_th = 1")
 
 # %% [markdown]
-# There are $T + 1$ outputs, because zero spikes is an answer too. Each step is $V_{th}/T = 0.125$ wide, and the formula
+# There are $T + 1$ outputs, because zero spikes is an answer too. Each step is $V_{th}/T = 0.125$ wide. Inputs below
+# the first step, negative ones included, make no spike: the neuron does not tell them from 0. The formula
 # and the simulation agree at every one of 20,001 inputs. A spiking neuron under a constant current *is* a uniform
 # quantizer of its input, clipped at zero and at $V_{th}$: a ReLU that is rounded down and has a ceiling.
 #
@@ -281,7 +252,45 @@ for name, curves, symbol, alt, caption in [
 # threshold chooses *which inputs can be told apart*: a low threshold gives fine steps and an early ceiling, a high one
 # gives coarse steps and a late ceiling. The whole paper is about this trade-off, and
 # [the next chapter](02_quantization_error.py) measures it.
+
+# %% [markdown]
+# ## Move it
 #
+# On the book's website the neuron below has sliders. Move one at a time, and guess first what will change. Where are the steps
+# of the staircase (the number of spikes against the current) when $V_{th}$ falls? What does a bias do? And how much
+# better does the estimate, in the right-hand panel, become with more timesteps? ($V(0)$ is what the membrane holds
+# before the first timestep.)
+
+# %% tags=["remove-input"]
+first = {"i": 0.7, "threshold": 1.0, "b": 0.0, "T": 4, "start": 0.0}
+grid = torch.linspace(-0.5, 1.5, 801, dtype=torch.float64)
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2))
+heights, v = [], 0.0
+for _ in range(first["T"]):
+    heights.append(v + first["i"])
+    v = heights[-1] - (heights[-1] >= first["threshold"])
+left.plot(range(1, 5), heights, "o-", color=figures.neuron_style("IF")["color"])
+left.axhline(first["threshold"], color=figures.BLACK, linestyle=":")
+left.set(xlabel="timestep $t$", ylabel="membrane $H(t)$", xticks=range(1, 5))
+counts = spike_counts(grid, torch.ones(first["T"], dtype=torch.float64))
+right.plot(grid, grid.relu(), color=figures.GREY, linestyle=":")
+right.plot(grid, counts / first["T"], **figures.neuron_style("IF"))
+right.set(xlabel="current $i + b$", ylabel="estimate")
+figures.show_moving(
+    fig,
+    {
+        "values": first,
+        "ranges": {"i": [-0.5, 1.5, 0.01], "threshold": [0.1, 1.5, 0.01], "b": [-0.5, 0.5, 0.01], "T": [1, 16, 1],
+                   "start": [0, 1, 0.05]},
+        "range": [-0.5, 1.5],
+        "sigma": 0.5,
+    },
+    neuron="IF",
+    alt="Membrane of a neuron over four timesteps with the current 0.7 and the threshold 1, and its staircase of five "
+    "levels beside the ReLU.",
+)  # fmt: skip
+
+# %% [markdown]
 # ## What can go wrong
 #
 # **The current is not constant.** Eq. {eq}`eq-7` looks as if only the *sum* of the current mattered. But its derivation
@@ -289,7 +298,7 @@ for name, curves, symbol, alt, caption in [
 # charge is taken back, it ends below zero:
 
 # %%
-neuron = IF(timesteps=4, threshold=1.0, step_mode="m")
+neuron = IF(timesteps=4, threshold=1.0, step_mode="m")  # "m": all timesteps in one call, input of shape [T, N]
 steady = torch.tensor([0.5, 0.5, 0.5, 0.5])
 late = torch.tensor([0.0, 0.0, 0.0, 2.0])
 early_then_negative = torch.tensor([1.0, 1.0, 0.0, -1.0])
@@ -334,8 +343,9 @@ print(f"spike_counts: {spike_counts(tenth, torch.ones(10, dtype=torch.float64)).
 # The charge in the balance grows by $V_{th}/2$, so the count is $\lfloor T i/V_{th} + 1/2 \rfloor$ between its clips:
 # the input is rounded to the *nearest* step instead of down. Every transition moves half a step to the left, and the
 # error, which lay between 0 and one step, now lies between minus and plus half a step: inputs in the upper half of a
-# step are rounded up. It needs no parameter, though more spikes: about a tenth more if each start has its own best
-# threshold, and about half a spike more for each input at the same threshold, where nothing clips.
+# step are rounded up. It needs no parameter, but it makes more spikes: at the same threshold about half a spike more
+# for each positive input, where nothing clips. (With the best threshold for each start, which Chapter 2 finds, it is about a
+# tenth more for a Gaussian and $T = 4$.)
 # [](05_nonuniform_thresholds.py) shows that it is worth more than all the learned non-uniformity.
 # ```
 #

@@ -181,12 +181,17 @@ pd.DataFrame(
 #
 # ## The optimum, exactly
 #
-# Sampling is not needed. The noise of a staircase under a Gaussian is a sum of integrals
-# $\int (x - \ell_k)^2 \varphi(x)\,dx$ between neighbouring transitions, with the level $\ell_k$ and the density
-# $\varphi$. Multiplied out, each needs three moments of its interval, $\int x^j \varphi(x)\,dx$ for $j = 0, 1, 2$. They
-# have a closed form, which the library calls `cells`:
+# Sampling is not needed. Let the *transition* $t_k$ be the input at which the count becomes $k$, and the *level*
+# $\ell_k$ the estimate from there on; here $t_k = \ell_k = k V_{th} / T$. With $\ell_0 = t_0 = 0$ and $t_{T+1} = \infty$
+# the noise under the density $\varphi$ of the current is
+#
+# $$ \sum_{k=0}^{T} \int_{t_k}^{t_{k+1}} (x - \ell_k)^2 \varphi(x)\,dx =
+# \sum_{k=0}^{T} \big( M_{2,k} - 2 \ell_k M_{1,k} + \ell_k^2 M_{0,k} \big), \qquad
+# M_{j,k} = \int_{t_k}^{t_{k+1}} x^j \varphi(x)\,dx. $$
+#
+# For a Gaussian the moments $M_{j,k}$ have a closed form; the library's function `cells` returns them.
 
-# %%
+# %% tags=["hide-cell"]
 figures.show_source(sqnr)
 
 # %% [markdown]
@@ -195,10 +200,10 @@ figures.show_source(sqnr)
 
 # %%
 best = {}
-for T in (1, 2, 4, 8, 20):
+for T in (1, 2, 4, 8, 20):  # the optimizer is free to choose w = ln V_th, so V_th stays positive
     best[T] = maximise_sqnr(lambda w, steps=T: uniform_staircase(w[0].exp(), steps), guess=[0.5])
 
-optimum = pd.DataFrame({"best V_th / σ": {T: o.levels[-1].item() for T, o in best.items()}})
+optimum = pd.DataFrame({"best V_th / σ": {T: o.levels[-1].item() for T, o in best.items()}})  # the last level is V_th
 optimum["SQNR, dB"] = {T: o.sqnr_db for T, o in best.items()}
 optimum.rename_axis(columns="T").round(3)
 
@@ -273,11 +278,11 @@ print(f"rate not scaled by V_th: at most {unscaled[v]:.2f} dB, at V_th = {v:.2f}
 #
 # ````{solution} ex-laplace
 # :class: dropdown
-# Larger: the tail holds more of the power, so overload costs more than coarser steps do.
+# Larger, about 2.2 σ: the tail holds more of the power, so overload costs more than coarser steps do.
 # ```python
 # i = torch.distributions.Laplace(0.0, sigma / 2**0.5).sample((200_000,)).double()
 # grid = torch.arange(0.1, 0.5, 0.002).tolist()
-# max(grid, key=lambda v: sqnr_db(i.relu(), decode(i.relu(), v)).item())
+# max(grid, key=lambda v: sqnr_db(i.relu(), decode(i.relu(), v)).item()) / sigma
 # ```
 # ````
 #

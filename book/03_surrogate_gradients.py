@@ -43,6 +43,9 @@ profile = "smoke"
 #
 # **Predict:** the neuron of Chapter 2 starts at $V_{th} = 1$, far too high. If only the factor in front is
 # differentiated, and the spikes are treated as constants, will gradient descent lower the threshold?
+#
+# `ATIFu` is the neuron of Chapter 1, but its threshold is a parameter: it learns $w = \ln V_{th}$, so that $V_{th}$ stays
+# positive. `fit_neuron` draws random currents and updates $w$ with Adam, a common optimizer. Chapter 4 shows the code of both.
 
 
 # %% tags=["hide-output"]
@@ -79,22 +82,22 @@ history.set_index("step").rename_axis(index=None, columns="step").round(3)
 # Gaussian both terms have a closed form. In units of $\sigma$:
 
 # %%
-steps_of = torch.arange(1, timesteps + 1, dtype=torch.float64)
+k = torch.arange(1, timesteps + 1, dtype=torch.float64)
 
 
 def noise(threshold: torch.Tensor, transitions: torch.Tensor) -> torch.Tensor:
     """Expected loss, in units of sigma², of a staircase with levels k V_th / T."""
-    return 0.5 * 10 ** (-gaussian_sqnr_db(transitions, steps_of * threshold / timesteps) / 10)
+    return 0.5 * 10 ** (-gaussian_sqnr_db(transitions, k * threshold / timesteps) / 10)
 
 
 rows = {}
 for value in (10.0, 5.0, 2.5, 1.731, 1.0):
     v = torch.tensor(value, dtype=torch.float64, requires_grad=True)
-    edges = steps_of * v / timesteps
+    edges = k * v / timesteps
     whole = torch.autograd.grad(noise(v, edges), v)[0].item()
     pathwise = torch.autograd.grad(noise(v, edges.detach()), v)[0].item()  # the transitions stay
     density = torch.exp(Normal(0.0, 1.0).log_prob(edges.detach()))
-    boundaries = (density * steps_of / timesteps * (value / timesteps) ** 2).sum().item()  # at t_k = l_k
+    boundaries = (density * k / timesteps * (value / timesteps) ** 2).sum().item()  # at t_k = l_k
     rows[value] = {"pathwise": pathwise, "boundaries": boundaries, "sum": pathwise + boundaries, "exact": whole}
 pd.DataFrame(rows).T.rename_axis("V_th / σ").round(4)
 
@@ -118,24 +121,25 @@ pd.DataFrame(rows).T.rename_axis("V_th / σ").round(4)
 #
 # $$ \frac{\partial L}{\partial V_{th}} = - \frac{\partial L}{\partial z} \cdot \sigma'(q) \tag{12} $$ (eq-12)
 #
-# This is the share of one timestep; $V_{th}$ gets the sum over all timesteps and inputs, and that of the factor in
-# front of $\hat x$. A higher threshold makes spikes less likely, most of all where the membrane is close to it.
-# SpikingJelly has the sigmoid, with a slope $\alpha$ (`surrogate.Sigmoid`): $\alpha = 1$ is the paper's.
-# {numref}`fig-surrogates` shows it for a neuron whose threshold is 1.
+# This is the share of one timestep. The gradient of $V_{th}$ is the sum of these shares over all timesteps and inputs,
+# plus what comes through the factor in front of $\hat x$. A higher threshold makes spikes less likely, most of all where
+# the membrane is close to it. SpikingJelly's `surrogate.Sigmoid` has a slope $\alpha$: it takes $\sigma(\alpha q)$ for the
+# step, whose derivative is $\alpha\,\sigma'(\alpha q)$. The paper's is $\alpha = 1$. {numref}`fig-surrogates` shows
+# three slopes.
 
 # %% tags=["hide-input"]
 q = torch.linspace(-1.5, 1.5, 601)
-fig, (left, right) = plt.subplots(2, 1, figsize=(6.4, 6.2), sharex=True)
-left.plot(q, (q >= 0).float(), color=figures.BLACK, linestyle="-", linewidth=1.4, label="step")
+fig, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 6.2), sharex=True)
+top.plot(q, (q >= 0).float(), color=figures.BLACK, linestyle="-", linewidth=1.4, label="step")
 columns = {"q": q}
 for alpha in (1, 4, 16):
     s = torch.sigmoid(alpha * q)
     columns |= {f"sigmoid, slope {alpha}": s, f"derivative, slope {alpha}": alpha * s * (1 - s)}
-    left.plot(q, s, label=f"$\\alpha = {alpha}$")
-    right.plot(q, alpha * s * (1 - s), label=f"$\\alpha = {alpha}$")
-left.set(title="$\\sigma(\\alpha q)$")
-right.set(xlabel="$q$", title="$\\alpha\\,\\sigma'(\\alpha q)$, its derivative")
-left.legend(loc="upper left")
+    top.plot(q, s, label=f"$\\alpha = {alpha}$")
+    bottom.plot(q, alpha * s * (1 - s), label=f"$\\alpha = {alpha}$")
+top.set(title="$\\sigma(\\alpha q)$")
+bottom.set(xlabel="$q$", title="$\\alpha\\,\\sigma'(\\alpha q)$, its derivative")
+top.legend(loc="upper left")
 figures.show(
     fig,
     "surrogates",
@@ -184,7 +188,7 @@ quantiles = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
 
 
 def pull(sigma: float = 0.1, target: str = "relu", kind: type = ATIFu, **options) -> torch.Tensor:
-    """Expected gradient of Eq. 13 with respect to log V_th, at V_th = grid · sigma, in units of sigma²."""
+    """Expected gradient of the mean square error by ln V_th, at V_th = grid · sigma, in units of sigma²."""
     neuron = kind(timesteps, grid * sigma, step_mode="m", **options)
     i = Normal(0.0, sigma).icdf(quantiles).float().unsqueeze(1).expand(-1, len(grid))
     x = i.relu() if target == "relu" else i
@@ -194,9 +198,9 @@ def pull(sigma: float = 0.1, target: str = "relu", kind: type = ATIFu, **options
 
 def end(gradient: torch.Tensor) -> float:
     """Threshold, in units of sigma, at which descent from 10 sigma comes to rest."""
-    k = torch.nonzero((gradient[:-1] < 0) & (gradient[1:] >= 0)).max()
-    weight = gradient[k + 1] / (gradient[k + 1] - gradient[k])
-    return (grid[k] ** weight * grid[k + 1] ** (1 - weight)).item()
+    n = torch.nonzero((gradient[:-1] < 0) & (gradient[1:] >= 0)).max()
+    weight = gradient[n + 1] / (gradient[n + 1] - gradient[n])
+    return (grid[n] ** weight * grid[n + 1] ** (1 - weight)).item()
 
 
 # %% [markdown]
@@ -220,6 +224,7 @@ def end(gradient: torch.Tensor) -> float:
 absolute = {"surrogate": "absolute"}
 variants = {
     "absolute, slope 1, target i, Eq. 11 (to the letter)": absolute | {"slope": 1.0, "target": "input", "kind": Eq11},
+    "absolute, slope 1, target i": absolute | {"slope": 1.0, "target": "input"},
     "absolute, slope 1, Eq. 11": absolute | {"slope": 1.0, "kind": Eq11},
     "absolute, slope 1": absolute | {"slope": 1.0},
     "absolute, slope 4": absolute | {"slope": 4.0},
@@ -279,14 +284,20 @@ figures.show(
 )
 
 # %% [markdown]
-# The same neuron, the same loss, the same inputs, and final thresholds between 1.7 and 7.5 standard deviations, between 1.6
-# and 11.1 dB. What counts is the **width of the surrogate relative to the threshold**. The absolute surrogate of slope
-# $\alpha$ is, at a threshold $V_{th}$, as wide as the relative one of slope $\alpha V_{th}$. Near the optimum, $V_{th} = 0.17$,
-# the slope 40 is the relative slope 7, and learning ends well with both; the slope 1 is 0.17, which is nearly flat.
-# (For the membrane the two are the same. For the threshold they differ by the factor $H / V_{th}$ of each timestep,
-# which is about 1 where a sharp surrogate counts. A flat one counts everywhere: with the absolute slope 1 learning ends
-# at 3.8 σ, and with the relative slope that it has there, 0.38, at 5.1 σ.) The relative argument alone does not suffice
-# either: at slopes of 4 to 16 learning ends at the optimum, at slope 1 or 40 it does not.
+# The neuron and its inputs are the same, and yet learning ends between 1.7 and 8.0 standard deviations, with between
+# 1.3 and 11.1 dB. What counts is the **width of the surrogate relative to the threshold**.
+#
+# At a threshold $V_{th}$ the absolute surrogate of slope $\alpha$ is as wide as the relative one of slope $\alpha V_{th}$.
+# Near the optimum, $V_{th} = 0.17$, the absolute slope 40 is as wide as the relative slope 7, and with slopes of this size
+# learning ends well. The absolute slope 1 is as wide as the relative slope 0.17, which is nearly flat. A relative argument
+# is not enough by itself: with slopes of 4 to 16 learning ends near the optimum, with 1 or 40 it does not.
+#
+# :::{note}
+# An equal width is not an equal gradient. By the membrane the two derivatives are the same. By the threshold the relative
+# one has the factor $H / V_{th}$ of each timestep, which is about 1 where a sharp surrogate counts. A flat one counts
+# everywhere: with the absolute slope 1 learning ends at 3.8 σ, and with the relative slope that it has there, 0.38, at
+# 5.1 σ.
+# :::
 #
 # ## Why is flat too flat?
 #
@@ -337,7 +348,7 @@ pd.DataFrame(
 
 # %% [markdown]
 # This is why `surrogate="relative"` with slope 4 is the library's default; the paper's own is `surrogate="absolute",
-# slope=1.0`. Does training with real draws and a real optimizer agree with these predictions? The records of full
+# slope=1.0`. Does training with real draws and a real optimizer agree with these predictions? The records of complete
 # runs (5,000 updates of Adam, in the first row 10,000; $V_{th}$ from 1):
 
 # %%
@@ -345,7 +356,7 @@ experiments = {
     "absolute, slope 4, spike of the reset detached": "toy-atif-u-spikingjelly",
     "absolute, slope 1, Eq. 11": "toy-atif-u-eq11-relu",
     "absolute, slope 1": "toy-atif-u-literal-relu",
-    "absolute, slope 1, Eq. 11, target i (to the letter)": "toy-atif-u-eq11",
+    "absolute, slope 1, target i, Eq. 11 (to the letter)": "toy-atif-u-eq11",
     "absolute, slope 1, target i": "toy-atif-u-literal",
     "relative, slope 4": "toy-atif-u",
 }
@@ -358,10 +369,9 @@ summary(
 Markdown(provenance(experiments.values()))
 
 # %% [markdown]
-# They do. The paper reports a gain of more than 10 dB with "the sigmoid". The first row is one reading of it: the paper
-# names SpikingJelly, whose `Sigmoid` has the slope 4 today unless one asks for another and whose neurons detach the spike
-# of the reset if one asks for that, and it compares the neuron with a ReLU. So read, **the claim comes out**, given
-# 10,000 updates. With the slope 1 of the printed formula it does not. The paper does not say which one was run
+# They do. The paper reports a gain of more than 10 dB with "the sigmoid". The first row is one reading of it. The paper
+# names SpikingJelly: there `Sigmoid` has the slope 4 by default (today), and `detach_reset=True` detaches the spike of the
+# reset. The paper also compares the neuron with a ReLU. Read so, **the claim comes out**, after 10,000 updates. With the slope 1 of the printed formula it does not. The paper does not say which one was run
 # ([](15_errata.py) has what speaks for each).
 #
 # ## What can go wrong
@@ -386,8 +396,8 @@ for slope in (16.0, 40.0, 64.0):
 #
 # ```{exercise} Detach the reset
 # :label: ex-detach
-# Where does learning end with `pull(detach_reset=True)`, for both arguments and slope 4? Which is closer to the
-# optimum, and what would you conclude for a network?
+# Detach the *spike* of the reset alone, `pull(detach_reset=True)`. Where does learning end at slope 4, with the relative and
+# with the absolute surrogate? Which is closer to the optimum, and what would you conclude for a network?
 # ```
 #
 # ```{solution} ex-detach

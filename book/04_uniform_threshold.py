@@ -44,6 +44,9 @@ profile = "smoke"
 figures.show_source(ATIFu)
 
 # %% [markdown]
+# (The constructor calls `begin_with`. `learned_log` is the logarithm, and `bounded_exp` is $e^w$, held between $10^{-6}$
+# and $10^6$.)
+#
 # Everything else, the loop over timesteps with Eqs {eq}`eq-2`, {eq}`eq-4` and {eq}`eq-5`, is shared by all neurons of
 # the library:
 
@@ -131,10 +134,10 @@ for n, curve in enumerate(learned.values()):
         label=None if n else "ATIF-u, $T = 4$",
         **figures.neuron_style("ATIF-u"),
     )
-for record, steps_of in ((fixed, 4), (fixed_20, 20)):
+for record, T in ((fixed, 4), (fixed_20, 20)):
     level = record.result["sqnr_db"]
-    ax.axhline(level, label="IF, fixed $V_{th} = 1$" if steps_of == 4 else None, **figures.neuron_style("IF"))
-    ax.annotate(f"$T = {steps_of}$", (100, level + 0.2), color=figures.VERMILION)
+    ax.axhline(level, label="IF, fixed $V_{th} = 1$" if T == 4 else None, **figures.neuron_style("IF"))
+    ax.annotate(f"$T = {T}$", (100, level + 0.2), color=figures.VERMILION)
 ax.axhline(optimum.sqnr_db, color=figures.BLACK, linestyle=":", linewidth=1.2, label="optimum for $T = 4$")
 ax.set(xlabel="update", ylabel="SQNR in dB", ylim=(0, 13), xlim=(0, 5000))
 ax.legend(loc="lower right", bbox_to_anchor=(1, 0.12))
@@ -243,8 +246,8 @@ print(f"half-step start, V_th = 1: {begin:.2f} dB; learned: {final:.2f} dB; gain
 # ```{solution} ex-sigma
 # :class: dropdown
 # `list(fit_neuron(ATIFu(threshold=10 * sigma, step_mode="m"), Normal(0.0, sigma)))[-1]` says where it ends. The
-# relative surrogate yields the same curve each time, since the learned logarithm shifts by a constant and nothing else
-# in the gradient has a scale. The absolute one ends somewhere else for every σ, as the table in
+# relative surrogate yields the same curve of $V_{th} / \sigma$ each time: σ only multiplies the gradient by $\ln V_{th}$
+# by $\sigma^2$, and Adam divides by the size of the gradient. The absolute one ends somewhere else for every σ, as the table in
 # [](03_surrogate_gradients.py) predicts.
 # ```
 #
@@ -254,13 +257,18 @@ print(f"half-step start, V_th = 1: {begin:.2f} dB; learned: {final:.2f} dB; gain
 # the half-step start save at 15 dB?
 # ```
 #
-# ```{solution} ex-timesteps
+# ````{solution} ex-timesteps
 # :class: dropdown
-# `[maximise_sqnr(lambda w, T=T: uniform_staircase(w[0].exp(), T, 0.5), [0.5]).sqnr_db for T in range(1, 17)]` is the
-# half-step start's; put 0.0 in the place of the first 0.5 for the empty one. With `v0=0.5` four timesteps reach 15.1
-# dB; with `v0=0` it takes eight (15.3 dB). For a reader with these levels the half-step start halves the latency. (One
-# that knows gain and offset, as the next layer does, needs five from an empty start: [](12_limits.py).)
+# ```python
+# def best_db(T, v0):
+#     return maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), T, v0), [0.5]).sqnr_db
+#
+# pd.DataFrame({f"v0 = {v0}": {T: best_db(T, v0) for T in range(1, 17)} for v0 in (0.0, 0.5)})
 # ```
+# With `v0=0.5` four timesteps reach 15.1 dB; with `v0=0` it takes eight (15.3 dB). So the half-step start saves four
+# timesteps, half of the latency. (That is for a receiver that decodes a count of $k$ as $k V_{th} / T$. One
+# that knows gain and offset, as the next layer does, needs five from an empty start: [](12_limits.py).)
+# ````
 #
 # ## Recap
 #

@@ -140,7 +140,8 @@ pd.DataFrame(made, index=["V_p1", "V_p2", "V_p3", "V_p4"]).T
 
 # %% [markdown]
 # $V_{p_2}$ comes out as 1.25. Eq. {eq}`eq-19` is the *second* line of {eq}`eq-18`, solved as an equality; the third,
-# which has the equals sign, then does not hold. Here is the answer to the prediction: the third line says
+# which has the equals sign, then says $p_2 = T p_4$, which holds for some $p$ only (for those of Figure 4, as it happens, but
+# not for even steps). Here is the answer to the prediction: the third line says
 # $T p_2 = V_{p_2} + V_{p_3} + V_{p_4}$, and $V_{p_3} + V_{p_4} = T p_3$, so
 #
 # $$ V_{p_2} = T\,(p_2 - p_3), \qquad \text{in general} \quad V_{p_k} = T\,(p_k - p_{k+1}), \quad V_{p_T} = T\,p_T. $$
@@ -210,8 +211,8 @@ for form in ("printed", "telescoping"):
 pd.DataFrame(tally).T
 
 # %% [markdown]
-# About one staircase in a hundred comes out as intended. And a few neurons in a hundred are not even monotone: a *larger*
-# input makes *fewer* spikes, because an early spike has paid a high threshold and too little charge is left for later
+# About one staircase in a hundred comes out as intended. And about one neuron in a hundred (telescoping), or three
+# (as printed), is not even monotone: a *larger* input makes *fewer* spikes, because an early spike has paid a high threshold and too little charge is left for later
 # ones. Here is one:
 
 # %% tags=["hide-input"]
@@ -234,8 +235,8 @@ figures.show(
 
 # %% [markdown]
 # :::{important}
-# By these formulas four thresholds rarely make the staircase that was asked for. With other thresholds nearly one in four
-# can be made, but not all ([](13_realisable_staircases.py)). The $p$ are best read as *parameters* of the neuron: names
+# By these formulas four thresholds rarely make the staircase that was asked for. Other thresholds can make nearly one in
+# four of such random staircases; no thresholds make the rest ([](13_realisable_staircases.py)). The $p$ are best read as *parameters* of the neuron: names
 # for where its steps were meant to be.
 # :::
 #
@@ -252,7 +253,7 @@ figures.show_source(ATIFnu.p.fget)
 # *transitions* that are free. (The paper prints no estimate for this neuron; this one is our choice.) Task, loss and
 # optimizer are those of Chapter 4.
 #
-# **Predict:** 11.09 dB is the best of all uniform neurons. Both forms, ours and the printed one, start far from it, with
+# **Predict:** 11.09 dB is the best of all uniform neurons that start empty. Both forms, ours and the printed one, start far from it, with
 # evenly spaced $p$ and $p_1 = 1$, which is ten standard deviations: at 0.45 dB. Will they learn the same thresholds, and
 # equally good ones?
 
@@ -304,18 +305,20 @@ Markdown(provenance(experiments.values()))
 # %% [markdown]
 # Both forms gain about the paper's "almost 3 dB": after the 5,000 updates of the figure the telescoping one 3.0 dB and
 # the printed one 3.4, after 20,000 both of them 3.3 (see below). So Figure 5 of the paper does not tell which of the two was
-# used. Of the parameters $p$ of the telescoping neuron of seed 0, the first two are not where its transitions are:
+# used. The table compares, for seed 0, the parameters $p$ of the telescoping neuron with its transitions. Those of the
+# first and the second spike, $p_4$ and $p_3$, are not where the transitions are; $p_2$ and $p_1$ are:
 
 # %%
 record = learned[0]
 sigma = record.config["sigma"]
 thresholds = torch.tensor(record.result["thresholds"], dtype=torch.float64)
+near = fine / 4  # currents up to 3.75 σ
 pd.DataFrame(
     {
         "p, the parameters": [x / sigma for x in reversed(record.result["p"])],
-        "realised transitions": [x / sigma for x in realised(thresholds, fine / 4)],
+        "realised transitions": [x / sigma for x in realised(thresholds, near)],
         "the same, form as printed": [
-            x / sigma for x in realised(torch.tensor(as_printed[0].result["thresholds"]), fine / 4)
+            x / sigma for x in realised(torch.tensor(as_printed[0].result["thresholds"]), near)
         ],
     },
     index=["first spike", "second", "third", "fourth"],
@@ -338,7 +341,7 @@ for epoch in learned[0].epochs:
         rows[epoch["step"]] = {
             "V_th(1) / σ": now[0].item() / sigma,
             "V_th(2) / σ": now[1].item() / sigma,
-            "last transition / σ": realised(now, fine / 4)[-1] / sigma,
+            "last transition / σ": realised(now, near)[-1] / sigma,
             "SQNR, dB": epoch["sqnr_db"],
         }
 crossed = {
@@ -369,8 +372,8 @@ ends = {
 pd.DataFrame(ends).T.rename_axis(["form", "update"]).round(2)
 
 # %% [markdown]
-# These are the runs of seed 0. At 5,000 updates the telescoping form has *not* come to rest. It is in a valley: its
-# second threshold still rises, and with it, later, the SQNR. At 20,000 updates both forms have the same thresholds to
+# These are the runs of seed 0. At 5,000 updates the telescoping form has *not* come to rest: its second threshold is still
+# rising. On the way the SQNR falls a little before it rises again. At 20,000 updates both forms have the same thresholds to
 # within a percent, in each of the five seeds, and 14.43 dB. So what differs at 5,000 is how far each has come, not what
 # it learns.
 #
@@ -414,8 +417,8 @@ figures.show(
     "ladder",
     alt="Bars of the best SQNR: uniform 11.09, free transitions with level equal to transition 11.34, free gain "
     "13.63, ATIF-nu 14.63, half-step start 15.13, Lloyd-Max 15.55 decibels.",
-    caption="The best that each kind of staircase can do for a Gaussian with five levels. Most of the way from the "
-    "uniform neuron to the limit is the position of the levels between the transitions, not the widths of the steps.",
+    caption="The best that each kind of staircase can do for a Gaussian with five levels. Most of the difference between the "
+    "uniform neuron and the limit comes from where the levels lie between the transitions, not from the widths of the steps.",
     data={"staircase": names, "sqnr_db": values},
 )
 
@@ -436,7 +439,7 @@ figures.show(
 #
 # So the paper's observation is confirmed: almost 3 dB are there. Its explanation, more steps where the inputs are, is
 # not what brings them. What does is that the levels lie near the middle between the transitions, so that the neuron
-# rounds to the nearest. A free gain brings most of that, a half step more than all.
+# rounds to the nearest. Of the 3.5 dB that are possible, a free gain alone brings 2.5. A half-step start brings 4.0.
 #
 # ### One neuron, or a neuron in a network?
 #
@@ -516,5 +519,5 @@ except ValueError as error:
 #   monotone.
 # * The gain over the uniform neuron is real, 3 dB when learned; it comes from rounding to the nearest level, and a
 #   membrane that starts half full gives more of it with no parameter.
-# * Where a next layer can scale and shift, most of this gain is there without the half step: of its 4.04 dB 1.08 are
-#   left.
+# * Where a next layer can scale and shift, it supplies most of this gain itself: of the 4.04 dB of the half-step start
+#   1.08 are left.

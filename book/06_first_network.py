@@ -108,7 +108,7 @@ for part in (vgg, Network.spikes, Network.forward):
 # constant has to be computed only once: the stem does not run $T$ times.
 #
 # **Between layers there are only spikes.** A convolution of zeros and ones adds weights. A max pool of zeros and ones
-# is a zero or a one. The monitor shows it:
+# is a zero or a one. SpikingJelly's `InputMonitor` records what enters each convolution:
 
 # %%
 network = vgg_small(ACTIVATIONS["atif-u"], T)
@@ -134,7 +134,7 @@ pd.DataFrame({"values at the input of a convolution": seen})
 #
 # $$ \theta = \frac{\sum_{t=1}^{T} \sum_{i=0}^{n} \sum_{j=0}^{m} z_{i,j}(t)}{n \times m \times T} \tag{20} $$ (eq-20)
 #
-# for each layer, the share of neurons and timesteps that fire, and averages over layers. (Here $i$ and $j$ only count
+# for each layer, the mean of $z$ over all its neurons and timesteps, and averages over layers. (Here $i$ and $j$ only count
 # the $n \times m$ neurons of a layer, and $z_{i,j}(t)$ is the spike of one; see [](15_errata.py).) $T\theta$ is the
 # mean number of spikes of a neuron for one image, each layer counting alike. A lower θ is better; ReLU networks have
 # none to count.
@@ -163,7 +163,7 @@ def one_epoch(network, batches, optimizer):
 # %% [markdown]
 # The library's loop does the same, which a test checks, and adds what long runs need: a schedule of the learning rate,
 # checkpoints, several devices, an error that names the layer where a number is not finite. Its optimizer treats
-# thresholds as a group of their own, without weight decay, which would pull $\ln V_{th}$ towards $V_{th} = 1$.
+# thresholds as a group of their own, without weight decay, which would pull $\ln V_{th}$ towards 0, and so $V_{th}$ towards 1.
 
 # %% tags=["hide-cell"]
 for part in (train, update, parameter_groups):
@@ -210,22 +210,22 @@ summary(networks, {"test accuracy, %": "test_accuracy", "θ": "theta", "spikes p
 Markdown(provenance(networks.values()))
 
 # %% tags=["hide-input", "hide-output"]
-fig, (left, right) = plt.subplots(2, 1, figsize=(6.4, 7.4))
+fig, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 7.4))
 table = []
 for label, name in networks.items():
     style = figures.neuron_style(label)
     for n, record in enumerate(records_of(name, "laptop")):
         curve = pd.DataFrame(record.epochs)
-        left.plot(curve.epoch, curve.test_accuracy, marker="o", label=None if n else label, **style)
+        top.plot(curve.epoch, curve.test_accuracy, marker="o", label=None if n else label, **style)
         for values in record.epochs:
             row = {"network": label, "seed": record.seed, "epoch": values["epoch"]}
             table.append(row | {"test_accuracy": values["test_accuracy"], "theta": values.get("theta")})
         if "theta_layers" in record.result:
             theta = record.result["theta_layers"]
-            right.plot(range(1, 1 + len(theta)), theta.values(), marker="o", linewidth=1.4, **style)
-left.set(xlabel="epoch", ylabel="test accuracy in %", xticks=[1, 2, 3])
-left.legend()
-right.set(xlabel="layer", ylabel="θ after training", xticks=[1, 2, 3, 4], ylim=(0, None))
+            bottom.plot(range(1, 1 + len(theta)), theta.values(), marker="o", linewidth=1.4, **style)
+top.set(xlabel="epoch", ylabel="test accuracy in %", xticks=[1, 2, 3])
+top.legend()
+bottom.set(xlabel="layer", ylabel="θ after training", xticks=[1, 2, 3, 4], ylim=(0, None))
 figures.show(
     fig,
     "networks",
@@ -238,7 +238,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The learned thresholds, layer by layer:
+# The means are in the order ReLU, ATIF-nu, ATIF-u, IF, but differences that are as small as the spread over seeds may be
+# chance; [](09_ablation.py) compares seed by seed. The thresholds after training, seed 0; the four rows are the four layers of neurons, and ATIF-nu has four
+# thresholds in each:
 
 # %% tags=["hide-input"]
 pd.DataFrame(
@@ -253,15 +255,14 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# Differences that are as small as the spread over seeds may be chance; [](09_ablation.py) compares seed by seed. And
-# these are small networks trained for three
-# epochs, an experiment of ours, which measures how fast they begin to learn; the paper's ResNet-18 and VGG-16, trained
-# for
-# 900 epochs, are other rows of [](report.md). Two things can be said already.
+# IF keeps its 1. All learned thresholds have risen. These are small networks trained for three epochs, an experiment of
+# ours, which measures how fast they begin to learn; the paper's ResNet-18 and VGG-16, trained for 900 epochs, are other
+# rows of [](report.md). Two things can be said already.
 #
-# * The spiking networks are a few points below their ReLU twin. Four things could cause this: five values for every
-#   activation, spikes that arrive unevenly in time, max pools that see the spikes of one timestep at a time, and surrogate
-#   gradients instead of true ones. [](07_cifar.py) tells the first, the two that come with time, and the last apart.
+# * The spiking networks are a few points below their ReLU twin. Four things could cause this: (1) five values for every
+#   activation, (2) spikes that arrive unevenly in time, (3) max pools that see the spikes of one timestep at a time, and (4)
+#   surrogate gradients instead of true ones. [](07_cifar.py) separates three parts: the first; the second and third
+#   together, which both come with time; and the fourth.
 # * After a normalisation the fixed threshold is not as bad as it was for the lone neuron. There
 #   $V_{th} = 1$ was $10\,\sigma$. Here it is about $1\,\sigma$ to begin with, and the weights of the normalisation
 #   can scale the current as well as a threshold can: $V_{th}$ and the scale of the norm before it do the same thing.
@@ -291,7 +292,8 @@ functional.reset_net(network)
 # ```{exercise} Your own neuron
 # :label: ex-own-neuron
 # Any SpikingJelly node is an activation. Train `vgg_small` with `neuron.LIFNode(tau=2.0, v_reset=None,
-# step_mode="m")` on the subset above.
+# step_mode="m")` on the subset above. (This neuron is *leaky*: at each timestep it loses a part of its membrane.
+# `v_reset=None` is the soft reset.)
 # ```
 #
 # ````{solution} ex-own-neuron
@@ -299,6 +301,7 @@ functional.reset_net(network)
 # ```python
 # from spikingjelly.activation_based import neuron
 #
+# torch.manual_seed(0)  # the live table starts from the same weights
 # network = vgg_small(lambda channels, timesteps: neuron.LIFNode(tau=2.0, v_reset=None, step_mode="m"), T)
 # list(train(network, subset, experiment.recipe))[-1]["train_loss"]
 # ```
@@ -327,4 +330,4 @@ functional.reset_net(network)
 # * A spiking network is an ordinary one with another activation and $T$ timesteps; its stem runs once.
 # * Only zeros and ones pass between layers, except into the readout; thresholds and normalisation both scale the
 #   current.
-# * θ is the share of neurons and timesteps that fire; on spiking hardware each spike costs energy.
+# * θ is the mean of the spikes over all neurons and timesteps; on spiking hardware each spike costs energy.

@@ -140,7 +140,7 @@ recipes
 # start, how many seeds, and whether the accuracy printed is that of the last epoch or of the best one. Ours is always
 # that of the last epoch. We read "random resize" as torchvision's `RandomResizedCrop`.
 #
-# One thing that is stated deserves a figure. The learning rate falls by a tenth every 30 epochs. After 900 epochs it
+# One thing that is stated deserves a figure. The learning rate is multiplied by 0.9 every 30 epochs. After 900 epochs it
 # has not vanished:
 
 # %% tags=["hide-input"]

@@ -128,7 +128,8 @@ pd.Series({**speech.SPECTRUM, **speech.MELS, "coefficients": speech.COEFFICIENTS
 # %% [markdown]
 # ## The words
 #
-# V2 is an archive of 2.4 GB, and the experiments `gsc-*` use it. Those called `gsc13-*` use 13 words of V1.
+# V2 is an archive of 2.4 GB, and the experiments `gsc-*` use it. Those called `gsc13-*` use 13 words of V1,
+# which `python -m atif_lib data gsc13` fetches (3 GB of disk must be free).
 
 # %% tags=["hide-input"]
 try:
@@ -139,7 +140,7 @@ except data.DataUnavailable:
     note = (
         ":::{warning}\nSpeech Commands was not there when this page was made. What runs live below runs on synthetic "
         "voices, the 35 words spoken by eSpeak NG, and says nothing about real speech. The tables of results are not "
-        "affected.\n:::"
+        "affected. `python -m atif_lib data gsc13` fetches real words.\n:::"
     )
 Markdown(note)
 
@@ -209,7 +210,7 @@ pd.DataFrame(rows).T
 # ## Training
 #
 # "The same training configuration" as for images, says the paper, with 80 epochs and a learning rate of $10^{-3}$ that
-# falls to a tenth every 20. We leave out mirroring and resizing, since a word played backwards is another word. Our own
+# is multiplied by 0.1 every 20. We leave out mirroring and resizing, since a word played backwards is another word. Our own
 # recipe for a GPU shifts the sound in time and masks a few frames and coefficients. (So do the networks below, the
 # small ones for fifteen epochs, ResNet-18 in stages; `FAST_SPEECH` itself has not run yet.)
 
@@ -364,8 +365,9 @@ pd.DataFrame({step: difference(f"gsc13-{a}", f"gsc13-{b}") for step, (a, b) in s
 
 # %% [markdown]
 # It stays open here, too: all intervals include zero. In the table above all of these networks have a θ below a quarter, so
-# by the mean over layers less than one spike a neuron and word. Counted over neurons, the small ResNet with ATIF-nu sends
-# more than one, 1.12.
+# by the mean over layers less than one spike a neuron and word. Counted over neurons, each spiking small
+# ResNet sends about one or more: 1.01 with ATIF-u, 1.12 with ATIF-nu (three seeds each), 1.09 with the fixed threshold and
+# 1.11 with the half-step start (one).
 #
 # ## What can go wrong
 #
@@ -393,15 +395,16 @@ pd.DataFrame({"mean": raw.mean((0, 1, 2)), "standard deviation": raw.std((0, 1, 
 #
 # ```{solution} ex-48-frames
 # :class: dropdown
-# $\lfloor (16000 + 2p - n)/h \rfloor = 47$ is wanted. With padding on one side only, $(16000 + 320 - 1024)/320 = 47.8$,
-# and it is. A window of 640 that is *not* filled up to 1,024 leaves $(16640 - 640)/320 = 50$ hops, and a hop of 330
-# gives 47.3. One cannot tell from the number.
+# $\lfloor (16000 + 2p - n)/h \rfloor = 47$ is wanted. With a padding of 160 on each side, or 320 on one, it is
+# $(16000 + 320 - 1024)/320 = 47.8$. A hop of 330 gives 47.3, and an FFT of 1,281 to 1,600 samples gives 47 as well. (A
+# window of 640 that is *not* filled up to 1,024 does not: it leaves $(16640 - 640)/320 = 50$ hops, 51 frames.) One cannot
+# tell from the number.
 # ```
 #
 # ```{exercise} More words, more errors
 # :label: ex-words
-# A network makes an error on 6 % of clips with 13 words. Under the crudest assumption, each *other* word being equally
-# likely to be taken for the right one, what would you expect with 35?
+# A network makes an error on 6 % of clips with 13 words. Assume, crudely, that each wrong word is given with the same
+# probability, and that this probability stays what it is when words are added. Which error would you expect with 35?
 # ```
 #
 # ```{solution} ex-words

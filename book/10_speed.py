@@ -407,7 +407,7 @@ for name, record in records.items():
 # less. The step from floats, $8 + 4 = 12$, to bytes saved more.
 # ```
 #
-# ```{exercise} Why not T times faster?
+# ```{exercise} Is the neuron the bottleneck?
 # :label: ex-parallel
 # The timesteps of a convolution are independent: all $T$ maps go through at once. Those of a neuron are not. Does that
 # make the neuron the bottleneck on a GPU?
@@ -415,8 +415,9 @@ for name, record in records.items():
 #
 # ```{solution} ex-parallel
 # :class: dropdown
-# No. The loop over $T$ is short, and there are thousands of neurons for each of the device's cores to run side by side.
-# A fused neuron is limited by the memory that it reads and writes, like a ReLU.
+# It should not be. The loop over $T$ is short, and a layer has far more neurons than the device has cores, all of which
+# can run side by side. What limits a fused neuron should be the memory that it reads and writes, as with a ReLU. (Not
+# measured: the benchmark has not run on a GPU.)
 # ```
 #
 # ## Recap

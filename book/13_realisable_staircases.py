@@ -637,8 +637,9 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 #
 # ```{exercise} Five timesteps
 # :label: ex-five
-# The thresholds 47, 37, 33, 29, 26 decrease, and all lines of the systems hold: $m\,p_k \ge V_k + \dots + V_m$ for all
-# $k \le m$. Use `pieces` to show that the staircase is yet not the intended one.
+# Let $T = 5$ and the thresholds be 47, 37, 33, 29, 26. In the telescoping form they belong to $p_1 = V_1 = 47$ and $p_k =
+# \frac15 (V_k + \dots + V_5)$: 25, 17.6, 11 and 5.2. They decrease, and all lines of the systems hold: $m\,p_k \ge V_k + \dots
+# + V_m$ for all $k \le m$. Use `pieces` to show that the staircase is yet not the intended one.
 # ```
 #
 # ````{solution} ex-five
