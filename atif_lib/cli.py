@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--format", choices=("text", "md", "readme"), help="text by default")
     report.add_argument("--check", action="store_true", help="fail where manifest, README and records disagree")
     report.add_argument("--update", type=Path, metavar="README", help="rewrite the claims table of this file")
+    report.add_argument("--verdicts", action="store_true", help="write the verdicts of the records into the manifest")
     report.set_defaults(command=_report)
 
     data = commands.add_parser("data", help="fetch and verify a data set")
@@ -138,6 +139,9 @@ def _train(options: argparse.Namespace) -> None:
         checkpoint = runs.run_folder(options.name, profile, seed, options.validation) / "checkpoint.pt"
         if options.resume and network and not checkpoint.is_file():
             _tell(f"no checkpoint in {checkpoint.parent}: seed {seed} starts from the beginning")
+        if options.resume and network and runs.is_done(options.name, profile, seed, options.validation):
+            _tell(f"seed {seed} has ended; without --resume it is trained anew")
+            continue
         before = folder / f"{runs.run_folder(options.name, profile, seed).name}.json"
         if profile != "smoke" and before.is_file():  # smoke runs are no results
             _tell(f"this replaces the record {before}; ATIF_RESULTS names another folder for records")
@@ -308,6 +312,8 @@ def _report(options: argparse.Namespace) -> int:
 
     if options.check and options.format:
         raise ValueError("report takes --check or --format, got both")
+    if options.verdicts:
+        print("\n".join(report.update_verdicts()) or "every verdict is what the records say", file=sys.stderr)
     if options.update:
         report.update_readme(options.update)
     if options.check:
@@ -322,10 +328,13 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from atif_lib.data.load import fetch, load
+    from atif_lib.data.load import DATASETS, fetch, load
 
     path = fetch(options.name)
     found = load(options.name)
     counts = f"{len(found.train_labels):,} training and {len(found.test_labels):,} test examples"
-    checked = "verified" if found.whole else f"noted; for the whole, put it there, delete {path} and run this again"
+    held = DATASETS[options.name].sha256 or found.source in ("official", "features")  # what it was computed from was
+    checked = "verified" if held else "noted"
+    if not found.whole:
+        checked = f"noted; for the whole, put it there, delete {path} and run this again"
     print(f"{found.name}: {counts}, source {found.source}, sha256 {found.sha256[:12]}… {checked}")

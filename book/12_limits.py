@@ -174,7 +174,10 @@ affine.round(2)
 #
 # An offset also lets the lowest level leave 0: half of all currents are negative and some of the positive ones are
 # below the first transition, so that the best answer to no spike is a little above 0. With all $T + 1$ levels free the
-# limit is slightly higher, by 0.38 dB at $T = 1$ and 0.06 dB at $T = 4$.
+# limit is slightly higher, by 0.38 dB at $T = 1$ and 0.06 dB at $T = 4$. (The signal then has half of its mass at 0, and no
+# logarithm that is concave. For a Gaussian there is still one solution: as $t_1$ rises, the mean below it rises by
+# $\varphi(t_1)(t_1 - \ell_0) / P(x < t_1) \le 2 \max_t t\,\varphi(t) = 0.48$, less than one, as the proof of
+# {cite:t}`trushkin1982sufficient` needs.)
 #
 # ## Why the half step should give 6 dB, and gives 4
 #

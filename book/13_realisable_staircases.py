@@ -288,7 +288,9 @@ print("T for which an order makes the Lloyd–Max staircase:", *with_order, f"of
 # the last digit**, from $V(0) = 0$. No half-step start is needed. Up to $T = 5$ the thresholds can simply rise from
 # timestep to timestep. For $T = 6$ to 8 early first fails, and what is left mixes. For $T = 9$ to 13, as far as the
 # search went, there is no order. That is not the end of the count, which needs no order: a search among all thresholds,
-# that of [](#the-best-of-all), ends at the Lloyd–Max staircase for $T = 9$ to 11, too:
+# that of [](#the-best-of-all), ends at the Lloyd–Max staircase for $T = 9$ to 11, too. (It is reached, not only
+# approached: the thresholds that are found run through a chain of patterns, and solved for thresholds with exactly these
+# transitions that chain meets each of its conditions with something to spare. A test does it.)
 
 # %%
 counts = records_of("limits-counts", "laptop")[0].result

@@ -71,8 +71,8 @@ print(
 # **In our copy:** $\sum_t z(t) = \min\{T, \sum_t i(t) / V_{th}\}$, with no brackets of a floor. They may have been lost
 # on the way.
 #
-# **Surely meant:** a whole number that is not below zero, $\min\{T, \max\{0, \lfloor \cdot \rfloor\}\}$, as Figure 1
-# draws it. It is exact for a constant current and a membrane that starts at 0; in deeper
+# **Surely meant:** a whole number that is not below zero, $\min\{T, \max\{0, \lfloor \cdot \rfloor\}\}$, as the text
+# says of Figure 1: it "has exactly T + 1 uniform quantization intervals". It is exact for a constant current and a membrane that starts at 0; in deeper
 # layers, where spikes come unevenly, it is an approximation.
 
 # %%
@@ -164,8 +164,7 @@ summary(rows, {"gain, dB": "gain_db", "V_th / σ": "threshold_over_sigma"})
 #
 # **Printed:** the learned $V_{th}$ decreases and approaches $\sigma_i$.
 #
-# **Likely meant:** the threshold falls from ten standard deviations to the order of one, as the figure's curve does.
-# The optimum of Eq. 13 for $T = 4$ is at $1.73\,\sigma$, which Section 3.3's "in our case $[0, 2\sigma_i]$" fits
+# **Likely meant:** the threshold falls from ten standard deviations to the order of one. The optimum of Eq. 13 for $T = 4$ is at $1.73\,\sigma$, which Section 3.3's "in our case $[0, 2\sigma_i]$" fits
 # well. At $\sigma$ itself the SQNR would be 3.3 dB lower, and the gain below the printed 10 dB.
 
 # %%
@@ -199,8 +198,8 @@ pd.Series(
 # **Likely meant:** $V_{p_2} = T\,(p_2 - p_3)$, by the third line of Eq. 18, which bears the equals sign, as Eq. 17 is
 # by the last line of Eq. 16. The printed one is the second line with an equals sign. It may be an error of the printed
 # page only: when trained for 5,000 updates, the third line gains 3.0 dB and the printed one 3.4 dB, and for 20,000 both
-# gain 3.3 dB, by the same thresholds. All this is near the figure's "almost 3 dB", so the figure does not tell which was
-# run. For uniform $p$ only the third line gives the uniform neuron.
+# gain 3.3 dB, by the same thresholds. All this is within 0.4 dB of "almost 3 dB". The paper does not say after how many
+# updates that is read, so it does not tell which was run. For uniform $p$ only the third line gives the uniform neuron.
 
 # %%
 p = torch.tensor([[1.0, 0.75, 0.5, 0.25]], dtype=torch.float64)
@@ -398,7 +397,7 @@ spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * 
 #   18.
 # * Eq. 11 is the local derivative. The sigmoid with SpikingJelly's slope 4 gives the printed gain, if the spike of the
 #   reset is detached and $\mathrm{ReLU}(i)$ the target; with slope 1 it does not.
-# * The optimum of the paper's loss is 1.73 σ. The gain of non-uniform thresholds is real; it is the gain of the half
-#   step.
+# * The optimum of the paper's loss is 1.73 σ. The gain of non-uniform thresholds is real; with our decode, most of it is
+#   what a free gain of the reader brings as well, and a half step brings more.
 # * Percentages are points, 48 frames are 49 or 51 (or the padding is 320 in all), "regardless of the architecture" is
 #   true of ATIF-nu, and "3 out of four" is three of five with Speech Commands.

@@ -16,7 +16,6 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import closing
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import nbformat
 from tqdm import tqdm
 
 from atif_lib import console, paths
+from atif_lib.results.environment import versions
 from atif_lib.results.records import PROFILES
 from ci import processes
 from ci.notebooks import DIED, clean, figure_names, read_chapter, title
@@ -114,11 +114,6 @@ def git_commit(root: Path) -> str:
     return result.stdout.strip() or "no commit"
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that matter most."""
-    return {"python": sys.version.split()[0], **{name: metadata.version(name) for name in PACKAGES}}
-
-
 def page_names(project: Project) -> dict[str, str]:
     """Say what this machine's folders are called on a page."""
     return {str(project.root.resolve()): ".", sys.prefix: "<environment>", str(Path.home()): "~"}
@@ -195,7 +190,7 @@ def execute(project: Project, profile: str, jobs: int = 1) -> dict[str, str]:
     stale = [source for source in keys if source not in current]
     print(f"{len(stale)} of {len(keys)} chapters to run, profile {profile}", flush=True)
     errors: dict[str, str] = {}
-    facts = {"profile": profile, "commit": git_commit(project.root), "versions": versions()}
+    facts = {"profile": profile, "commit": git_commit(project.root), "versions": versions(PACKAGES)}
     with closing(run_all(project, stale, profile, jobs)) as results:
         for source, result in results:
             if "error" in result:

@@ -96,6 +96,18 @@ def test_of_several_processes_one_tells_the_cost(run, monkeypatch):
     assert run("train", QUICK, "--profile", "smoke", "--dry-run") == (0, f"{'parameters':20} 1\n", "")
 
 
+def test_resumed_it_leaves_alone_what_has_ended(run, folders):
+    run("train", QUICK, "--profile", "smoke", "--seeds", "1")
+    before = (folders[0] / f"{QUICK}-smoke-s1.json").read_bytes()
+    status, output, errors = run("train", QUICK, "--profile", "smoke", "--seeds", "1", "2", "--resume")
+    assert status == 0
+    assert "seed 1 has ended; without --resume it is trained anew" in errors
+    assert [line.split(":")[0] for line in output.splitlines()] == [f"{QUICK}-smoke-s2"]
+    assert (folders[0] / f"{QUICK}-smoke-s1.json").read_bytes() == before
+    (folders[1] / f"{QUICK}-smoke-s1" / "weights.safetensors").unlink()
+    assert "has ended" not in run("train", QUICK, "--profile", "smoke", "--seeds", "1", "--resume")[2]
+
+
 def test_a_seed_given_twice_is_trained_once(run, monkeypatch):
     seen, record = [], records.load(records.RESULTS / "toy-fixed-laptop-s0.json")
     monkeypatch.setattr(runs, "run", lambda name, profile, seed, *options: seen.append(seed) or record)

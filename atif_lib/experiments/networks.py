@@ -1,6 +1,7 @@
 """Experiments that train a network."""
 
 import dataclasses
+import hashlib
 import math
 import time
 from contextlib import suppress
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load as load_weights
 
 from atif_lib import data
 from atif_lib.data.storage import file_sha256
@@ -95,8 +96,9 @@ class NetworkExperiment:
         recipe = recipe_here(self.recipe)
         batches = Batches(examples, recipe, seed)
         if start:
-            start_from_network(network, load_file(start), batches.draw(0, 0)[0])
-            draft.result["start_sha256"] = file_sha256(start)
+            content = start.read_bytes()  # read once: the run that it is of may end anew meanwhile
+            start_from_network(network, load_weights(content), batches.draw(0, 0)[0])
+            draft.result["start_sha256"] = hashlib.sha256(content).hexdigest()
         if self.scale_start:
             scale_from_data(network, batches.draw(0, 0)[0])
         if self.data_start:
@@ -116,6 +118,7 @@ class NetworkExperiment:
         draft.result |= {
             "source": examples.source,
             "precision": recipe.precision,
+            **({"deterministic": True} if torch.are_deterministic_algorithms_enabled() else {}),
             "thresholds_at_start": first,
             "thresholds": _thresholds(own),
             "v0": {name: torch.as_tensor(neuron.v0).item() for name, neuron in own.items()},

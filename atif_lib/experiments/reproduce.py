@@ -30,7 +30,7 @@ from atif_lib.paths import make_absolute, runs_folder
 from atif_lib.results import records
 from atif_lib.results.manifest import Manifest, load
 from atif_lib.results.records import Record
-from atif_lib.training.checkpoints import handle_stops
+from atif_lib.training.checkpoints import handle_stops, tell_stop
 
 __all__ = ["PROTOCOLS", "Job", "Plan", "cores", "describe", "plan", "run", "seconds_here", "snakefile"]
 
@@ -53,7 +53,7 @@ class Job(NamedTuple):
     @property
     def run_id(self) -> str:
         """Name of the run and of its record."""
-        return f"{self.experiment}-{self.profile}-s{self.seed}"
+        return records.run_id(self.experiment, self.profile, self.seed)
 
     @property
     def folder(self) -> Path:
@@ -220,14 +220,21 @@ def seconds_here(found: Plan, jobs: int = 1) -> dict[str, float]:
         for job in tqdm(found.open, desc="measuring", unit="run", leave=False, disable=None):
             key = job.experiment, job.profile
             if key not in costs:
-                cost = cost_here(*key, count=2)
-                costs[key] = cost.seconds * cost.updates
+                costs[key] = _seconds_of(*key)
     finally:
         torch.set_num_threads(before)
+        if torch.accelerator.is_available():
+            torch.accelerator.empty_cache()  # the runs to come need it
     return {
         job.run_id: costs[job.experiment, job.profile] * (1 - min(1.0, _epochs_done(job) / _epochs(job)))
         for job in found.open
     }
+
+
+def _seconds_of(experiment: str, profile: str) -> float:
+    """Measure how long a run takes here; the network is gone when it returns."""
+    cost = cost_here(experiment, profile, count=2)
+    return cost.seconds * cost.updates
 
 
 def describe(found: Plan, seconds: dict[str, float] | None = None, jobs: int = 1) -> str:
@@ -358,11 +365,11 @@ class _Children:
             signal.signal(number, handler)
 
     def stop(self, number: int, frame: Any) -> None:
-        if not self.stopped:
-            tqdm.write("stopping: every run writes its checkpoint", file=sys.stderr)
-        self.stopped = number
+        first, self.stopped = not self.stopped, number
         for process in tuple(self.processes):  # threads take from the set meanwhile
             _hand_on(number, process)
+        if first:
+            tell_stop("stopping: every run writes its checkpoint")
 
     def run(self, job: Job) -> str:
         """Train in a process of its own, away from the terminal's Ctrl-C; its output goes to a log in its folder.

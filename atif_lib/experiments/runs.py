@@ -26,11 +26,11 @@ from atif_lib.experiments.registry import find
 from atif_lib.networks.architectures import Network, cost
 from atif_lib.paths import results_folder, runs_folder, weights_folders
 from atif_lib.results.environment import device, first_process, git_state, peak_memory_mib, versions
-from atif_lib.results.records import PROFILES, RESULTS, Record, differing, load, recording, settings_of
+from atif_lib.results.records import PROFILES, RESULTS, Record, differing, load, recording, run_id, settings_of
 from atif_lib.training.batches import updates_per_epoch
 from atif_lib.training.checkpoints import save_weights
 from atif_lib.training.evaluation import evaluate
-from atif_lib.training.execution import processes, recipe_here
+from atif_lib.training.execution import accelerator, processes, recipe_here
 from atif_lib.training.loop import train
 from atif_lib.training.recipe import Recipe
 
@@ -41,6 +41,7 @@ __all__ = [
     "estimate",
     "export",
     "has_weights",
+    "is_done",
     "run",
     "run_folder",
     "staleness",
@@ -85,7 +86,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
         return load(draft.path)
     experiment = dataclasses.replace(experiment, validation=validation)
     folder = run_folder(name, profile, seed, validation)
-    results = results_folder() / "validation" if validation else results_folder()
+    results = _results(validation)
     start = None
     if experiment.start:
         start = run_folder(experiment.start, profile, seed, validation) / WEIGHTS
@@ -93,7 +94,7 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
             raise FileNotFoundError(
                 f"{name} starts from the weights of {experiment.start}, seed {seed}: train it first"
             )
-        _refuse_others(start, results / f"{experiment.start}-{profile}-s{seed}.json")
+        _refuse_others(start, results / f"{run_id(experiment.start, profile, seed)}.json")
     examples = experiment.examples()  # before anything is written: it may not be there
     with _alone(folder):
         unfinished = (folder / "checkpoint.pt").is_file()
@@ -142,6 +143,8 @@ def _alone(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / "lock", blocking=False):
+            for left in folder.glob(".*.new"):  # by a run that was killed while it wrote
+                left.unlink(missing_ok=True)
             yield
     except Timeout:
         raise RuntimeError(f"{folder} is in use: another process trains this run; wait for it, or stop it") from None
@@ -152,8 +155,7 @@ def _sittings(folder: Path, resumed: bool) -> dict[str, list[str]]:
 
     They are noted before the training, because a sitting may end without warning.
     """
-    if torch.cuda.is_available():
-        torch.cuda.init()  # else `device` leaves out the GPU, which the training has yet to use
+    torch.zeros((), device=accelerator())  # else `device` leaves out the GPU, which the training has yet to use
     commit, dirty = git_state()
     packages = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
     now = {"commits": f"{commit or 'unknown'}{' and changes' if dirty else ''}", "machines": f"{device()}; {packages}"}
@@ -169,9 +171,27 @@ def _sittings(folder: Path, resumed: bool) -> dict[str, list[str]]:
     return several
 
 
+def is_done(name: str, profile: str, seed: int, validation: bool = False) -> bool:
+    """Tell whether a network's run has ended: its record is there, not stale, and names the weights in its folder."""
+    experiment, profile = _at(name, profile)
+    folder, results = run_folder(name, profile, seed, validation), _results(validation)
+    path = results / f"{run_id(name, profile, seed)}.json"
+    if (folder / "checkpoint.pt").is_file() or not path.is_file() or not (folder / WEIGHTS).is_file():
+        return False
+    start = results / f"{run_id(experiment.start, profile, seed)}.json" if experiment.start else None
+    if start and not start.is_file():
+        return False
+    record, experiment = load(path), dataclasses.replace(experiment, validation=validation)
+    return not staleness(record, experiment, load(start) if start else None) and has_weights(record, folder / WEIGHTS)
+
+
+def _results(validation: bool) -> Path:
+    return results_folder() / "validation" if validation else results_folder()
+
+
 def run_folder(name: str, profile: str, seed: int, validation: bool = False) -> Path:
     """Return the folder of a network's checkpoint, metrics.csv and weights, below `paths.runs_folder`."""
-    return runs_folder() / f"{name}-{profile}-s{seed}{'-validation' if validation else ''}"
+    return runs_folder() / f"{run_id(name, profile, seed)}{'-validation' if validation else ''}"
 
 
 def staleness(record: Record, experiment: NetworkExperiment, start: Record | None) -> str:

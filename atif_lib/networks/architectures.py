@@ -194,7 +194,7 @@ def respond(activation: nn.Module, *paths: tuple[nn.Module, Tensor]) -> Tensor:
     terms = []
     for module, z in paths:
         module = module[0] if isinstance(module, Layers) and len(module) == 1 else module
-        fits = isinstance(module, Synapses) and len(module) == 2 and fusable(module[1])
+        fits = type(module) is Synapses and len(module) == 2 and fusable(module[1])  # a subclass may compute otherwise
         terms.append(module.term(z) if isinstance(module, Synapses) and fits else Term(module(z)))
     return activation(*terms)
 
@@ -426,8 +426,8 @@ def has_charges(module: nn.Module) -> bool:
 
 
 def layer_name(name: str) -> str:
-    """Name of a layer as in ``state_dict``, without the wrapper of :func:`atif_lib.training.execution.save_memory`."""
-    return name.replace("_checkpoint_wrapped_module.", "")
+    """Name of a layer as in ``state_dict``, without the wrappers of checkpointing (``save_memory``, ``memopt``)."""
+    return f"{name}.".replace("_checkpoint_wrapped_module.", "")[:-1]
 
 
 def unwrapped(block: nn.Module) -> nn.Module:

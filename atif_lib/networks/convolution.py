@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 __all__ = ["Convolution"]
@@ -28,9 +29,9 @@ class Convolution(nn.Conv2d):
         return super()._conv_forward(input, weight, bias)
 
     def _fits(self, x: Tensor) -> bool:
-        low = x.dtype == torch.bfloat16 or (
-            torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        )
+        types = {x.dtype, self.weight.dtype}
+        cast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        low = torch.float64 not in types if cast else types == {torch.bfloat16}  # autocast leaves float64 as it is
         plain = (self.kernel_size, self.stride, self.dilation) == ((3, 3), (1, 1), (1, 1))
         plain = plain and (self.padding, self.padding_mode) == ((1, 1), "zeros")
         small = x.dim() == 4 and x.shape[2] * x.shape[3] <= _SMALL and self.groups == 1
@@ -48,6 +49,7 @@ class _MatrixProduct(torch.autograd.Function):
         return _maps(_unfolded(x) @ low.permute(2, 3, 1, 0).flatten(0, 2), x)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         (gradient,) = gradients
         x, weight = ctx.saved_tensors

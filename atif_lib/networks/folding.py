@@ -116,6 +116,10 @@ def _fold_synapses(synapses: nn.Module, charges: Tensor | None) -> None:
     if not isinstance(conv, nn.Conv2d) or conv.groups != 1:
         kind = f"Conv2d with groups={conv.groups}" if isinstance(conv, nn.Conv2d) else type(conv).__name__
         raise ValueError(f"synapses that receive charges begin with {kind}; allowed: Conv2d with groups=1")
+    if "weight" not in dict(conv.named_parameters(recurse=False)):
+        raise ValueError(
+            "synapses whose weight is computed (pruned, parametrized); allowed: a convolution that owns it"
+        )
     synapses[0] = _scaled(conv, charges[0]) if _constant(charges) else TimedConv(conv, charges)
 
 

@@ -75,7 +75,8 @@ def scale_from_data(network: Network, inputs: Tensor) -> None:
         inputs: one batch [N, C, H, W], normalized.
 
     Raises:
-        ValueError: a layer sends no spike, so what the next one would put out has no variance.
+        ValueError: a layer sends no spike, so what the next one would put out has no variance; a weight is pruned or
+            parametrized.
 
     Source: Mishkin and Matas (2016), without their orthogonal weights.
     """
@@ -95,6 +96,8 @@ def scale_from_data(network: Network, inputs: Tensor) -> None:
         return output * factor
 
     found = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    if any("weight" not in dict(m.named_parameters(recurse=False)) for m in found):
+        raise ValueError("network with a weight that is computed (pruned, parametrized); allowed: weights of its own")
     _fit_in_order(network, inputs, [m.register_forward_hook(scale) for m in found])
 
 
@@ -113,7 +116,8 @@ def start_from_network(network: Network, weights: Mapping[str, Tensor], inputs: 
 
     Args:
         network: changed in place.
-        weights: a ``state_dict`` of the other network.
+        weights: a ``state_dict`` of the other network, whose number of levels has to be this one's: logits are maps of
+            counts, and the weights do not say of how many steps.
         inputs: one batch [N, C, H, W], normalized; used where thresholds are fitted.
 
     Raises:
@@ -125,7 +129,7 @@ def start_from_network(network: Network, weights: Mapping[str, Tensor], inputs: 
     for name, module in ((layer_name(name), module) for name, module in network.named_modules()):
         if isinstance(module, ATIFnu) and (log := weights.pop(f"{name}.log_threshold", None)) is not None:
             log = log if log.dim() else log.expand(module.log_steps.shape[1:])  # one for the layer: for each channel
-            log = log - torch.tensor(float(module.timesteps)).log()
+            log = log - math.log(module.timesteps)
             weights[f"{name}.log_steps"] = log.expand(module.timesteps, *log.shape)
     own = network.state_dict()
     quantized = [m for m in _activations(network) if isinstance(m, QuantizedReLU)]

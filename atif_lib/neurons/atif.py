@@ -63,8 +63,8 @@ class IF(SoftResetNode):
 
     Raises:
         ValueError: an argument outside its range, a threshold with a gradient; on a call, another number of timesteps,
-            an input that is empty, that is not finite (on an accelerator, or fused, nobody looks), or whose shape
-            changes before ``functional.reset_net``.
+            an input that is empty, that is not finite (on an accelerator, fused or compiled, nobody looks), or whose
+            shape changes before ``functional.reset_net``.
         TypeError: an input that is not floating point.
         NotImplementedError: traced by ``torch.fx``, as NIR export does.
 

@@ -67,6 +67,7 @@ def fit_neuron(
         if optimizer is None or step == steps:
             continue
         i = density.icdf(torch.rand(batch_size, generator=generator, dtype=torch.float64)).float()
+        i = i.to(neuron.thresholds.device)
         x = i.relu() if target == "relu" else i
         loss = (x - _respond(neuron, i)).square().mean()  # Eq. 13
         optimizer.zero_grad()
@@ -81,7 +82,7 @@ def expected_sqnr_db(neuron: SoftResetNode, density: Distribution, points: int =
     Raises:
         ValueError: the neuron is in step mode ``'s'``.
     """
-    i = density.icdf((torch.arange(points, dtype=torch.float64) + 0.5) / points).float()
+    i = density.icdf((torch.arange(points, dtype=torch.float64) + 0.5) / points).float().to(neuron.thresholds.device)
     return sqnr_db(i.relu(), _respond(neuron, i)).item()
 
 

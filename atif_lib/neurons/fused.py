@@ -89,8 +89,8 @@ def _moments(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> _Moments:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
-    if not norm.training:
-        return _Moments(norm.running_mean, norm.running_var, norm.eps, False)
+    if not norm.training:  # as they are now: the backward pass may come after another update of them
+        return _Moments(norm.running_mean.clone(), norm.running_var.clone(), norm.eps, False)
     count = x.shape[0] * x.shape[1]
     if count < 2:
         raise ValueError(f"batch norm needs more than 1 value a channel in training, got {count}")
@@ -164,13 +164,9 @@ class _Fire(torch.autograd.Function):
 def _spikes(
     maps: list[Tensor], scales: list, offset: Tensor | None, thresholds: Tensor, v: Tensor, charge: bool
 ) -> Tensor:
-    out = []
-    for t, threshold in enumerate(thresholds.unbind()):
-        h = v + _current(maps, scales, offset, t, v.dtype)  # Eqs 2, 3
-        z = (h >= threshold).to(v.dtype)  # Eq. 4
-        v = h - threshold * z  # Eq. 5
-        out.append((threshold * z if charge else z).to(maps[0].dtype))
-    return torch.stack(out)
+    _, zs = _membranes(maps, scales, offset, thresholds, v)
+    worth = [threshold * z if charge else z for threshold, z in zip(thresholds.unbind(), zs, strict=True)]
+    return torch.stack([z.to(maps[0].dtype) for z in worth])
 
 
 def _current(maps: list[Tensor], scales: list, offset: Tensor | None, t: int, dtype: torch.dtype) -> Tensor:
@@ -184,9 +180,9 @@ def _membranes(
     """Membranes H(t) before a reset, and spikes, of all timesteps."""
     hs, zs = [], []
     for t, threshold in enumerate(thresholds.unbind()):
-        h = v + _current(maps, scales, offset, t, v.dtype)
-        z = (h >= threshold).to(v.dtype)
-        v = h - threshold * z
+        h = v + _current(maps, scales, offset, t, v.dtype)  # Eqs 2, 3
+        z = (h >= threshold).to(v.dtype)  # Eq. 4
+        v = h - threshold * z  # Eq. 5
         hs.append(h)
         zs.append(z)
     return hs, zs

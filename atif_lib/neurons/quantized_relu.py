@@ -44,14 +44,14 @@ class QuantizedReLU(nn.Module):
     def __init__(self, timesteps: int = 4, threshold: float = 1.0, v0: float = 0.0, learn: bool = True) -> None:
         super().__init__()
         timesteps, v0 = checks.integer("timesteps", timesteps), check_start(v0)
-        threshold = checks.number("threshold", threshold)
-        if not 0 < threshold < math.inf:
+        kept = torch.tensor(checks.number("threshold", threshold))  # float32 makes 0 of the smallest numbers
+        if not 0 < kept < math.inf:
             raise ValueError(f"threshold={threshold}; allowed: a positive, finite number")
         self.levels, self.v0 = timesteps, v0
         if checks.boolean("learn", learn):
             self.log_threshold = nn.Parameter(learned_log(threshold))
         else:
-            self.register_buffer("threshold", torch.tensor(threshold))
+            self.register_buffer("threshold", kept)
 
     @property
     def learns(self) -> bool:

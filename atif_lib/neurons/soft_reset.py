@@ -280,7 +280,8 @@ class SoftResetNode(neuron.BaseNode):
         # A membrane with autograd history can be neither copied nor pickled: its value can.
         memories = {k: v.detach() if isinstance(v, Tensor) else v for k, v in self._memories.items()}
         v_seq = None if self.v_seq is None else self.v_seq.detach()
-        return self.__dict__ | {"_memories": memories, "v_seq": v_seq}
+        state = super().__getstate__()  # without what compile() made, which calls the original
+        return state | {"_memories": memories, "v_seq": v_seq}
 
     def extra_repr(self) -> str:
         """Options, as they show in ``print(network)``."""

@@ -113,7 +113,7 @@ def realised_by(chain: Chain, transitions: NDArray[np.float64], initial: float =
     other chains the staircases have no volume, and the answer here is no; :func:`realise` knows those too.
     """
     steps, rows = conditions(chain)
-    if abs(np.linalg.det(steps[:, :-1])) < _ROUNDING:
+    if np.linalg.matrix_rank(steps[:, :-1]) < len(steps):
         return np.zeros(len(transitions), dtype=bool)
     thresholds = np.linalg.solve(steps[:, :-1], (transitions - steps[:, -1] * initial).T)
     rounding = _ROUNDING * transitions.max(axis=1)

@@ -59,6 +59,7 @@ def empirical(samples: ArrayLike | Tensor) -> Density:
     Raises:
         ValueError: none is positive, or one is not finite.
     """
+    samples = samples.detach().cpu() if isinstance(samples, Tensor) else samples
     x = torch.as_tensor(samples, dtype=torch.float64).flatten()
     kept = x[x > 0].sort().values
     if not len(kept) or not x.isfinite().all():

@@ -138,7 +138,8 @@ def count_staircase(thresholds: Tensor, initial: Tensor | float = 0.0, tolerance
             threshold in float64, and 1e-5 of it in other types.
 
     Returns:
-        The transitions, whether the count never falls as the input grows, and the number of patterns that occur.
+        The transitions, whether the count never falls as the input grows, and the number of patterns that occur; of
+        thresholds that are NaN there are none, and nothing is said to be monotone.
     """
     edges, timesteps = pattern_edges(thresholds, initial), thresholds.shape[-1]
     counts = patterns(timesteps).sum(-1).to(thresholds.device)
@@ -146,7 +147,7 @@ def count_staircase(thresholds: Tensor, initial: Tensor | float = 0.0, tolerance
     running = torch.where(there, counts, -1).cummax(-1).values
     reached = there.unsqueeze(-1) & (counts.unsqueeze(-1) >= torch.arange(1, timesteps + 1, device=thresholds.device))
     low = torch.where(reached, edges[..., :-1, None], torch.inf)
-    return Staircase(low.amin(-2), (~there | (counts >= running)).all(-1), there.sum(-1))
+    return Staircase(low.amin(-2), there.any(-1) & (~there | (counts >= running)).all(-1), there.sum(-1))
 
 
 def order_thresholds(transitions: Tensor, order: Sequence[int], initial: Tensor | float = 0.0) -> Tensor:

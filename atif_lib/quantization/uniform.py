@@ -27,7 +27,8 @@ def spike_counts(current: Tensor, thresholds: Tensor, v0: float = 0.0) -> Tensor
 
     .. math:: H(t) = V(t-1) + i, \quad z(t) = \Theta(H(t) - V_{th}(t)), \quad V(t) = H(t) - V_{th}(t)\, z(t)
 
-    The membrane is carried without rounding, so that an input of exactly k steps gives exactly k spikes.
+    The membrane is carried without rounding, as long as the numbers lie within nine orders of magnitude of each other,
+    so that an input of exactly k steps gives exactly k spikes.
 
     Args:
         current: constant input current i, any shape, floating point; the unit is that of the thresholds.
@@ -53,9 +54,9 @@ def spike_counts(current: Tensor, thresholds: Tensor, v0: float = 0.0) -> Tensor
     i, v = _halves(current), _halves(initial, current.dim())
     counts = torch.zeros_like(current, dtype=torch.int64)
     for threshold in _halves(thresholds, current.dim()).unbind(1):
-        h = v + i  # Eq. 2
-        z = (v - threshold + i).sum(0) >= 0  # Eq. 4; an i too small to change h still has its sign
-        v = h - threshold * z  # Eq. 5
+        over = v - threshold + i  # Eq. 2, the smallest number last: an i too small to change V still has its sign
+        z = over.sum(0) >= 0  # Eq. 4
+        v = torch.where(z, over, v + i)  # Eq. 5
         counts += z
     return counts
 

@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from atif_lib.paths import CHECKOUT
 
 DEPENDS_ON = ("atif_lib", "pyproject.toml", "requirements.lock")  # what can change a run's numbers
-PACKAGES = ("torch", "spikingjelly", "atif_lib", "numpy")
+PACKAGES = ("torch", "torchvision", "torchaudio", "spikingjelly", "lightning-fabric", "atif_lib", "numpy", "scipy")
 
 
 def first_process() -> bool:
@@ -49,10 +50,10 @@ def _say_no_commit(why: str) -> None:
     print(f"atif_lib: the record has no commit: {why}", file=sys.stderr)
 
 
-def versions() -> dict[str, str | None]:
-    """Versions of what computes the numbers; None for what is not installed."""
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str | None]:
+    """Versions of Python and of what computes the numbers; None for what is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -67,7 +68,15 @@ def cuda_in_use() -> bool:
 
 
 def device() -> str:
-    """Name of the GPU if this process uses one, of the processor, and the number of threads torch may use."""
+    """Name of the GPU if this process uses one, of the processor, and the number of threads torch may use.
+
+    Of several processes of one training their number stands before that.
+    """
+    many = int(os.environ.get("WORLD_SIZE") or 1)
+    return f"{many} processes, each {_own_device()}" if many > 1 else _own_device()
+
+
+def _own_device() -> str:
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else os.cpu_count()
     cpu = f"{_processor()}, {threads} thread{'s' if threads != 1 else ''}"

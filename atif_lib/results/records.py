@@ -73,6 +73,11 @@ def _utc(text: str) -> str:
     return text
 
 
+def run_id(experiment: str, profile: str, seed: int) -> str:
+    """Return the name of a run, of its record and of its folder."""
+    return f"{experiment}-{profile}-s{seed}"
+
+
 class Record(Model):
     """One run. Built by `recording`, stored by `save`, read by `load`; RecordError names a field that is wrong.
 
@@ -116,7 +121,7 @@ class Record(Model):
     @property
     def run_id(self) -> str:
         """`<experiment>-<profile>-s<seed>`, also the name of the file."""
-        return f"{self.experiment}-{self.profile}-s{self.seed}"
+        return run_id(self.experiment, self.profile, self.seed)
 
     @property
     def settings(self) -> dict[str, Any]:

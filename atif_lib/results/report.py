@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import unified_diff
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -59,17 +60,23 @@ def _mixed(runs: Sequence[Record]) -> list[str]:
         if record.profile != "smoke":
             found = kinds.setdefault((record.experiment, record.profile), [])
             for kind in found:
-                if kind[0].settings == record.settings:
+                if _ran_with(kind[0]) == _ran_with(record):
                     kind.append(record)
                     break
             else:
                 found.append([record])
     return [
         f"{experiment}, profile {profile}: {' and '.join(map(_seeds, found))} differ in "
-        f"{', '.join(differing(*(kind[0].settings for kind in found)))}; allowed: one configuration for all seeds"
+        f"{', '.join(differing(*(_ran_with(kind[0]) for kind in found)))}; allowed: one configuration for all seeds"
         for (experiment, profile), found in kinds.items()
         if len(found) > 1
     ]
+
+
+def _ran_with(record: Record) -> dict[str, Any]:
+    """Return a record's settings, and what they leave to the machine: its data, and the precision it was quick in."""
+    precision = record.result.get("precision", record.settings.get("recipe.precision"))
+    return record.settings | {"data_sha256": record.data_sha256, "precision": precision}
 
 
 def _seeds(kind: Sequence[Record]) -> str:

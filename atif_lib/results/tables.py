@@ -99,10 +99,15 @@ def gap_table(networks: Mapping[str, tuple[str, str]], runs: Sequence[Record] | 
     for label, (own, theirs) in networks.items():
         names = {row: f"{own}-{activation}-staged" for row, activation in _STAGED.items()}
         table = summary(names, metrics, "full", runs)
-        gaps = [difference(f"{own}-relu-staged", name, profile="full", runs=runs) for name in names.values()]
-        table.insert(3, "ReLU minus this, points", [gap["difference"] for gap in gaps])
+        several = {"profile": "full", "family": [*names.values()], "runs": runs}
+        gaps = [difference(name, f"{own}-relu-staged", **several) for name in names.values()]
+        table.insert(3, "this minus ReLU, points", [gap["difference"] for gap in gaps])
         relu, *rows = (paper.get(f"{theirs}-{a}-staged") for a in ("relu", *_STAGED.values()))
-        table.insert(4, "in the paper", ["" if relu is None or row is None else f"{relu - row:+.2f}" for row in rows])
+        table.insert(
+            4,
+            "in the paper",
+            ["" if relu is None or row is None else f"{row - relu:+.2f}".replace("-", "−") for row in rows],
+        )
         tables[label] = table
     return pd.concat(tables, names=["network", "trained"])
 

@@ -37,7 +37,10 @@ class Batches:
         scales = self.recipe.scales
         part = ((epoch + 1) * len(scales) - 1) // self.recipe.epochs
         scale = scales[min(part, len(scales) - 1)]
-        return inputs if scale == 1 else interpolate(inputs, scale_factor=scale, mode="area")
+        if scale == 1:
+            return inputs
+        where = inputs.cpu() if inputs.device.type == "mps" else inputs  # Apple's pools take whole factors only
+        return interpolate(where, scale_factor=scale, mode="area").to(inputs.device)
 
     def _order_of(self, epoch: int) -> Tensor:
         """Return the order of the examples in an epoch; it is drawn once and kept until the next epoch."""

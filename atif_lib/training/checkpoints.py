@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from atif_lib.paths import write_whole
 
-__all__ = ["STOP_SIGNALS", "Checkpoint", "Progress", "handle_stops", "save_weights", "stop_requests"]
+__all__ = ["STOP_SIGNALS", "Checkpoint", "Progress", "handle_stops", "save_weights", "stop_requests", "tell_stop"]
 
 
 @dataclass
@@ -86,26 +86,28 @@ class Checkpoint:
         Raises:
             ValueError: the checkpoint is of another network, recipe or seed, or of other examples, or is damaged.
             OSError: the file cannot be read now.
-            MemoryError: too little memory; of the GPU torch.OutOfMemoryError.
+            MemoryError: too little memory; of a GPU torch.OutOfMemoryError, torch.AcceleratorError or RuntimeError.
         """
         path = self.folder / "checkpoint.pt" if self.folder else None
         if path is None or not path.is_file():
             return Progress()
-        device = next(self.parts["network"].parameters()).device
         content = io.BytesIO(path.read_bytes())  # so that an error of the disk is not taken for one of the content
         try:
-            state = torch.load(content, map_location=device, weights_only=True)
+            state = torch.load(content, map_location="cpu", weights_only=True)  # a GPU would hold it all twice
             if changed := list(_changed(state["config"], self.config)):
                 raise ValueError(f"it was made with {', '.join(changed)}")
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
-        except (MemoryError, torch.OutOfMemoryError):
+        except (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
             raise
         except Exception as error:  # torch raises many kinds for a file that it did not write
+            if "out of memory" in str(error):  # Apple's GPUs say it in a RuntimeError
+                raise
             text = f"no {error} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
             why = " ".join(text.split()).partition(". ")[0]  # on one line, less torch's advice
             raise ValueError(f"{path} is not a checkpoint of this run ({why}); delete it to start anew") from error
-        return Progress(state["history"], state["losses"], state["seconds"])
+        device = next(self.parts["network"].parameters()).device
+        return Progress(state["history"], [loss.to(device) for loss in state["losses"]], state["seconds"])
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
@@ -157,6 +159,12 @@ def handle_stops(handler: Callable[[int, Any], None]) -> dict[int, Any]:
     return {number: signal.signal(number, handler) for number in heard}
 
 
+def tell_stop(text: str) -> None:
+    """Write a line from a handler of signals: the terminal may be gone, or the signal may have cut into a write."""
+    with suppress(OSError, RuntimeError):
+        tqdm.write(text, file=sys.stderr)
+
+
 @contextmanager
 def stop_requests() -> Iterator[threading.Event]:
     """Set an event at the first of `STOP_SIGNALS`, so that a step is never left half done; a second one stops."""
@@ -164,8 +172,8 @@ def stop_requests() -> Iterator[threading.Event]:
 
     def note(number: int, frame: Any) -> None:
         stop.set()
-        tqdm.write("stopping after this update; once more to go back to the last checkpoint", file=sys.stderr)
         restore()
+        tell_stop("stopping after this update; once more to go back to the last checkpoint")
 
     def restore() -> None:
         for number, handler in before.items():

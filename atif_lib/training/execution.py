@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.accelerators import MPSAccelerator
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from spikingjelly.activation_based import layer, neuron
 from spikingjelly.activation_based.memopt import BooleanSpikeCompressor, checkpoint_module
@@ -20,6 +21,7 @@ from atif_lib.neurons.soft_reset import SoftResetNode
 from atif_lib.training.recipe import Recipe
 
 __all__ = [
+    "accelerator",
     "any_process",
     "compile_neurons",
     "has_bfloat16",
@@ -66,10 +68,16 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def accelerator() -> str:
+    """Name the kind of device that trains here: ``"cuda"``, ``"mps"`` for one process alone, else ``"cpu"``."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if processes() == (1, 1) and MPSAccelerator.is_available() else "cpu"  # a Mac's one GPU is not shared
+
+
 def recipe_here(recipe: Recipe) -> Recipe:
     """Return a recipe in the precision that this machine is quick in: float32 instead of an imitated bfloat16."""
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    if recipe.precision != "bf16-mixed" or has_bfloat16(device):
+    if recipe.precision != "bf16-mixed" or has_bfloat16(torch.device(accelerator())):
         return recipe
     return dataclasses.replace(recipe, precision="32-true")
 

@@ -54,7 +54,8 @@ def layer_errors(network: Network, examples: data.Examples, batch_size: int = 25
     """
     found = _decoding_neurons(network)
     sums = {name: np.zeros(5) for name in found}
-    watch(network, examples, batch_size, {name: _adder(_twin(m), sums[name]) for name, m in found.items()})
+    with unfused(network):  # the twins, too
+        watch(network, examples, batch_size, {name: _adder(_twin(m), sums[name]) for name, m in found.items()})
     return {name: _shares(*map(float, total)) for name, total in sums.items()}
 
 

@@ -30,6 +30,7 @@ from atif_lib.training.checkpoints import Checkpoint, Progress, stop_requests
 from atif_lib.training.diagnosis import bad_layer_named
 from atif_lib.training.evaluation import evaluate
 from atif_lib.training.execution import (
+    accelerator,
     any_process,
     compile_neurons,
     processes,
@@ -165,9 +166,7 @@ def prepare(
     and errors are those of :func:`train`.
     """
     here, machines = processes()
-    # A Mac has one GPU, which several processes cannot share.
-    accelerator = "cpu" if here * machines > 1 and not torch.cuda.is_available() else "auto"
-    fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=machines, precision=recipe.precision)
+    fabric = Fabric(accelerator=accelerator(), devices=here, num_nodes=machines, precision=recipe.precision)
     fabric.launch()
     seed = checks.integer("seed", seed, 0)
     if not len(examples.test_labels):
@@ -251,7 +250,7 @@ def _own_draws(training: Training, epoch: int, step: int) -> Iterator[None]:
 def _layers(network: nn.Module) -> str:
     """Describe a network by its layers, one a line, as it was before :func:`save_memory` wrapped some of them."""
     # A wrapped layer comes after its wrapper, and takes its place.
-    inside = {layer_name(f"{name}.")[:-1]: module for name, module in network.named_modules()}
+    inside = {layer_name(name): module for name, module in network.named_modules()}
     return "\n".join(f"{name}: {type(m).__name__}({m.extra_repr()})" for name, m in inside.items())
 
 

@@ -31,8 +31,8 @@ from atif_lib.neurons.atif import IF, ATIFnu, ATIFu, SafeATIFnu
 from atif_lib.neurons.quantized_relu import QuantizedReLU
 
 SPIKING = [name for name, make in ACTIVATIONS.items() if isinstance(make(1, 4), base.MemoryModule)]
-BINARY = [name for name in SPIKING if name != "atif-u-charge"]
 CHARGED = [name for name in SPIKING if has_charges(ACTIVATIONS[name](1, 4))]
+BINARY = [name for name in SPIKING if name not in CHARGED]
 SYNAPSES = {
     "vgg16": 12,
     "resnet18": 19,
@@ -72,12 +72,7 @@ def synapse_inputs(network, x):
 
 @pytest.mark.parametrize(
     ("name", "activation"),
-    [
-        (name, activation)
-        for name in NETWORKS
-        for activation in BINARY
-        if name != "resnet8-add" and not (name == "resnet8-iand" and activation in CHARGED)
-    ],
+    [(name, activation) for name in NETWORKS for activation in BINARY if name != "resnet8-add"],
 )
 def test_every_synapse_behind_the_stem_sees_zeros_and_ones_alone(name, activation):
     seen = synapse_inputs(build(name, activation), noise(2, 3, *[32 if name == "vgg16" else 16] * 2))

@@ -88,9 +88,22 @@ def test_others_are_left_to_torch(products, make):
     assert_close(found.float(), module(x), rtol=0.02, atol=0.02)
 
 
-def test_float32_is_left_to_torch(products):
+def test_float32_and_float64_are_left_to_torch(products):
     Convolution(4, 4, 3, padding=1, bias=False)(noise(2, 4, 4, 4))
+    double = Convolution(4, 4, 3, padding=1, bias=False).double()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert double(noise(2, 4, 4, 4).double()).dtype == torch.float64
+    with pytest.raises(RuntimeError, match="type"):
+        Convolution(4, 4, 3, padding=1, bias=False)(noise(2, 4, 4, 4).bfloat16())
     assert not products
+
+
+def test_a_second_derivative_is_refused():
+    module, x = Convolution(4, 4, 3, padding=1, bias=False), noise(2, 4, 4, 4).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        (slope,) = torch.autograd.grad(module(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
 
 
 def test_the_last_layers_of_vgg_take_it_and_the_network_answers_the_same(products, monkeypatch):

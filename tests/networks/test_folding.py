@@ -6,6 +6,7 @@ import pytest
 import torch
 from spikingjelly.activation_based import functional, layer
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 from torch.testing import assert_close
 
 from atif_lib.networks.activations import ACTIVATIONS
@@ -177,6 +178,7 @@ def test_charges_that_change_with_the_timestep_fit_no_other_number_of_them(netwo
         (lambda: [nn.Sequential(nn.Conv2d(16, 16, 1))], "Sequential"),
         (lambda: [nn.Conv2d(16, 16, 1, groups=4)], "Conv2d with groups=4"),
         (lambda: [nn.MaxPool2d(2), nn.Conv2d(16, 16, 1)], "MaxPool2d"),
+        (lambda: [weight_norm(nn.Conv2d(16, 16, 1))], "whose weight is computed"),
     ],
 )
 @pytest.mark.parametrize("in_a_block", [False, True])

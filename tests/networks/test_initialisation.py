@@ -7,6 +7,7 @@ import pytest
 import torch
 from spikingjelly.activation_based import functional, neuron
 from torch import nn
+from torch.nn.utils import prune
 from torch.testing import assert_close
 
 from atif_lib.networks.activations import ACTIVATIONS
@@ -285,6 +286,18 @@ def test_a_network_without_norms_learns_and_fuses(uncompiled):
     functional.reset_net(network)
     network(x).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_measured_currents_need_not_be_free_of_their_graph():
+    x = noise(100).requires_grad_()
+    assert not ladder(empirical(2 * x), 4)["uniform, affine decode"].levels.requires_grad
+
+
+def test_a_weight_that_is_computed_is_not_scaled():
+    network = vgg_small(ACTIVATIONS["atif-u"], norm=False)
+    prune.l1_unstructured(network.stem[0], "weight", amount=0.5)
+    with pytest.raises(ValueError, match="weight that is computed"):
+        scale_from_data(network, noise(8, 3, 16, 16))
 
 
 def test_a_threshold_is_fitted_to_every_place_of_the_maps():

@@ -237,6 +237,36 @@ def test_a_third_module_of_synapses_is_not_left_out(uncompiled):
     assert plain.shape[-1] == 4
 
 
+def test_synapses_that_compute_otherwise_are_asked(uncompiled):
+    class Twice(Synapses):
+        def forward(self, z):
+            return 2 * super().forward(z)
+
+    torch.manual_seed(0)
+    meeting = Meeting(IF(3, 0.3, step_mode="m"), 1)
+    meeting.synapses = Twice(6, 6)
+    z = (torch.rand(3, 2, 6, 4, 4) < 0.5).float()
+    plain = meeting(z)
+    functional.reset_net(meeting)
+    meeting.neuron.fused = True
+    assert torch.equal(meeting(z), plain)
+
+
+def test_a_gradient_in_evaluation_mode_is_that_of_its_own_forward_pass(uncompiled):
+    torch.manual_seed(0)
+    plain = Meeting(ATIFu(3, 0.3, step_mode="m"), 1).double().eval()
+    kernel = copy.deepcopy(plain)
+    kernel.neuron.fused = True
+    z = (torch.rand(3, 2, 6, 4, 4) < 0.5).double()
+    plain(z).sum().backward()
+    out = kernel(z).sum()
+    for buffer in (kernel.synapses[1].running_mean, kernel.synapses[1].running_var):
+        buffer += 1  # another pass, in training mode, before the backward pass of this one
+    out.backward()
+    for ours, theirs in zip(kernel.parameters(), plain.parameters(), strict=True):
+        assert_close(ours.grad, theirs.grad)
+
+
 def test_a_membrane_that_was_set_is_begun_with(uncompiled):
     node = IF(1, 1.0, step_mode="m")
     node.fused = True

@@ -57,9 +57,19 @@ def test_its_network_starts_the_spiking_twin(static, spiking):
     assert (first[0] - first[1]).abs().mean() < 1e-3  # behind constant currents they agree but for rounding at an edge
 
 
-@pytest.mark.parametrize("bad", [{"timesteps": 0}, {"threshold": 0.0}, {"threshold": float("nan")}, {"v0": 1.5}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"timesteps": 0},
+        {"threshold": 0.0},
+        {"threshold": float("nan")},
+        {"v0": 1.5},
+        {"threshold": 1e-50, "learn": False},
+        {"threshold": 1e39, "learn": False},
+    ],
+)
 def test_bad_arguments_are_named(bad):
-    (name,) = bad
+    name = next(iter(bad))
     with pytest.raises(ValueError, match=f"{name}="):
         QuantizedReLU(**bad)
 

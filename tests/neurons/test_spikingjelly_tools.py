@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, unfused
+from atif_lib.networks.architectures import NETWORKS, neurons_of, unfused
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.training.execution import compile_neurons, save_memory
 
@@ -180,6 +180,7 @@ def test_memopt_gives_the_same_gradients(kind):
     for network in (plain, kept):
         respond(network).sum().backward()
     assert "CheckpointWrapper" in repr(kept)
+    assert neurons_of(kept).keys() == neurons_of(plain).keys()
     assert_close([p.grad for p in kept.parameters()], [p.grad for p in plain.parameters()])
 
 

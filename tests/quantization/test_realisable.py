@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
+from atif_lib.quantization.chains import conditions
 from atif_lib.quantization.density import GAUSSIAN, gaussian_sqnr_db
 from atif_lib.quantization.families import ladder
 from atif_lib.quantization.lloyd_max import lloyd_max
@@ -165,3 +166,6 @@ def test_for_more_timesteps_than_orders_serve_a_count_is_lloyd_max_by_another_si
         counts = spike_counts(x, torch.tensor(thresholds, dtype=torch.float64))
         assert torch.equal(counts[away], torch.searchsorted(limit.transitions, x)[away].to(counts.dtype))
         assert not record["lloyd_max_orders"][timesteps - 1]
+        steps, rows = conditions(tuple(piece.spikes for piece in pieces(thresholds)))
+        solved = np.linalg.solve(steps[:, :-1], limit.transitions.numpy())  # so that they step there exactly
+        assert (rows[:, :-1] @ solved).min() > 1e-3

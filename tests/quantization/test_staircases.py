@@ -140,6 +140,7 @@ def test_thresholds_of_a_neuron_s_own_precision_are_judged_by_it():
     for thresholds in (safe_thresholds(w), safe_thresholds(w.double())):
         scaled = thresholds / thresholds[:, :1]
         assert realises(scaled, transitions_from_thresholds(scaled.T).T.flip(1)).all()
+    assert not count_staircase(torch.full((4,), math.nan)).monotone
     assert count_staircase(torch.full((4,), 0.7)).patterns == count_staircase(torch.full((4,), 0.7).double()).patterns
 
 

@@ -363,3 +363,10 @@ def test_a_deviation_is_positive(sigma):
     transitions, levels = uniform_staircase(torch.tensor(1.0), 4)
     with pytest.raises(ValueError, match=rf"sigma={sigma}; allowed: a positive number"):
         gaussian_sqnr_db(transitions, levels, sigma)
+
+
+def test_what_is_left_of_a_tiny_current_is_kept():
+    tiny = torch.tensor([1e-9], dtype=torch.float64)
+    assert spike_counts(tiny, torch.tensor([1.0, 2e-9], dtype=torch.float64), v0=1.0).item() == 2
+    far = torch.tensor([1e-20], dtype=torch.float64)
+    assert spike_counts(far, torch.tensor([1.0, 2e-20], dtype=torch.float64), v0=1.0).item() == 2

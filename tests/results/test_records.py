@@ -186,7 +186,8 @@ def test_recording_times_the_run_and_saves_it(tmp_path):
     record = records.load(run.path)
     assert (record.run_id, record.result, len(record.epochs)) == ("toy-fixed-smoke-s3", {"sqnr_db": 0.45}, 1)
     assert 0 <= record.wall_s < 60
-    assert set(record.versions) == {"python", "torch", "spikingjelly", "atif_lib", "numpy"}
+    assert {"python", "torch", "torchvision", "spikingjelly", "lightning-fabric", "numpy"} < set(record.versions)
+    assert None not in record.versions.values()
     assert record.device
 
 

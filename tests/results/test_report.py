@@ -489,6 +489,10 @@ def test_seeds_of_different_configurations_are_named_with_what_differs(path):
     (found,) = report.check(listed, [old, run(1, recipe=recipe, limit=None, start="other"), run(2, recipe=recipe)])
     assert found.startswith("net, profile full: seed 0 and seed 1 and seed 2 differ in limit, start; ")
     assert report.check(listed, [old, run(0, "laptop"), run(1, "smoke", a=1), run(2, "smoke", a=2)]) == []
+    few, low = run(1).model_copy(update={"data_sha256": "0" * 64}), record(seed=2, x=10.0, precision="bf16-mixed")
+    for other, what in ((few, "data_sha256"), (low.model_copy(update={"config": {}}), "precision")):
+        (found,) = report.check(listed, [run(0), other])
+        assert f" differ in {what}; allowed: one configuration" in found
 
 
 def test_a_training_in_stages_lists_the_commands_of_all_its_stages(path):
@@ -787,9 +791,9 @@ def test_the_gap_to_relu_stands_beside_the_paper_s(results):
 
     runs = [run("relu", 50.0, 96.0), run("atif-u", 60.0, 95.5), run("if", 40.0, 93.0)]
     table = tables.gap_table({"words": ("gsc13-resnet18", "gsc-resnet18")}, runs).loc["words"]
-    assert list(table.loc["ATIF-u"]) == ["60", "95.5", "0.1", "+0.50", "+0.15", 1]
-    assert list(table.loc["IF, V_th = 1"]) == ["40", "93", "0.1", "+3.00", "", 1]
-    assert list(table.loc["ATIF-nu"]) == ["not run"] * 4 + ["+0.17", 0]
+    assert list(table.loc["ATIF-u"]) == ["60", "95.5", "0.1", "−0.50", "−0.15", 1]
+    assert list(table.loc["IF, V_th = 1"]) == ["40", "93", "0.1", "−3.00", "", 1]
+    assert list(table.loc["ATIF-nu"]) == ["not run"] * 4 + ["−0.17", 0]
 
 
 def test_accuracies_over_time_are_a_row_a_network():

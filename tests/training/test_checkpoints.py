@@ -160,7 +160,16 @@ def test_what_is_no_checkpoint_of_this_run_is_refused_by_name(tmp_path, content)
     assert "weights_only" not in str(e.value), "torch's advice to load what it should not"
 
 
-@pytest.mark.parametrize("error", [OSError(5, "I/O"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(5, "I/O"),
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("MPS backend out of memory"),
+    ],
+)
 def test_nobody_is_told_to_delete_a_checkpoint_that_could_not_be_read_now(tmp_path, monkeypatch, error):
     checkpoint(tmp_path).save(progress())
 
@@ -205,6 +214,17 @@ def test_the_first_signal_asks_and_the_second_stops(number, capsys):
         assert "stopping after this update" in capsys.readouterr().err
         assert signal.getsignal(number) is before, "the second signal does what it did before"
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals and their end are POSIX's")
+def test_a_terminal_that_was_closed_stops_the_training_too(monkeypatch):
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w", buffering=1) as terminal, stop_requests() as stop:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        os.close(ours)
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.is_set()
+        monkeypatch.undo()
 
 
 def test_outside_the_main_thread_there_are_no_signals_to_ask():

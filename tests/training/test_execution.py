@@ -16,6 +16,7 @@ from atif_lib.experiments.one_neuron import Eq11
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS, Residual, neurons_of, resnet
 from atif_lib.neurons.atif import ATIFu
+from atif_lib.training import execution
 from atif_lib.training.execution import compile_neurons, has_bfloat16, recipe_here, save_memory, sync_norms
 from atif_lib.training.recipe import Recipe
 
@@ -198,7 +199,7 @@ def test_without_a_compiler_the_neurons_run_as_they_are(monkeypatch):
 @pytest.mark.parametrize("has", [True, False])
 def test_bfloat16_is_taken_where_the_device_has_it(monkeypatch, has):
     """Imitated, a step of VGG-16 took eleven times as long as in float32 on a processor with AVX2 alone."""
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    monkeypatch.setattr(execution, "accelerator", lambda: "cpu")
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: has)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
     low, full = Recipe(precision="bf16-mixed"), Recipe()

@@ -462,9 +462,10 @@ def test_the_same_network_goes_on_after_ctrl_c(tmp_path, few, monkeypatch, activ
     assert len(list(train(network, few, recipe, folder=tmp_path, resume=True))) == 2
 
 
-def test_between_two_epochs_ctrl_c_is_the_caller_s(few):
+def test_between_two_epochs_ctrl_c_is_the_caller_s(few, tmp_path):
     before = signal.getsignal(signal.SIGINT)
-    one, other = (train(worker.network(), few, dataclasses.replace(FAST, epochs=2)) for _ in range(2))
+    recipe = dataclasses.replace(FAST, epochs=2)
+    one, other = (train(worker.network(), few, recipe, folder=tmp_path / name) for name in "ab")
     for _ in zip(one, other, strict=True):
         assert signal.getsignal(signal.SIGINT) is before
         with pytest.raises(KeyboardInterrupt):
