@@ -46,8 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="run an experiment and save its record")
     train.add_argument("name", help="see `list`")
     train.add_argument("--profile", choices=PROFILES, help="by default that of the experiment's results")
-    train.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
-    train.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
+    train.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="by default 0")
+    train.add_argument(
+        "--resume", action="store_true", help="go on where a run was interrupted; leave alone what has ended"
+    )
     train.add_argument("--validation", action="store_true", help="test on held-out training examples, to choose by")
     train.add_argument("--deterministic", action="store_true", help="the same bits in every run on a GPU too, slower")
     train.add_argument("--dry-run", action="store_true", help="only a few steps, to tell what the run would cost")
@@ -55,11 +57,11 @@ def _parser() -> argparse.ArgumentParser:
 
     reproduce = commands.add_parser("reproduce", help="run all that a table of the paper needs, and print the table")
     reproduce.add_argument("what", choices=("table", "all"), help="`table` and its numbers, or all three tables")
-    reproduce.add_argument("tables", type=int, nargs="*", metavar="NUMBER")
+    reproduce.add_argument("tables", type=int, nargs="*", metavar="NUMBER", help="1, 2, 3; with `table` only")
     reproduce.add_argument(
         "--dry-run", action="store_true", help="only say what is there, and what the rest would take"
     )
-    reproduce.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED")
+    reproduce.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="by default 0")
     reproduce.add_argument("--protocol", default="staged", help="staged (the default), fast or paper: see chapter 7")
     reproduce.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side; they share the cores")
     reproduce.add_argument("--profile", choices=PROFILES, help="smoke tries the whole at a small size")
@@ -75,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(command=_evaluate)
 
     export = commands.add_parser("export", help="write a trained network's weights in half precision, and test them")
-    export.add_argument("run", help="a run's name, for example cifar10-resnet18-atif-nu-full-s0")
+    export.add_argument("run", help="a run's name, for example cifar10-vgg16-atif-u-staged-full-s0")
     export.add_argument("--out", type=Path, help="folder to write to, by default where `evaluate` looks")
     export.set_defaults(command=_export)
 
@@ -85,8 +87,10 @@ def _parser() -> argparse.ArgumentParser:
 
     figure = commands.add_parser("figure", help="make a figure of the paper again: SVG, PNG and CSV")
     figure.add_argument("number", help="its number in the paper, for example 3 or 3A")
-    figure.add_argument("--profile", default="laptop", choices=PROFILES)
-    figure.add_argument("--out", type=Path, default=paths.figures_folder(), help="folder to write to")
+    figure.add_argument("--profile", default="laptop", choices=PROFILES, help="by default laptop")
+    figure.add_argument(
+        "--out", type=Path, default=paths.figures_folder(), help="folder to write to, by default ATIF_FIGURES"
+    )
     figure.set_defaults(command=_figure)
 
     report = commands.add_parser("report", help="what reproduces, claim by claim")
@@ -143,8 +147,7 @@ def _train(options: argparse.Namespace) -> None:
             _tell(f"seed {seed} has ended; without --resume it is trained anew")
             continue
         before = folder / f"{runs.run_folder(options.name, profile, seed).name}.json"
-        if profile != "smoke" and before.is_file():  # smoke runs are no results
-            _tell(f"this replaces the record {before}; ATIF_RESULTS names another folder for records")
+        _tell_of_record(before, profile)
         try:
             record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         except KeyboardInterrupt:
@@ -155,6 +158,12 @@ def _train(options: argparse.Namespace) -> None:
         metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
         if first_process():
             print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
+
+
+def _tell_of_record(path: Path, profile: str) -> None:
+    """Say that a run will take the place of a record; smoke runs are no results."""
+    if profile != "smoke" and path.is_file():
+        _tell(f"this replaces the record {path}; ATIF_RESULTS names another folder for records")
 
 
 def _idle_options(options: argparse.Namespace, network: bool) -> list[str]:
@@ -226,7 +235,9 @@ def _bench(options: argparse.Namespace) -> None:
 
     from atif_lib.experiments import runs
 
-    record = runs.run("speed", options.profile or ("full" if torch.cuda.is_available() else "laptop"))
+    profile = options.profile or ("full" if torch.cuda.is_available() else "laptop")
+    _tell_of_record(paths.results_folder() / f"speed-{profile}-s0.json", profile)
+    record = runs.run("speed", profile)
     print(f"{record.run_id} on {record.device} ({record.wall_s:.0f} s), in {paths.results_folder()}")
     for what in ("neuron", "step"):
         found = record.result[what]
@@ -312,6 +323,8 @@ def _report(options: argparse.Namespace) -> int:
 
     if options.check and options.format:
         raise ValueError("report takes --check or --format, got both")
+    if options.verdicts and paths.CHECKOUT is None:
+        raise RuntimeError("report --verdicts rewrites the manifest: it needs a checkout of the repository")
     if options.verdicts:
         print("\n".join(report.update_verdicts()) or "every verdict is what the records say", file=sys.stderr)
     if options.update:

@@ -330,4 +330,4 @@ functional.reset_net(network)
 # * A spiking network is an ordinary one with another activation and $T$ timesteps; its stem runs once.
 # * Only zeros and ones pass between layers, except into the readout; thresholds and normalisation both scale the
 #   current.
-# * θ is the mean of the spikes over all neurons and timesteps; on spiking hardware each spike costs energy.
+# * θ is the mean of the spikes over the neurons and timesteps of a layer, averaged over layers; on spiking hardware each spike costs energy.

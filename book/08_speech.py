@@ -56,8 +56,9 @@ profile = "smoke"
 # *Keyword spotting* is the task to recognise which of a few words was said. The paper uses Google Speech Commands V2
 # {cite:p}`warden2018speech`: 35 words, many speakers, and clips of one second, which is 16,000 samples. A network could
 # see the samples. Usually it sees *Mel frequency cepstral coefficients* (MFCC). For each short window of time, a *frame*,
-# one takes how loud the sound is in a few broad bands, and then ten numbers for the shape of this spectrum. From one
-# frame to the next it is a *hop*.
+# one measures how loud the sound is in 40 bands of frequency. They are spaced by the *Mel* scale, narrow at low and wide at
+# high frequencies, as the ear hears. Ten numbers, the *cepstral coefficients*, then describe the shape of this spectrum.
+# Frames overlap: the distance from the start of one to the start of the next is a *hop*.
 #
 # To show the steps we need a sound that may be published with the book. This one is synthetic, spoken by eSpeak NG:
 
@@ -102,7 +103,9 @@ figures.show(
 #
 # ### 49 or 48?
 #
-# The paper gives an FFT of 1024, a window of 640, a hop of 320, padding of 320 on both sides, and a result of 48 × 10.
+# The paper gives, in samples, an FFT of 1024, a window of 640, a hop of 320 and padding of 320 on both sides, and a result of
+# 48 × 10. (A Fourier transform takes 1,024 samples at once; the window keeps the 640 in their middle and sets the rest to
+# zero. Padding adds zeros before and after the clip.)
 # **Predict** the number of frames from these.
 #
 # :::{admonition} Answer
@@ -336,7 +339,7 @@ Markdown(provenance(f"gsc13-{network}-{a}" for network in ("small", "resnet8") f
 
 # %% [markdown]
 # The difference of each network and its ReLU twin, seed by seed, with its 95 % interval (Dunnett's, as in
-# [](07_cifar.py)). A network of one seed has none:
+# [](07_cifar.py)). Where one of the two has a single seed there is none; so has the ReLU network of `gsc13-resnet8`:
 
 # %% tags=["hide-output"]
 gaps = {}
@@ -364,10 +367,10 @@ steps = {
 pd.DataFrame({step: difference(f"gsc13-{a}", f"gsc13-{b}") for step, (a, b) in steps.items()}).T
 
 # %% [markdown]
-# It stays open here, too: all intervals include zero. In the table above all of these networks have a θ below a quarter, so
-# by the mean over layers less than one spike a neuron and word. Counted over neurons, each spiking small
-# ResNet sends about one or more: 1.01 with ATIF-u, 1.12 with ATIF-nu (three seeds each), 1.09 with the fixed threshold and
-# 1.11 with the half-step start (one).
+# It stays open here, too: all intervals include zero. In the first table of this section every θ is below a quarter: by the
+# mean over layers, that is less than one spike a neuron and word. Counted over neurons the small ResNets send about one: 1.01
+# with ATIF-u and 1.12 with ATIF-nu (three seeds each). With one seed it is 1.09 for the fixed threshold and 1.11 for the
+# half-step start.
 #
 # ## What can go wrong
 #

@@ -285,16 +285,20 @@ for network in networks:
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# Of the 10 dB little is left as accuracy. In **accuracy** two steps are shown. In the small VGG, which has six seeds of
-# the first three neurons, ATIF-nu is half a point above ATIF-u; the paper has 0.62 with VGG-16 and 0.81 with ResNet-18.
-# In the small ResNet a learned threshold is 1.7 points above the fixed one (six seeds). The other four steps are open.
-# (At three times the learning rate the small VGG has such a step too, of 1.4 points: [](14_better_neurons.py).)
-# Neither interval of the learned threshold includes the paper's 4.16 points: at this size, and in three epochs, the
-# step is smaller than that. In **θ** more is decided. In the small ResNet a learned threshold is quieter than the fixed
-# one, and ATIF-nu fires more than ATIF-u, both as in Table 3. In the small VGG both are open. The half-step start is
-# worth 4 dB to a lone neuron, but only 1.08 dB where the next layer scales and shifts what it reads, and nothing where
-# the norm before the neuron can shift its steps, as here ([](12_limits.py)). It makes both networks send more spikes, and is not shown to make either more accurate;
-# [](14_better_neurons.py) comes back to it as one of eight changes, and therefore with another interval.
+# Of the 10 dB little is left as accuracy.
+#
+# * **Shown in accuracy** are two of six steps. In the small VGG ATIF-nu is half a point above ATIF-u (six seeds; the paper:
+#   0.62 with VGG-16, 0.81 with ResNet-18). In the small ResNet a learned threshold is 1.7 points above the fixed one (six
+#   seeds).
+# * **Open in accuracy** are the other four. (At three times the learning rate a learned threshold gains 1.4 points in the
+#   small VGG, too: [](14_better_neurons.py).) Neither interval of the learned threshold includes the paper's 4.16 points: at
+#   this size, and in three epochs, the step is smaller than that.
+# * **θ:** in the small ResNet a learned threshold is quieter than the fixed one, and ATIF-nu fires more than ATIF-u, both as
+#   in Table 3. In the small VGG both are open.
+# * **The half-step start** makes both networks send more spikes, and is not shown to make either more accurate. Its 4 dB are
+#   those of a lone neuron: 1.08 dB are left where the next layer scales and shifts what it reads, and nothing where the norm
+#   before the neuron can shift its steps, as here ([](12_limits.py)). [](14_better_neurons.py) comes back to it as one of eight
+#   changes, and therefore with another interval.
 #
 # Does each network send less than one spike a neuron and image, as the paper says of its own? By the paper's count,
 # $T \theta$ with θ as a mean over layers, all do. Counted over neurons, the small ResNet sends 1.05 with ATIF-nu and with the
@@ -583,15 +587,18 @@ for label, network in networks_of_seed_0.items():
 # The abstract of the paper says that quantization error is the main source of the accuracy which a spiking network
 # loses against its ReLU twin. If that is so, networks that differ in nothing but their error must line up by it. So the
 # small VGG was *trained anew* for other numbers of timesteps: with $T$ timesteps a layer has $T + 1$ levels. And at the
-# same $T$ the neuron changes: the half-step start and ATIF-nu make other steps out of as many spikes. (At $T = 1$ ATIF-nu
-# is ATIF-u. And the half-step start is an empty one there, with half the threshold, and a surrogate of half the slope. At $T = 4$ there is also an ATIF-nu that stays in the region where its transitions are those asked for; for
-# eight timesteps no such region is known, see [](13_realisable_staircases.py).)
+# same $T$ the neuron changes: the half-step start and ATIF-nu make other steps out of as many spikes.
+#
+# Three remarks. At $T = 1$ ATIF-nu *is* ATIF-u. There, too, a half-step start is an empty start with half the threshold and
+# a surrogate of half the slope. And at $T = 4$ there is a fourth neuron, an ATIF-nu whose thresholds stay where its
+# transitions are those asked for, the *safe region*; for eight timesteps no such region is known
+# ([](13_realisable_staircases.py)).
 #
 # In each trained network the SQNR of each layer is measured at the currents that reach that layer, for a reader that
-# knows the best gain and offset of each channel. (The weights and the bias of the next layer are such a reader, see
-# [](12_limits.py). The spikes of layers 2 and 3 reach theirs through a max pool, which at each timestep passes on a spike of
-# any of four neurons; no gain of a count undoes that.) The mean over the four layers stands for the network. The *gap* is the accuracy of the ReLU network
-# of the same seed, less that of the spiking one.
+# knows the best gain and offset of each channel. The weights and the bias of the next layer are such a reader
+# ([](12_limits.py)), but not quite behind layers 2 and 3: there a max pool passes on, at each timestep, a spike of any of four
+# neurons, and no gain of a count undoes that. The mean over the four layers stands for the network. The *gap* is the accuracy
+# of the ReLU network of the same seed, less that of the spiking one.
 #
 # **Predict:** the SQNR is a power in decibels. If the gap is proportional to the power of the error, by which factor
 # does 10 dB more reduce it? Which axis makes that a straight line?
@@ -703,8 +710,8 @@ pd.DataFrame(rows).T
 # %% [markdown]
 # More timesteps are worth points, from one to two about half as many as the line says. (Eight timesteps are worth two
 # points over four if the network is trained for them. The networks above, which were trained for four, gain nothing
-# or lose.) The half-step start gives the layers a little less error at two and at four timesteps, a tenth of a decibel, not
-# the 1.08 dB of a lone neuron with Gaussian currents; at eight it gives them more. The line makes that a quarter of a point
+# or lose.) The half-step start makes a tenth of a decibel *less* error at two and at four timesteps (a lone neuron with
+# Gaussian currents: 1.08 dB), and 0.7 dB *more* at eight. The line makes that a quarter of a point
 # or less, which three seeds cannot tell from nothing. ATIF-nu makes more error than ATIF-u at each number of
 # timesteps, and is not seen to lose accuracy by it; at four, where there are six seeds, it gains half a point. In the
 # safe region it makes about as much error, and whether it is less accurate three seeds leave open.

@@ -97,7 +97,7 @@ pd.DataFrame(rows).T
 #
 # So in each layer three errors lie between the neuron and the ReLU that it replaces:
 #
-# * **overload**: $\bar x$ above $V_{th}$ is clipped;
+# * **overload**: $\bar x$ above $V_{th}$ (for ATIF-nu above $p_1$) is clipped;
 # * **granular error**: the clipped value is rounded to one of $T + 1$ levels, as if the current were constant;
 # * **unevenness**: the count is not that of the constant current.
 #
@@ -177,7 +177,8 @@ largest.loc[list(networks)] if errors else Markdown("*Not run.*")
 #
 # ## Too many or too few
 #
-# By the theorem, what is left in a membrane says for each neuron and image whether spikes are missing or too many.
+# By the theorem, what is left in a membrane says for each neuron and image whether spikes are missing or too many. (It needs
+# *one* threshold, so ATIF-nu is left out here and in the next section.)
 
 # %%
 left = {}
@@ -264,8 +265,8 @@ def correct(network) -> torch.Tensor:
     return torch.cat([(logits.argmax(1) == y).double() for logits, y in predictions(network, images, 250)])
 
 
-def changed(network, change) -> tuple[torch.Tensor, list[float]]:
-    """Return `correct` and the unevenness of each layer, all spikes that a next layer reads changed."""
+def changed(network, change, few) -> tuple[torch.Tensor, list[float]]:
+    """Return `correct`, and the unevenness of each layer on a few images, all spikes that a next layer reads changed."""
     hooks = [m.register_forward_hook(change) for m in senders(network)]
     result = correct(network), [100 * found.unevenness for found in layer_errors(network, few).values()]
     for hook in hooks:
@@ -291,7 +292,7 @@ rows = {}
 for label, network in uniform.items():
     base = correct(network)
     for order in orders:
-        right, unevenness = changed(network, lambda m, inputs, z, order=order: arrange(z, order))
+        right, unevenness = changed(network, lambda m, inputs, z, order=order: arrange(z, order), few)
         by_layer = {f"layer {place}": f"{value:.2f}" for place, value in enumerate(unevenness, 1)}
         rows[label, order] = compared(right, base) | by_layer
 moved = pd.DataFrame(rows).T.rename_axis(["neuron", "spikes"]) if rows else None
@@ -305,7 +306,7 @@ moved if rows else Markdown("*Not run.*")
 # * *Evenly* spread or *shuffled*, spikes make smaller errors in every deeper layer than as they come. But the accuracy is
 #   not shown to rise anywhere, and in places it **falls**; on all 10,000 test images (`profile = "laptop"`) it falls in
 #   both networks. They were trained with their own spike times, and their weights fit them.
-# * *All last* makes the largest errors, but for one layer of ATIF-u. *All first* makes smaller ones and costs most: on all
+# * *All last* makes the largest errors, except in one layer of ATIF-u. *All first* makes smaller ones and costs most: on all
 #   images 14 and 5 points, where *all last* costs less than two. So the size of an error does not say what it costs.
 # * With *rates* there is no unevenness at all. So this row says how much accuracy uneven arrival costs while weights stay,
 #   and the stored means and variances of the norms too:
@@ -327,8 +328,10 @@ Markdown(f"> Without uneven arrival, {'; '.join(said)}." if said else "*Not run.
 # uneven arrival without negative spikes. In line with that, no gain is shown when it is taken from these weights. But
 # weights that were trained with an error may depend on it. So this does not show that networks without it are no better.
 #
-# Three networks say more. The small VGG was trained in stages ([](07_cifar.py#three-stages-and-no-gpu)): as a quantized
-# network, in which nothing arrives unevenly, and then as spikes, from the same weights. So the first row below is what
+# Three more networks, one small VGG for each of three seeds, say more. They were trained in stages
+# ([](07_cifar.py#three-stages-and-no-gpu)): as a quantized network, in which nothing arrives unevenly, and then as spikes, from
+# the same weights. (These runs are older than a correction: to fit their thresholds, in some layers every second column of
+# the maps was left out.) So the first row below is what
 # spikes cost before any training with them, and the second what is left after an epoch of it, in points of accuracy:
 
 # %%
@@ -351,7 +354,7 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# (To what spikes cost belongs what the max pools do with them, which is no error of a neuron. In VGG-16, which has five
+# (What spikes cost includes what the max pools do with them, which is no error of a neuron. In VGG-16, which has five
 # pools of spikes, the same step cost 37 points, in ResNet-18, which has none, 13; see [](07_cifar.py#table-1).)
 #
 # In each of the three, training in the spike domain brought more than half of it back, without negative spikes. What is
@@ -411,9 +414,9 @@ pd.DataFrame(rows).T.fillna("").rename_axis(["neuron", "passed on"]) if rows els
 # Compare that column with its own first row, for spikes: to measure anew costs something by itself, because in training
 # the images were cropped and mirrored.
 #
-# Without clipping, new norms bring most of the lost accuracy back: it was lost to the stored statistics. Without
-# rounding they bring back nothing for the two uniform neurons, and for ATIF-nu a part. What is left may be
-# weights that are adapted to the rounding. All end below the accuracy of the spikes.
+# For *ReLU of the current* (no clipping, no rounding) new norms bring most of the lost accuracy back: it was lost to the
+# stored statistics. For *clipped current* (no rounding) they bring back nothing with the two uniform neurons, and a part with
+# ATIF-nu. What is missing may be weights that are adapted to the rounding. All end below the accuracy of the spikes.
 #
 # In conversion, where a trained ReLU network is made to spike {cite:p}`diehl2015fast,rueckauer2017conversion,bu2022optimal`, it is the
 # other way round: there the errors are new to the weights, and each of them must be made small. Here they were there in
@@ -449,8 +452,8 @@ Markdown(
 )
 
 # %% [markdown]
-# In the first layer, whose current comes from the image itself: neighbouring pixels are alike, so most differences that
-# a convolution takes are small and a few, at edges, are large. That gives heavy tails, and the max pool behind the first
+# The first layer, whose current comes from the image itself, is the least Gaussian. Neighbouring pixels are alike, so most
+# differences that a convolution takes are small and a few, at edges, are large. That gives heavy tails, and the max pool behind the first
 # convolution takes the largest of four, which makes the density skewed. From the second layer
 # on, a current is a sum of many spikes, and in these small networks it comes close to a normal distribution. (In
 # our runs of full size some later layers are far from it: the last of VGG-16 with ATIF-u has an excess kurtosis of 32.)
@@ -496,9 +499,9 @@ Markdown(
 #
 # ```{solution} ex-more-time
 # :class: dropdown
-# Missing spikes: from $V(T) \ge V_{th}$ it fires once a timestep until less than a threshold is left, after
-# $\lfloor V(T) / V_{th} \rfloor$ of them. So does what overload has clipped. A surplus stays, for $V(T) < 0$ makes no
-# spike, now or later.
+# Missing spikes go away: from $V(T) \ge V_{th}$ the neuron fires once a timestep until less than a threshold is left, after
+# $\lfloor V(T) / V_{th} \rfloor$ of them. The spikes that overload has clipped come in the same way. Rounding stays, for less
+# than a threshold is left, and so does a surplus, for $V(T) < 0$ makes no spike, now or later.
 # ```
 #
 # ## Recap

@@ -49,7 +49,8 @@ profile = "smoke"
 # %% [markdown]
 # ## Equation 6: the rate and its scale
 #
-# **Printed:** the output is decoded as $\frac1T \sum_t z(t)$, and converges to the ReLU's output for $T \to \infty$.
+# **Printed:** the output is decoded as $\frac1T \sum_t z(t)$, and converges to the ReLU's output for $T \to \infty$. Section
+# 3.2 calls it the estimate, $y_s = \hat x$; so this is the one decode that is printed, for ATIF-nu too.
 #
 # **Likely meant:** the rate in units of the threshold, $\frac{V_{th}}{T} \sum_t z(t)$. It is the same at $V_{th} = 1$,
 # as in Figures 1A and 2A, and in a network the next weights include the factor. With a learned threshold it matters:
@@ -89,8 +90,9 @@ pd.DataFrame(table, index=pd.Index(current.tolist(), name="i")).T
 #
 # **Printed:** $\partial q / \partial V_{th} = -1$ for $q = H(t) - V_{th}$.
 #
-# **A reading in which it holds:** the *local* derivative, as the paper calls it, with $H(t)$ held fixed. It is right,
-# and needs no correction. Whether the whole derivative is the same depends on what happens to the reset. With the whole
+# **A reading in which it holds:** the *local* derivative (the paper says "local gradient"), with $H(t)$ held fixed. It is
+# right, and needs no correction. The section describes the neuron "by the Equations (2)–(4)", without the reset of Eq. 5,
+# which suits this reading. Whether the whole derivative is the same depends on what happens to the reset. With the whole
 # reset detached it is. If only its spike is detached, as is common, each earlier spike has taken one $V_{th}$ from the
 # membrane, and the derivative is $-(1 + \text{earlier spikes})$. With all of the reset in the graph it is another
 # number again. [](03_surrogate_gradients.py) compares them.
@@ -101,6 +103,15 @@ print("only the spike of the reset detached: dq/dV_th at t = 2, before any spike
 print("                                      dq/dV_th at t = 4, after one spike: ", found["eq11_after_spike"])
 
 # %% [markdown]
+# ## Equations 9 and 12: one timestep
+#
+# **Printed:** $\partial L / \partial V_{th}$ as one product, for one spike $z$.
+#
+# **Surely meant:** the share of one timestep. A threshold that all timesteps and all neurons of a layer have gets the sum
+# over them. And where the estimate is scaled by $V_{th}$, as we read Eq. 6, the threshold acts through that factor, too,
+# which adds a term that Eq. 12 does not have ([](03_surrogate_gradients.py)). With the bare rate of Eq. 6 it has none; so
+# the two readings do not fit each other perfectly.
+#
 # ## Equation 13: the name of the loss, and its input
 #
 # **Printed:** the loss is "the RMS error", $L(i, \hat y) = E[(i - \hat y)^2]$.
@@ -165,7 +176,8 @@ summary(rows, {"gain, dB": "gain_db", "V_th / σ": "threshold_over_sigma"})
 # **Printed:** the learned $V_{th}$ decreases and approaches $\sigma_i$.
 #
 # **Likely meant:** the threshold falls from ten standard deviations to the order of one. The optimum of Eq. 13 for $T = 4$ is at $1.73\,\sigma$, which Section 3.3's "in our case $[0, 2\sigma_i]$" fits
-# well. At $\sigma$ itself the SQNR would be 3.3 dB lower, and the gain below the printed 10 dB.
+# well. At $\sigma$ itself the SQNR would be 3.3 dB lower, and the gain below the printed 10 dB. (That "most of the input
+# values" fall there is true of the positive ones, 95.4 %; of all inputs it is 47.7 %.)
 
 # %%
 best = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), T), [0.0])
@@ -198,7 +210,7 @@ pd.Series(
 # **Likely meant:** $V_{p_2} = T\,(p_2 - p_3)$, by the third line of Eq. 18, which bears the equals sign, as Eq. 17 is
 # by the last line of Eq. 16. The printed one is the second line with an equals sign. It may be an error of the printed
 # page only: when trained for 5,000 updates, the third line gains 3.0 dB and the printed one 3.4 dB, and for 20,000 both
-# gain 3.3 dB, by the same thresholds. All this is within 0.4 dB of "almost 3 dB". The paper does not say after how many
+# gain 3.3 dB, by the same thresholds. (For some $p$ the two agree, those with $p_2 = 4 p_4$.) All this is within 0.4 dB of "almost 3 dB". The paper does not say after how many
 # updates that is read, so it does not tell which was run. For uniform $p$ only the third line gives the uniform neuron.
 
 # %%
@@ -238,7 +250,7 @@ summary(
 # **Printed:** the gain "comes from the fact that using non-uniform quantization steps, we can better approximate the
 # input data in regions that have more probability mass".
 #
-# **Not printed:** how the spikes of ATIF-nu are decoded for Figure 5. With each level at its own transition the best
+# **Not printed:** a scale of the decode for Figure 5; Eq. 6 has none, and without one there is no gain. With each level at its own transition the best
 # gain is 0.25 dB; with evenly spaced levels, the rate times $p_1$, it is 3.54 dB, and trained it is the figure's. So that
 # is our decode.
 #
@@ -330,8 +342,10 @@ tables.assign(better=tables.idxmax(axis=1))
 #   by a hair: on CIFAR-10 with VGG-16 it has 92.51 %, and the earlier QFFS 92.64 %, also at $T = 4$. (Section 2 quotes
 #   another VGG-16 of earlier work, with 92.70 % in five timesteps.) One seed decides nothing at 0.13 points, and the
 #   sentence is probably about the better of the two neurons.
+#   Above the exception, the sentence compares ResNet-18 with ResNet-20 of earlier work in all rows but those of QFFS, and on
+#   CIFAR-100 with results at 128 and 2,048 timesteps.
 # * **"We improve the top-1 accuracy … by 1.5 %"** (Section 4.2) and **"increases by 4.16 %"** (Section 4.4) are percentage *points*: 94.65 −
-#   93.14 = 1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %.
+#   93.14 = 1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %. (0.81, 1.31 and 0.15 % are points, too.)
 
 # %%
 cited = {c.text: c.paper for c in load().cited}
@@ -365,7 +379,27 @@ spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * 
 
 # %% [markdown]
 # * **"Without increasing ... the number of the generated spikes"** (Section 4.4) is right: Table 3 prints 0.68, 0.452
-#   and 0.592 spikes per neuron, which are $4\,\theta$ for each row.
+#   and 0.592 spikes per neuron, which are $4\,\theta$ for each row. The "slightly" more spikes of non-uniform quantization
+#   are 31 % more there.
+# * **"We have shown that the source of accuracy degradation ... resides in the quantization error"** (Section 5) says more
+#   than the abstract, which argues that it is the *main* source. The paper prints no SQNR of a network; [](09_ablation.py)
+#   measures it in small ones.
+# * **"These results confirm the importance ... to jointly optimize the spiking neurons parameters"** (Section 4.3, on words):
+#   Table 2 has no row with a fixed threshold, so it cannot show that.
+# * **"A relative large number of epochs and generally a higher learning rate compared to ANNs"** (Section 5): by Section 4.1
+#   both kinds of network were trained with one learning rate and for 900 epochs.
+# * **"All the results presented in this Section will be summarized in Tables 1, 2"** (Section 2): four of them are in neither,
+#   among them the VGG-16 of 92.70 % above.
+# * **"Equation (15) to Equation (19)"** (Section 3.4) leaves out Eq. 14, which gives the threshold of the last timestep. And
+#   Eqs 16 and 18 do not ask that no spike comes *earlier* than it should, which is why their solutions may miss ([](05_nonuniform_thresholds.py)).
+#
+# **Symbols.** $\sigma$ is the sigmoid and the standard deviation, $\sigma_i$ is never defined. $y_s$, $\hat x$ and $\hat y$ are
+# one thing. $\Theta(0)$ has to be 1. "The integral of the input current, noted in the following" $i^l$ has to mean the current of
+# one timestep, by Figures 1 and 2. The asterisks of two methods in Table 1 are not explained.
+#
+# **Not printed,** though results depend on it: whether the networks have normalisation, how their shortcuts stay binary, the
+# size of a batch, the momentum, how many seeds. And to words "the same training configuration" as to images would apply
+# resizing and mirroring, which is surely not meant.
 #
 # ## What can go wrong
 #
@@ -399,5 +433,5 @@ spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * 
 #   reset is detached and $\mathrm{ReLU}(i)$ the target; with slope 1 it does not.
 # * The optimum of the paper's loss is 1.73 σ. The gain of non-uniform thresholds is real; with our decode, most of it is
 #   what a free gain of the reader brings as well, and a half step brings more.
-# * Percentages are points, 48 frames are 49 or 51 (or the padding is 320 in all), "regardless of the architecture" is
+# * Percentages are points, 48 frames are 49 or 51 (or 48, if the padding is 320 in all), "regardless of the architecture" is
 #   true of ATIF-nu, and "3 out of four" is three of five with Speech Commands.

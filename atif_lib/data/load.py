@@ -25,12 +25,27 @@ def _dataset(name: str) -> storage.Dataset:
 
 
 def load(name: str, validation: bool = False) -> Examples:
-    """Return the verified data set `name`; DataUnavailable (with the command to run), DataCorrupt, ValueError."""
+    """Return a data set, verified.
+
+    Args:
+        name: one of ``DATASETS``.
+        validation: test on examples held out from the training data, in place of the test set.
+
+    Raises:
+        ValueError: another name.
+        DataUnavailable: it is not there; the message has the command that fetches it.
+        DataCorrupt: its file has another checksum.
+    """
     return storage.read(name, _dataset(name), validation)
 
 
 def fetch(name: str, progress: bool = True) -> Path:
-    """Bring data set `name` into `data_folder`, unless it is there; return its file. DataUnavailable, ValueError."""
+    """Bring a data set into `data_folder`, unless it is there, and return its file.
+
+    Raises:
+        ValueError: another name than those of ``DATASETS``.
+        DataUnavailable: no source could serve it; the message says what to do.
+    """
     data = _dataset(name)
     return speech.fetch(name, progress) if name in speech.NAMES else storage.fetch(name, data, progress)
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atif_lib.data import speech
 from atif_lib.quantization.chains import realise_in_order
 from atif_lib.quantization.density import GAUSSIAN, LAPLACE, gaussian_sqnr_db, maximise_sqnr
 from atif_lib.quantization.families import ladder
@@ -168,6 +169,28 @@ def analysis_facts(timesteps: int = 4, sigma: float = 0.1) -> dict[str, Any]:
         "lloyd_max_db": lloyd_max(GAUSSIAN, timesteps).sqnr_db,
         "rate_unscaled_best_db": max(unscaled).item(),
         "fraction_in_0_2sigma": math.erf(2 / 2**0.5),
+        "fraction_of_all_in_0_2sigma": math.erf(2 / 2**0.5) / 2,
+        "uniform_optimum_spikes": _expected_spikes(uniform.transitions),
+        "nonuniform_rate_p1_optimum_spikes": _expected_spikes(rate_p1.transitions),
+        "half_step_optimum_spikes": _expected_spikes(half_step.transitions),
+    }
+
+
+def _expected_spikes(edges: Tensor) -> float:
+    """Mean count of a staircase for a Gaussian current of unit variance: the sum of P(i >= t_k)."""
+    return torch.special.ndtr(-edges).sum().item()
+
+
+def frame_facts() -> dict[str, int]:
+    """Frames of features in a second of sound, in three readings of the sizes that Section 4.1 prints (`gsc-features`).
+
+    As computed here, with a frame of the FFT; with one of the window; and with 320 samples of padding in all.
+    """
+    size, window, hop, pad = (speech.SPECTRUM[key] for key in ("n_fft", "win_length", "hop_length", "pad"))
+    return {
+        "frames": speech.mfcc(torch.zeros(1, speech.SAMPLE_RATE)).shape[1],
+        "frames_of_the_window": 1 + (speech.SAMPLE_RATE + 2 * pad - window) // hop,
+        "frames_with_half_the_padding": 1 + (speech.SAMPLE_RATE + pad - size) // hop,
     }
 
 

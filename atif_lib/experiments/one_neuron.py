@@ -4,14 +4,19 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution, Laplace, Normal
 
-from atif_lib.data import speech
 from atif_lib.experiments.contract import Context
 from atif_lib.experiments.currents import spike_facts
-from atif_lib.experiments.facts import analysis_facts, count_facts, ladder_facts, realisable_facts, staircase_facts
+from atif_lib.experiments.facts import (
+    analysis_facts,
+    count_facts,
+    frame_facts,
+    ladder_facts,
+    realisable_facts,
+    staircase_facts,
+)
 from atif_lib.neurons.atif import IF, ATIFnu, ATIFu
 from atif_lib.neurons.fitting import expected_sqnr_db, fit_neuron
 from atif_lib.neurons.soft_reset import SoftResetNode
@@ -98,7 +103,7 @@ FACTS = {
     "realisable": realisable_facts,
     "counts": count_facts,
     "spikes": spike_facts,
-    "features": lambda: {"frames": speech.mfcc(torch.zeros(1, speech.SAMPLE_RATE)).shape[1]},
+    "features": frame_facts,
 }
 
 

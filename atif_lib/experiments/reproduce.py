@@ -151,7 +151,7 @@ def _network(name: str) -> NetworkExperiment:
     """Return the experiment of a table's cell, which trains a network."""
     experiment = find(name)
     if not isinstance(experiment, NetworkExperiment):
-        raise TypeError(f"{name} trains no network; allowed in a table: one that does")
+        raise ValueError(f"{name} trains no network; allowed in a table: one that does")
     return experiment
 
 

@@ -66,13 +66,15 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
         The record, as it was saved; of several processes the first saves it.
 
     Raises:
-        ValueError: an unknown name, a profile that the experiment has not, a seed that is none, or weights of the run
-            that it starts from that are not those of its record.
+        ValueError: an unknown name, a profile that the experiment has not, a seed that is none, weights of the run
+            that it starts from that are not those of its record, or several processes where no network is trained.
         data.DataUnavailable: its data is not there; the message says how to fetch it.
         FileNotFoundError: the run that it starts from left no weights.
         FileExistsError: without ``resume``, an interrupted run that a new one would destroy.
         RuntimeError: another process trains this run, or several do that torchrun did not start.
-        KeyboardInterrupt: after Ctrl-C; with ``resume=True`` it goes on where it stopped.
+        FloatingPointError: the loss or its gradient is not finite.
+        OSError: record, checkpoint or weights cannot be written or read.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP; with ``resume=True`` it goes on where it stopped.
     """
     experiment, profile = _at(name, profile)
     seed = checked_seed(seed)
@@ -91,8 +93,9 @@ def run(name: str, profile: str | None = None, seed: int = 0, resume: bool = Fal
     if experiment.start:
         start = run_folder(experiment.start, profile, seed, validation) / WEIGHTS
         if not start.is_file():
+            made = f"train {experiment.start} --profile {profile} --seeds {seed}{' --validation' * validation}"
             raise FileNotFoundError(
-                f"{name} starts from the weights of {experiment.start}, seed {seed}: train it first"
+                f"{name} starts from {start}, which is not there: python -m atif_lib {made} makes it"
             )
         _refuse_others(start, results / f"{run_id(experiment.start, profile, seed)}.json")
     examples = experiment.examples()  # before anything is written: it may not be there
@@ -289,7 +292,8 @@ def trained(run_id: str) -> tuple[Network, data.Examples]:
     Those in the folder are taken only where they are the ones that the run's record names, if it has a record here.
 
     Raises:
-        ValueError: not the name of a run.
+        ValueError: not the name of a run, one that trains no network, or weights that are damaged.
+        RuntimeError: the weights do not fit the network as it is now.
         FileNotFoundError: it left no weights here, or those of another training and none are committed.
         data.DataUnavailable: its data is not there.
     """

@@ -154,9 +154,15 @@ def vgg(
 
 
 class Synapses(layer.SeqToANNContainer):
-    """Convolution and batch norm over all T·N maps, [T, N, inputs, H, W] to [T, N, outputs, H / stride, W / stride].
+    r"""Convolution and batch norm over all T·N maps: the current of a layer from the spikes of the one before.
 
-    Without a norm the convolution has a bias.
+    .. math:: i^l(t) = z^{l-1}(t)\, W^l + b^l
+
+    Without a norm the convolution has a bias; with one the norm's shift is it.
+
+    Shapes: [T, N, inputs, H, W] to [T, N, outputs, H / stride, W / stride], rounded up.
+
+    Source: Eq. 3.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, norm: bool = True) -> None:
@@ -172,7 +178,12 @@ class Synapses(layer.SeqToANNContainer):
 
 
 class Layers(nn.Sequential):
-    """Modules one after the other; a neuron that is fused takes over the norm before it."""
+    r"""Modules one after the other, :math:`y^l = h(x^l W^l + b^l)` where they are synapses and their activation.
+
+    A neuron that is fused takes over the norm before it.
+
+    Source: Eq. 1.
+    """
 
     def forward(self, z: Tensor) -> Tensor:
         """Output of the last."""

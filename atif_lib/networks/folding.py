@@ -31,7 +31,8 @@ def fold(network: Network) -> Network:
     Raises:
         ValueError: a residual block whose paths meet behind the neurons, for sums of charges have no binary form; a
             block of another kind than those of this library that receives charges or has neurons with ``charge``;
-            synapses that receive charges and begin with anything but a convolution with ``groups=1``.
+            synapses that receive charges and begin with anything but a convolution with ``groups=1``, or with one whose
+            weight is pruned or parametrized.
     """
     folded = copy.deepcopy(network)
     for name, block in folded.blocks.named_children():  # of `save_memory`, which is for training
@@ -97,7 +98,7 @@ def _fold_block(block: nn.Module, charges: Tensor | None) -> Tensor | None:
 
 def _fold_residual(block: Residual, charges: Tensor | None) -> Tensor | None:
     if block.join != "current" and (charges is not None or has_charges(block)):
-        raise ValueError(f"charges fold where paths meet as currents, join='current', got join={block.join!r}")
+        raise ValueError(f"join={block.join!r} with charges; allowed: 'current', where paths meet as currents")
     _fold_synapses(block.first[0], charges)
     _fold_synapses(block.second, _take_charges(block.first[1]))
     if len(block.shortcut):

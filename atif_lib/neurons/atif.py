@@ -133,7 +133,7 @@ class ATIFnu(SoftResetNode):
         v0, learn_v0, charge, surrogate, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
 
     Raises:
-        ValueError, TypeError: as for :class:`IF`; ``form='printed'`` with T other than 4.
+        ValueError, TypeError: as for :class:`IF`; ``surrogate='rate'``; ``form='printed'`` with T other than 4.
 
     Source: Eqs 14-19.
     """
@@ -166,7 +166,7 @@ class ATIFnu(SoftResetNode):
             store_v_seq=store_v_seq,
         )
         if self.surrogate == "rate":
-            raise ValueError("surrogate='rate' is the gradient of one threshold; ATIFnu has T: 'relative', 'absolute'")
+            raise ValueError("surrogate='rate'; allowed: 'relative', 'absolute', for ATIFnu has T thresholds, not one")
         self.form: Form = form
         thresholds_from_steps(self.log_steps.detach(), form)  # refuses a form that there is not
 
@@ -199,11 +199,14 @@ class SafeATIFnu(SoftResetNode):
     Args:
         timesteps: T, which must be 4.
         threshold: initial :math:`V_{th}(4)`, one number from 1e-6 to 1e6; :math:`V_{th}(1)` starts 12 % above it.
-        v0: 0, since the region is that of V(0) = 0; so ``learn_v0`` is False.
-        learn_v0, charge, surrogate, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
+        v0: 0, since the region is that of V(0) = 0.
+        learn_v0: False, for the same reason.
+        surrogate: ``'relative'`` or ``'absolute'``.
+        charge, slope, detach_reset, step_mode, store_v_seq: as for :class:`IF`.
 
     Raises:
-        ValueError, TypeError: as for :class:`IF`; T other than 4, another ``v0``.
+        ValueError, TypeError: as for :class:`IF`; T other than 4, another ``v0``, ``surrogate='rate'``, a threshold for
+            each channel.
 
     Source: the book, "What T thresholds can realise"; not in the paper.
     """

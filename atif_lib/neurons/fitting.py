@@ -80,8 +80,9 @@ def expected_sqnr_db(neuron: SoftResetNode, density: Distribution, points: int =
     """SQNR of a neuron in dB (Eq. 8) for x = ReLU(i), over evenly spaced quantiles of the density of i.
 
     Raises:
-        ValueError: the neuron is in step mode ``'s'``.
+        ValueError: the neuron is in step mode ``'s'``, or ``points`` is no integer of 1 or more.
     """
+    points = checks.integer("points", points)
     i = density.icdf((torch.arange(points, dtype=torch.float64) + 0.5) / points).float().to(neuron.thresholds.device)
     return sqnr_db(i.relu(), _respond(neuron, i)).item()
 

@@ -46,7 +46,14 @@ def fusable(norm: nn.Module) -> bool:
 
 
 def fire(terms: Sequence[Term], thresholds: Tensor, v_start: Tensor, law: Law) -> Tensor:
-    """Spikes [T, N, C, *] of a soft-reset neuron whose current is the sum of some terms; running means move on.
+    r"""Spikes [T, N, C, *] of a soft-reset neuron whose current is the sum of some terms; running means move on.
+
+    Backwards, with :math:`g(t) = \partial L / \partial z(t)`, the gradient of the current runs from the last timestep,
+
+    .. math:: a(t) = a(t+1) + \left(g(t) - V_{th}\, a(t+1)\right) \sigma'(q(t)), \qquad
+        \frac{\partial L}{\partial V_{th}} = - \sum_t \Big(\left(a(t) - a(t+1)\right) + a(t+1)\, z(t)\Big)
+
+    for the absolute argument q; the relative one has :math:`H / V_{th}` with the first difference.
 
     Args:
         terms: one or two of them, of equal shape and dtype.
@@ -93,7 +100,7 @@ def _moments(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> _Moments:
         return _Moments(norm.running_mean.clone(), norm.running_var.clone(), norm.eps, False)
     count = x.shape[0] * x.shape[1]
     if count < 2:
-        raise ValueError(f"batch norm needs more than 1 value a channel in training, got {count}")
+        raise ValueError(f"maps with {count} value a channel in training; allowed: more than 1, for the batch norm")
     near = x[0, 0].to(torch.promote_types(x.dtype, torch.float32))  # else a large mean would drown a small variance
     total, squares = compiled(_sums_of_squares)(x, near, _block(x.shape[1]))
     mean = total / count

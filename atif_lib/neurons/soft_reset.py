@@ -206,9 +206,13 @@ class SoftResetNode(neuron.BaseNode):
         return torch.stack(spikes).to(dtype), membranes, t + len(spikes)
 
     def integrate_and_fire(self, x_seq: Tensor, thresholds: Tensor, v: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Spikes [N, *] of each timestep, from currents [T, N, *] and the membrane before; and the last membrane.
+        r"""Spikes [N, *] of each timestep, from currents [T, N, *] and the membrane before; and the last membrane.
+
+        .. math:: H(t) = V(t-1) + i(t), \quad z(t) = \Theta(H(t) - V_{th}(t)), \quad V(t) = H(t) - V_{th}(t)\, z(t)
 
         With ``store_v_seq`` the membranes behind all timesteps are returned.
+
+        Source: Eqs 2, 4 and 5.
         """
         spikes, membranes = [], []
         for x, threshold in zip(x_seq, thresholds, strict=False):

@@ -44,7 +44,7 @@ def chains(timesteps: int) -> tuple[Chain, ...]:
     Patterns increase as binary numbers. There are 1, 3, 33 and 2079 for T = 1, 2, 3, 4; for T = 5 too many.
 
     Raises:
-        ValueError: ``timesteps`` is more than 4.
+        ValueError: ``timesteps`` is no integer of 1 to 4.
     """
     if checks.integer("timesteps", timesteps) > 4:
         raise ValueError(f"timesteps={timesteps}; allowed: at most 4: further chains are too many to list")

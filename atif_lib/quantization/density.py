@@ -116,12 +116,12 @@ def gaussian_sqnr_db(transitions: Tensor, levels: Tensor, sigma: float = 1.0) ->
 
     Raises:
         TypeError: ``transitions`` or ``levels`` is not a floating-point tensor.
-        ValueError: shapes differ, a transition is below 0, they are not in increasing order, or ``sigma`` is not
-            positive.
+        ValueError: one is empty or not finite, shapes differ, a transition is below 0, they are not in increasing
+            order, or ``sigma`` is not positive.
 
     Source: Eqs 8 and 13, integrated in closed form by :func:`sqnr`.
     """
-    dtype = check_pair(transitions, levels)
+    dtype = check_pair(transitions, levels, ("transitions", "levels"))
     if transitions.dim() != 1 or not (transitions >= 0).all() or not (transitions.diff() >= 0).all():
         raise ValueError(f"transitions={transitions.tolist()}; allowed: 0 or more, increasing, of shape [T]")
     if not sigma > 0:

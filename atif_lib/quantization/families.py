@@ -94,6 +94,9 @@ def ladder(density: Density, timesteps: int) -> dict[str, Optimum]:
 
     Returns:
         By name, transitions and levels, float64, and the SQNR in dB.
+
+    Raises:
+        ValueError: ``timesteps`` is no integer of 1 or more.
     """
     return {name: _best(family, density, timesteps) for name, family in FAMILIES.items()}
 

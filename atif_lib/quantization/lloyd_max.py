@@ -32,9 +32,10 @@ def lloyd_max(density: Density, timesteps: int, zero: bool = True) -> Optimum:
         zero: whether 0 is a level too; else the first cell starts at 0 and transition 1 is 0.
 
     Returns:
-        Transitions and levels, float64 arrays [T], and the SQNR in dB.
+        Transitions and levels, float64 [T], and the SQNR in dB.
 
     Raises:
+        ValueError: ``timesteps`` is no integer of 1 or more.
         RuntimeError: no solution was found.
 
     Source: Max (1960), Lloyd (1982).
@@ -62,8 +63,15 @@ def lloyd_max_free(density: Density, timesteps: int) -> Optimum:
     :math:`\ell_0 = E[\mathrm{ReLU}(i) \mid i < t_1]`. The other conditions are those of :func:`lloyd_max`, from whose
     solution Newton's method starts.
 
+    Args:
+        density: as for :func:`lloyd_max`.
+        timesteps: T.
+
     Returns:
         Transitions [T], levels [T + 1], and the SQNR in dB.
+
+    Raises:
+        ValueError, RuntimeError: as for :func:`lloyd_max`.
     """
 
     def levels(transitions: Tensor) -> Tensor:
@@ -102,8 +110,12 @@ def lloyd_max_samples(samples: ArrayLike, timesteps: int) -> Optimum:
         samples: currents, any shape; the noise is that of their positive part.
         timesteps: T, not more than there are distinct positive values.
 
+    Returns:
+        Transitions and levels, float64 [T], and the SQNR in dB.
+
     Raises:
-        ValueError: too many or too few distinct positive values.
+        ValueError: too many or too few distinct positive values, a value that is not finite, or ``timesteps`` is no
+            integer of 1 or more.
 
     Source: Wang and Song (2011), with one level held at 0.
     """

@@ -35,7 +35,8 @@ def thresholds_from_steps(steps: Tensor, form: Form = "telescoping") -> Tensor:
     zero; it is held at a hundredth of :math:`p_1`.
 
     Args:
-        steps: the distances, positive, shape [T] or [T, C]; the unit is that of the input current.
+        steps: the distances, positive (not looked at: neurons ask at every pass), shape [T] or [T, C]; the unit is
+            that of the input current.
         form: ``'telescoping'`` or ``'printed'``.
 
     Returns:

@@ -138,7 +138,12 @@ def best_realisable(
     Returns:
         The best found, a lower bound of what is possible; ``hits`` says how many of the random searches ended
         there.
+
+    Raises:
+        ValueError: ``timesteps`` or ``population`` is no integer of 1 or more, there is nothing to start from, or
+            another ``decode``.
     """
+    population = checks.integer("population", population)
     timesteps, free = checks.integer("timesteps", timesteps), int(free_initial)
     restarts = checks.integer("restarts", restarts, least=0 if guesses else 1)
     bounds = [(-3.0, 2.5)] * timesteps + [(0.0, 1.0)] * free  # logarithms of the thresholds, V(0) / V_th(1)

@@ -41,7 +41,8 @@ def spike_counts(current: Tensor, thresholds: Tensor, v0: float = 0.0) -> Tensor
 
     Raises:
         TypeError: an argument is not a floating-point tensor.
-        ValueError: an empty or non-finite ``current``, a non-positive threshold, ``v0`` outside [0, 1].
+        ValueError: an empty or non-finite ``current``; thresholds that are not positive, not finite, none, or not of
+            shape [T]; ``v0`` outside [0, 1].
 
     Source: Eqs 2-5 with a threshold for each timestep (Section 3.4).
     """
@@ -218,13 +219,13 @@ def check_signal(name: str, x: Tensor) -> None:
         raise ValueError(f"{name} has {int((~x.isfinite()).sum())} NaN or infinite values; allowed: finite ones")
 
 
-def check_pair(x: Tensor, x_hat: Tensor) -> torch.dtype:
-    """Refuse what is no pair of a signal and its estimate; return the type that holds both."""
-    check_signal("x", x)
-    check_signal("x_hat", x_hat)
-    if x.shape != x_hat.shape:
-        raise ValueError(f"x {[*x.shape]} and x_hat {[*x_hat.shape]}; allowed: equal shapes")
-    return torch.promote_types(x.dtype, x_hat.dtype)
+def check_pair(one: Tensor, other: Tensor, names: tuple[str, str] = ("x", "x_hat")) -> torch.dtype:
+    """Refuse what is no pair of signals of one shape, as a signal and its estimate; return the type of both."""
+    check_signal(names[0], one)
+    check_signal(names[1], other)
+    if one.shape != other.shape:
+        raise ValueError(f"{names[0]} {[*one.shape]} and {names[1]} {[*other.shape]}; allowed: equal shapes")
+    return torch.promote_types(one.dtype, other.dtype)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -21,7 +21,10 @@ def evaluate(
 ) -> dict[str, Any]:
     r"""Test accuracy and sparsity of a network.
 
-    .. math:: \theta = \frac{1}{n\, m\, T} \sum_{t=1}^{T} \sum_{i,j} z_{i,j}(t)
+    .. math:: \theta_l = \frac{1}{n\, m\, T} \sum_{t=1}^{T} \sum_{i=1}^{n} \sum_{j=1}^{m} z_{i,j}(t), \qquad
+        \theta = \frac{1}{L} \sum_{l=1}^{L} \theta_l
+
+    for the n m neurons of layer l, averaged over the test examples.
 
     Args:
         network: the network; its spiking neurons are found by type.
@@ -30,8 +33,8 @@ def evaluate(
         normalize: that of the training inputs, where it is at hand; else it is worked out.
 
     Returns:
-        test_accuracy in percent and, where the network spikes, theta (Eq. 20 for each layer, averaged over layers as
-        in the paper), theta_layers, theta_neurons (averaged over neurons, so that a large layer counts more), and
+        test_accuracy in percent and, where the network spikes, theta (Eq. 20, averaged over layers as in the paper),
+        theta_layers, theta_neurons (averaged over neurons, so that a large layer counts more), and
         spikes_per_neuron = T·theta. The network is left in evaluation mode.
 
     Raises:

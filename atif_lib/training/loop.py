@@ -87,6 +87,7 @@ def train(
             examples, a seed that is no integer of 0 or more, or a checkpoint of another run.
         RuntimeError: processes that torchrun did not start, or that do not train the same.
         FloatingPointError: the loss or its gradient is not finite; the message names step and layer.
+        OSError: the checkpoint cannot be written or read; MemoryError: it does not fit into memory.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the checkpoint is written; without ``folder`` after
             Ctrl-C, at once.
 

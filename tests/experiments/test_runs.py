@@ -405,9 +405,7 @@ def test_a_record_of_other_data_than_that_of_its_start_is_stale(finished):
 
 
 def test_a_stage_before_the_one_that_it_starts_from_says_which_to_train(folders):
-    message = (
-        "cifar10-small-quantized-staged starts from the weights of cifar10-small-relu-staged, seed 3: train it first"
-    )
+    message = "is not there: python -m atif_lib train cifar10-small-relu-staged --profile smoke --seeds 3 makes it"
     with pytest.raises(FileNotFoundError, match=message):
         runs.run("cifar10-small-quantized-staged", "smoke", 3)
 

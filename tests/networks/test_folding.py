@@ -111,7 +111,7 @@ def test_paths_that_meet_behind_the_neurons_are_refused(join):
     for node in neurons_of(network).values():
         node.charge = True  # a block with 'iand' would not be built with it
     with pytest.raises(
-        ValueError, match=f"charges fold where paths meet as currents, join='current', got join='{join}'"
+        ValueError, match=f"join='{join}' with charges; allowed: 'current', where paths meet as currents"
     ):
         fold(network)
 

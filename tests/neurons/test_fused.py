@@ -221,7 +221,7 @@ def test_too_many_timesteps_and_a_lone_place_are_refused(uncompiled):
     meeting = Meeting(IF(1, step_mode="m"), 1)
     compile_neurons(meeting)
     assert neurons_of(meeting)["neuron"].fused
-    with pytest.raises(ValueError, match="more than 1 value a channel"):
+    with pytest.raises(ValueError, match="1 value a channel in training; allowed: more than 1"):
         meeting(torch.ones(1, 1, 6, 1, 1))
 
 
