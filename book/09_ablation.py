@@ -710,7 +710,7 @@ pd.DataFrame(rows).T
 # %% [markdown]
 # More timesteps are worth points, from one to two about half as many as the line says. (Eight timesteps are worth two
 # points over four if the network is trained for them. The networks above, which were trained for four, gain nothing
-# or lose.) The half-step start makes a tenth of a decibel *less* error at two and at four timesteps (a lone neuron with
+# or lose.) And each makes more spikes, as the paper says. The half-step start makes a tenth of a decibel *less* error at two and at four timesteps (a lone neuron with
 # Gaussian currents: 1.08 dB), and 0.7 dB *more* at eight. The line makes that a quarter of a point
 # or less, which three seeds cannot tell from nothing. ATIF-nu makes more error than ATIF-u at each number of
 # timesteps, and is not seen to lose accuracy by it; at four, where there are six seeds, it gains half a point. In the

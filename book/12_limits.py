@@ -13,6 +13,8 @@
 # :::
 
 # %%
+import math
+
 import numpy as np
 import pandas as pd
 import torch
@@ -71,7 +73,8 @@ pd.DataFrame(table).set_index("levels").round({"distortion": 5, "SQNR, dB": 2})
 #
 # ## The ladder
 #
-# Below Lloyd–Max are the staircases that a neuron makes. An *affine* decoding is one with a gain and an offset $b$. With
+# Below this limit are the staircases that a neuron makes; those with an offset, the last two rows, lie below the limit with
+# all levels free. An *affine* decoding is one with a gain and an offset $b$. With
 # $\Delta = V_{th}/T$ the gain is written $g\Delta$ here, so that $g = 1$ is the neuron's own decoding:
 #
 # | staircase | steps at | outputs |
@@ -157,15 +160,15 @@ figures.show(
 # correct any estimate that is wrong by a gain and an offset. A fair comparison of two neurons in a network gives both
 # of them the best **affine decoding**, $g k \Delta + b$.
 #
-# **Predict:** by how much is the half-step start then better than the empty one at $T = 4$?
+# **Predict:** Chapter 5 left 1.08 of 4.04 dB at $T = 4$. What is left at $T = 1$, and at $T = 16$?
 
 # %% tags=["hide-output"]
 affine = pd.DataFrame({name: record[key] for name, key in AFFINE.items()}, index=by_size.index)
 affine.round(2)
 
 # %% [markdown]
-# By **1.08 dB**, not 4.04: three quarters of the gain of the half step come from how the spikes are read, and weights
-# and biases behind the neuron can do the same. The rest comes from the place of the transitions: the first one is at
+# Nothing at $T = 1$, **1.08 dB** of 4.04 at $T = 4$, and 1.84 of 4.86 at $T = 16$. At $T = 4$ three quarters of the gain of
+# the half step come from how the spikes are read, and weights and biases behind the neuron can do the same. The rest comes from the place of the transitions: the first one is at
 # $\Delta$ or, with a half step, at $\frac12\Delta$, where the density is higher. At $T = 1$ there is one transition,
 # the threshold puts it anywhere, and nothing is left. A network can even learn this last decibel without a change of
 # the neuron: a bias of $\frac12\Delta$ in the layer's own current moves all transitions by half a step (Figure 1A of
@@ -174,10 +177,11 @@ affine.round(2)
 #
 # An offset also lets the lowest level leave 0: half of all currents are negative and some of the positive ones are
 # below the first transition, so that the best answer to no spike is a little above 0. With all $T + 1$ levels free the
-# limit is slightly higher, by 0.38 dB at $T = 1$ and 0.06 dB at $T = 4$. (The signal then has half of its mass at 0, and no
-# logarithm that is concave. For a Gaussian there is still one solution: as $t_1$ rises, the mean below it rises by
-# $\varphi(t_1)(t_1 - \ell_0) / P(x < t_1) \le 2 \max_t t\,\varphi(t) = 0.48$, less than one, as the proof of
-# {cite:t}`trushkin1982sufficient` needs.)
+# limit is slightly higher, by 0.38 dB at $T = 1$ and 0.06 dB at $T = 4$. (Now $\ell_0$ moves, and the signal has half of its
+# mass at 0. It has no log-concave density, so the theorem above does not apply directly. For a Gaussian there is still only
+# one solution. The proof of {cite:t}`trushkin1982sufficient` needs that the mean of a cell rises less than its upper edge
+# does. For the lowest cell, $d\ell_0 / dt_1 = \varphi(t_1)(t_1 - \ell_0) / P(i < t_1) \le 2 \max_t t\,\varphi(t) = 0.48 < 1$,
+# because $P(i < t_1) \ge \frac12$.)
 #
 # ## Why the half step should give 6 dB, and gives 4
 #
@@ -188,8 +192,9 @@ affine.round(2)
 # $$ E[e^2] = \frac1\Delta \int_0^{\Delta} e^2\,de = \frac{\Delta^2}{3}, \qquad
 # E[e^2] = \frac1\Delta \int_{-\Delta/2}^{\Delta/2} e^2\,de = \frac{\Delta^2}{12}. $$
 #
-# With the same steps the noise is a quarter, which is $10\log_{10} 4 = 6.02$ dB. Three quarters of $\Delta^2/3$, that
-# is $(\frac12\Delta)^2$, are a *bias*: every input is underestimated, by half a step on average.
+# With the same steps the noise is a quarter, which is $10\log_{10} 4 = 6.02$ dB. Of the $\Delta^2/3$ three quarters,
+# $(\frac12\Delta)^2$, are the square of the *mean* error: every input is underestimated, by half a step on average.
+# (Statisticians call this a bias; it is not the bias $b$ of a layer.)
 #
 # But that is only the granular error. The best threshold of each neuron balances granular and overload error. Here is
 # that balance at $T = 4$.
@@ -201,11 +206,12 @@ uniform = rungs["uniform"]
 
 
 def parts(transitions: np.ndarray, levels: np.ndarray) -> dict[str, float]:
-    """Granular and overload error of a staircase, in thousandths of the signal's power."""
+    """Granular and overload error of a staircase, in thousandths of the signal's power, and its SQNR."""
     outputs = torch.cat([torch.zeros(1, dtype=torch.float64), torch.as_tensor(levels)])
     x_hat = outputs[torch.bucketize(x, torch.as_tensor(transitions), right=True)]
     split = split_error(x, x_hat, float(levels[-1]))
-    return {name: 1e3 * part.item() / 0.5 for name, part in split._asdict().items()}
+    errors = {name: 1e3 * part.item() / 0.5 for name, part in split._asdict().items()}
+    return errors | {"SQNR, dB": -10 * math.log10(sum(errors.values()) / 1e3)}
 
 
 pd.DataFrame(
@@ -238,8 +244,8 @@ print(", ".join(f"T = {t}: {gain[t]:.2f} dB" for t in (1, 2, 4, 8, 16)))
 # %% [markdown]
 # ## Other densities
 #
-# Is this a matter of the Gaussian? A Laplace density has a sharper peak and a heavier tail. (Its rectified version,
-# the density of $\mathrm{ReLU}(i)$, has the same positive half, and so the same numbers.)
+# Is this a matter of the Gaussian? A Laplace density has a sharper peak and a heavier tail. (As always the signal is
+# $\mathrm{ReLU}(i)$: only the positive half of the density counts, and half of the mass lies at 0.)
 
 # %%
 laplace = {name: o.sqnr_db for name, o in ladder(LAPLACE, T).items()}
@@ -255,9 +261,9 @@ pd.DataFrame({"Gaussian": gaussian, "Laplace": laplace}).round(2)
 # widths of the steps matter more: 1.2 dB lie between the half-step start and the limit, against 0.4 for the Gaussian. So
 # the paper's intuition, more steps where the inputs are, has more in it for a density with a sharper peak.
 #
-# The currents of a network follow no formula. `empirical` makes a density of measured values. For these the best cells
-# can be found exactly, by dynamic programming over the sorted values {cite:p}`wang2011ckmeans`. On 5,000 draws from a
-# Gaussian it should come near the formula:
+# The currents of a network follow no formula. For measured values the best *cells*, the intervals between the transitions,
+# can be found exactly by dynamic programming over the sorted values {cite:p}`wang2011ckmeans`. On 5,000 draws from a Gaussian
+# the levels should come near those of the formula:
 
 # %%
 draws = np.random.default_rng(0).normal(size=5000)

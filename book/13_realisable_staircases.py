@@ -13,7 +13,6 @@
 # :::
 
 # %%
-from collections.abc import Callable
 from fractions import Fraction
 
 import pandas as pd
@@ -76,7 +75,8 @@ show_pieces(falling)
 
 # %% [markdown]
 # Seven patterns occur, and the count does fall. Between 19/20 and 16/15 the neuron answers `0100`, one spike, while
-# smaller inputs make two. An early spike at $t = 2$ has paid 1.9, and what is left does not reach 2.4. But read the
+# inputs just below make two. The spike at $t = 2$ has paid 1.9; what is left reaches neither 1.3 at $t = 3$ nor 2.4 at
+# $t = 4$. But read the
 # patterns as *binary numbers*: 0, 2, 3, 4, 6, 7, 15.
 #
 # :::{admonition} Theorem 1: patterns are ordered
@@ -190,8 +190,10 @@ for name, text in first_drawing(falling).items():
 display(HTML(page))
 
 # %% [markdown]
-# Set all four to the same value, and the staircase is uniform, though its patterns are not the late ones of Chapter 5.
-# Then lower the first threshold alone: how far can it go before something breaks?
+# Set all four to the same value, and the staircase is uniform, though its patterns are not the late ones of Chapter 5. Lower
+# the first threshold alone: the steps become uneven, but the count never falls. Now go back to 2.1, 1.9, 1.3, 2.4. How far
+# must the *last* one come down until the count no longer falls? (To 1.9, the threshold of timestep 2. From there on, what is
+# left after the spike at $t = 2$ pays for one at $t = 4$.)
 #
 # ## How often is a request met?
 #
@@ -244,18 +246,19 @@ figures.show_source(order_thresholds)
 # the first for $k \ge 1$, the second for $k < T$.
 # :::
 #
-# *Proof.* The pattern $P_k$ occurs at $i$ exactly if each timestep in it fires, the earlier ones of $P_k$ having been
-# paid, and no other does. Each of these conditions holds from some input on, or up to some input. So on $[\tau_k,
-# \tau_{k+1})$ they all hold if and only if the first kind holds at the lower end and the second up to the upper.
-# $\square$
+# *Proof.* With the pattern $P_k$ the neuron has paid $\sum_{j \in P_k,\, j < t} V_{th}(j)$ before timestep $t$. It fires there
+# if $t\,i + V(0)$ less this sum reaches $V_{th}(t)$. For $t \in P_k$ this must hold, and it holds from some input on. For $t
+# \notin P_k$ it must not, and it does not up to some input. So all hold on $[\tau_k, \tau_{k+1})$ if and only if the first
+# kind holds at the lower end, and the second kind, with $\le$, at the upper end. $\square$
 #
 # For the timestep that begins to fire at $\tau_{k+1}$, the second condition at $k$ and the first at $k + 1$ together
 # give an equality: the formula above.
 #
-# For the late order $4, 3, 2, 1$ the formula gives $V_{p_k} = k\,p_k$: the *first* line of each of the systems
-# {eq}`eq-16` and {eq}`eq-18`. (The paper solves the second line in one place, and probably means the last.) With this
-# order the conditions of Theorem 2 ask for $p_k \ge (k+1)\,p_{k+1}$: transitions that grow at least like 1, 4, 12, 24.
-# Other orders suit other staircases.
+# For the late order $4, 3, 2, 1$ we have $\tau_k = p_{5-k}$ and no earlier spike to pay for, so $V_{p_k} = k\,p_k$: the
+# *first* line of each of the systems {eq}`eq-16` and {eq}`eq-18`. (The paper solves the second line in one place, and
+# probably means the last.) At $p_k$ the timesteps $k, \dots, 4$ fire, and the first condition of Theorem 2 at $t = k + 1$
+# reads $(k+1)\,p_k \ge k\,p_k + (k+1)\,p_{k+1}$, that is $p_k \ge (k+1)\,p_{k+1}$ (the later ones follow from it):
+# transitions that grow at least like 1, 4, 12, 24. Other orders suit other staircases.
 #
 # **Predict:** the steps of the Lloyd–Max staircase of Chapter 12 widen outwards, from 0.22 σ to 0.67 σ. In which orders
 # can the four timesteps begin to fire there: late first, early first, mixed?
@@ -281,6 +284,7 @@ pd.DataFrame(rows).T.rename_axis("T")
 orders = record["lloyd_max_orders"]
 with_order = [T for T, order in enumerate(orders, 1) if order]
 print("T for which an order makes the Lloyd–Max staircase:", *with_order, f"of 1 to {len(orders)}")
+print("the orders at T = 4:", *dict(realising_orders(lloyd_max(GAUSSIAN, 4).transitions)))
 
 # %% [markdown]
 # More than one order works. At $T = 4$ nine do: early first, and eight mixed ones, such as 4, 2, 3, 1. Late first does
@@ -289,8 +293,8 @@ print("T for which an order makes the Lloyd–Max staircase:", *with_order, f"of
 # timestep to timestep. For $T = 6$ to 8 early first fails, and what is left mixes. For $T = 9$ to 13, as far as the
 # search went, there is no order. That is not the end of the count, which needs no order: a search among all thresholds,
 # that of [](#the-best-of-all), ends at the Lloyd–Max staircase for $T = 9$ to 11, too. (It is reached, not only
-# approached: the thresholds that are found run through a chain of patterns, and solved for thresholds with exactly these
-# transitions that chain meets each of its conditions with something to spare. A test does it.)
+# approached. A test takes the patterns that these thresholds run through, solves for thresholds that have the same patterns
+# and exactly the Lloyd–Max transitions, and finds that they meet every condition with something to spare.)
 
 # %%
 counts = records_of("limits-counts", "laptop")[0].result
@@ -305,6 +309,8 @@ thresholds = order_thresholds(lloyd_max(GAUSSIAN, 4).transitions, (1, 2, 3, 4))
 show_pieces([Fraction(round(1000 * v), 1000) for v in thresholds.tolist()])
 
 # %% [markdown]
+# At each step the next timestep joins, and none leaves.
+#
 # ## More than orders
 #
 # An order demands more than we need: a timestep that has begun to fire must fire for all larger inputs. The uniform
@@ -330,11 +336,13 @@ pd.Series(
 # * by an **order**: do thresholds exist with which the timesteps begin to fire one after another, as in Theorem 2?
 # * by the **count**: do thresholds exist whose count steps up at $\tau_1 < \dots < \tau_T$, whatever the patterns?
 #
-# A receiver that counts spikes needs only the second. By Theorem 1 the patterns of any neuron form a *chain* of
-# increasing binary numbers, and where the count never falls or jumps, there are few chains: 33 for three timesteps,
-# 2,079 for four. Theorem 2 holds for each of them, with the next pattern of the chain in place of $P_{k+1}$: all its
-# conditions are linear in the thresholds, also where the pattern changes at one count, at an input that the thresholds
-# determine. So for each chain a linear programme decides whether thresholds exist. For $T \le 4$ we can ask them all.
+# A receiver that counts spikes needs only the second. By Theorem 1 the patterns of a neuron, from left to right, are
+# increasing binary numbers; we call such a list a *chain*. If the count may neither fall nor jump, there are few chains: 33
+# for three timesteps, 2,079 for four. Theorem 2 holds for each of them: take the $n$-th pattern of the chain for $P_k$, and
+# the two ends of its interval for $\tau_k$ and $\tau_{k+1}$. Where the count steps up, the end is the wanted $\tau$. Where only
+# the pattern changes, it is a cut, at which the first timestep that differs can just pay; that is linear in the thresholds,
+# too. So all conditions are linear inequalities, and for each chain a linear programme decides whether thresholds exist. For
+# $T \le 4$ we can ask them all.
 
 # %% tags=["hide-cell"]
 figures.show_source(conditions)
@@ -401,14 +409,22 @@ pd.DataFrame(
 # So timesteps 2, 3 and 4 all fire; at $t = 3$ this needs $3 p_2 \ge V_2 + V_3$, that is $\frac34 V_4 \ge \frac14 (V_2 +
 # V_3)$.
 #
-# *Proof, if.* Let $V_2 + V_3 \le 3V_4$ and $i \ge 0$. *Not too many spikes.* The membrane never falls below 0, so $n
-# \le 3$ spikes have cost no more than $4i$, and at least the $n$ smallest thresholds, which are the last: $i \ge
-# p_{5-n}$. Four spikes need one at $t = 1$, so $i \ge p_1$. *Not too few.* If $i \ge p_1 = V_1$, each timestep brings
-# in enough for its own spike. Now let $i < V_1$: nothing fires at $t = 1$. If $i \ge p_2$: as $V_3 \ge V_4$ the
-# condition gives $V_2 \le 2 V_4 \le V_3 + V_4$, so $2i \ge V_2$; then $3i \ge \frac34(V_2 + V_3 + V_4) \ge V_2 + V_3$;
-# then $4i \ge V_2 + V_3 + V_4$: three spikes. If $i \ge p_3$ and $t = 2$ fires, then $2i \ge V_2$, and should $t = 3$
-# be silent, $4i - V_2 \ge V_2 \ge V_4$ fires at $t = 4$. If $t = 2$ is silent, $3i \ge \frac34(V_3 + V_4) \ge V_3$, as
-# $V_3 \le \frac32 V_4$, and $4i \ge V_3 + V_4$: two spikes. If $i \ge p_4$, then $4i \ge V_4$: one. $\square$
+# *Proof, if.* Let $V_2 + V_3 \le 3V_4$ and $i \ge 0$.
+#
+# *Not too many spikes.* The membrane never falls below 0, so the thresholds of all spikes add up to at most the charge $4i$.
+# For $n \le 3$ spikes they add up to at least the $n$ smallest thresholds, which are the last $n$: $4i \ge 4p_{5-n}$. Four
+# spikes need one at $t = 1$: $i \ge V_1 = p_1$.
+#
+# *Not too few.*
+#
+# * $i \ge p_1$: each timestep brings in enough for its own spike. Below, $i < V_1$, and nothing fires at $t = 1$.
+# * $p_2 \le i < p_1$: from $V_2 \le 3V_4 - V_3 \le 2V_4 \le V_3 + V_4$ follows $2i \ge \frac12(V_2 + V_3 + V_4) \ge V_2$. The
+#   condition gives $3i \ge \frac34(V_2 + V_3 + V_4) \ge V_2 + V_3$. And $4i \ge V_2 + V_3 + V_4$. Three spikes.
+# * $p_3 \le i < p_2$, and $t = 2$ fires: then $2i \ge V_2$. If $t = 3$ is silent, $4i - V_2 \ge V_2 \ge V_4$, and $t = 4$
+#   fires. Two spikes.
+# * $p_3 \le i < p_2$, and $t = 2$ is silent: $3i \ge \frac34(V_3 + V_4) \ge V_3$, as $V_3 \le \frac32 V_4$, and $4i \ge V_3 +
+#   V_4$. Two spikes.
+# * $p_4 \le i < p_3$: $4i \ge V_4$, so $t = 4$ fires if no other did. One spike. $\square$
 #
 # In proportions $(V_2, V_3, V_4)$ this is a triangle with the corners $(2,1,1)$, $(\frac32,\frac32,1)$ and $(1,1,1)$.
 # Three positive weights that sum to one, a softmax, pick a point in it; a scale and a surplus $V_1 - V_2 > 0$ complete
@@ -433,36 +449,21 @@ def telescoped(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat([v[1:].flip(0).cumsum(0) / 4, v[:1]]), v
 
 
-def best_inside(levels: Callable, extra: int = 0) -> float:
-    """Best SQNR in the region; the levels are a function of thresholds and further parameters."""
-    return maximise_sqnr(
-        lambda w: (telescoped(w[:5])[0], levels(telescoped(w[:5])[1], w[5:])), [0.0] * 5 + [-0.5] * extra
-    ).sqnr_db
+def decoded(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Transitions, and the levels of Chapter 5: rate times p_1."""
+    transitions, v = telescoped(w)
+    return transitions, k / 4 * v[0]
 
 
-inside = {
-    "rate_p1": best_inside(lambda v, _: k / 4 * v[0]),
-    "gain": best_inside(lambda v, w: k * w[0].exp(), 1),
-    "levels": best_inside(lambda v, w: w.exp().cumsum(0), 4),
-}
-anywhere = {name: record[f"{name}_db"][3] for name in inside}
-pd.DataFrame({"best in the safe region, dB": inside, "best of all thresholds, dB": anywhere}).round(2)
+def at_corner(n: int) -> float:
+    """Best SQNR at a corner of the triangle: only the scale and p_1 are free."""
+    corner = 50 * torch.eye(3, dtype=torch.float64)[n]
+    return maximise_sqnr(lambda w: decoded(torch.cat([corner, w])), [0.0, 0.0]).sqnr_db
 
 
-# %%
-def best_at(corner: int) -> float:
-    """Best SQNR at a corner of the region, decoded as in Chapter 5: only the scale and p_1 are free."""
-    weights = 50 * torch.eye(3, dtype=torch.float64)[corner]
-
-    def staircase_of(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        transitions, v = telescoped(torch.cat([weights, w]))
-        return transitions, k / 4 * v[0]
-
-    return maximise_sqnr(staircase_of, [0.0, 0.0]).sqnr_db
-
-
-corners = {"2, 1, 1": 0, "3/2, 3/2, 1": 1, "1, 1, 1": 2}
-pd.Series({f"V_2, V_3, V_4 as {name}": best_at(n) for name, n in corners.items()}, name="best, dB").round(2).to_frame()
+rows = {"all thresholds": record["rate_p1_db"][3], "the safe region": maximise_sqnr(decoded, [0.0] * 5).sqnr_db}
+rows |= {f"its corner ({c})": at_corner(n) for n, c in enumerate(("2, 1, 1", "3/2, 3/2, 1", "1, 1, 1"))}
+pd.Series(rows, name="best, dB").round(2).to_frame()
 
 # %% [markdown]
 # Nearly all of them: 14.43 dB of 14.63 if the count is decoded as in Chapter 5, rate times $p_1$. That is 3.3 dB above
@@ -493,9 +494,9 @@ names = {
     "gain_db": "count · free gain",
     "levels_db": "a level for each count",
     "weights_db": "a weight for each timestep",
-    "weights_free_start_db": "the same, V(0) free",
+    "weights_free_start_db": "a weight for each timestep, V(0) free",
     "patterns_db": "a level for each pattern",
-    "patterns_free_start_db": "the same, V(0) free ",
+    "patterns_free_start_db": "a level for each pattern, V(0) free",
 }
 best = pd.DataFrame({name: record[key] for key, name in names.items()}, index=pd.Index(range(1, 9), name="T"))
 best.insert(3, "Lloyd–Max, T + 1 levels", record["lloyd_max_db"])
@@ -508,7 +509,7 @@ best.T.round(2)
 
 # %%
 searched = ["weights", "weights_free_start", "patterns", "patterns_free_start"]
-hits = {names[f"{key}_db"].strip() + f" ({key.split('_')[0]})": record[f"{key}_hits"] for key in searched}
+hits = {names[f"{key}_db"]: record[f"{key}_hits"] for key in searched}
 pd.DataFrame(hits, index=best.index).T.rename_axis("searches of 36 that ended at the best")
 
 # %% [markdown]
@@ -517,26 +518,13 @@ pd.DataFrame(hits, index=best.index).T.rename_axis("searches of 36 that ended at
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6.4, 4.8))
-drawn = [
-    "count · p1 / T",
-    "a level for each count",
-    "a weight for each timestep",
-    "the same, V(0) free",
-    "the same, V(0) free ",
-]
-labels = [
-    "count, rate · p1",
-    "count, free levels (= Lloyd–Max)",
-    "weight per timestep",
-    "weight per timestep, V(0) free",
-    "level per pattern, V(0) free",
-]
+drawn = [names[f"{key}_db"] for key in ("rate_p1", "levels", "weights", "weights_free_start", "patterns_free_start")]
 styles = [figures.neuron_style("ATIF-nu"), figures.neuron_style("Lloyd–Max")]
 styles += [
     {"color": c, "linestyle": s} for c, s in ((figures.SKY, "-"), (figures.ORANGE, "--"), (figures.VERMILION, "-."))
 ]
-for name, label, style in zip(drawn, labels, styles, strict=True):
-    ax.plot(best.index, best[name], marker="o", markersize=4, label=label, **style)
+for name, style in zip(drawn, styles, strict=True):
+    ax.plot(best.index, best[name], marker="o", markersize=4, label=name, **style)
 ax.set(xlabel="timesteps $T$", ylabel="best SQNR found, dB", ylim=(0, 31))
 ax.legend(loc="lower right", fontsize=11)
 figures.show(
@@ -547,7 +535,7 @@ figures.show(
     caption="The best spiking quantizers found for a Gaussian, the thresholds free at each timestep. Counting reaches the "
     "limit of Lloyd and Max for $T + 1$ levels; decoding *when* the spikes came goes beyond it, from $T = 3$ on, with a free start from $T = 2$ on. The upper three are "
     "lower bounds of what is possible.",
-    data=best[drawn].set_axis(labels, axis=1).reset_index(),
+    data=best[drawn].reset_index(),
 )
 
 # %%
@@ -563,14 +551,16 @@ print(f"largest distance of the best count to Lloyd–Max, T = 1 ... 8: {abs(rec
 #   and 20.6 dB with a free start, 5 dB more than any counting with a level at zero can reach. In a network this has a
 #   price: $w_t$ multiplies the next layer's weights, so there are $T$ sets of them to store, or a product for each
 #   spike.
-# * **Not all patterns.** $2^T$ levels would be worth even more. Theorem 1 does not exclude them, but the neuron cannot
-#   make them all:
+# * **Not all patterns.** $2^T$ levels would be worth even more. Theorem 1 does not exclude them, but from $T = 4$ on no
+#   neuron makes them all. If all 16 patterns of $T = 4$ occurred, the 15 inputs at which the pattern changes (the *cuts*) would
+#   lie in a known order. The cell takes five gaps between neighbouring cuts, multiplies them by 4, 4, 5, 9 and 12, and adds
+#   them up:
 
 # %%
 
 
 def cut(prefix: str) -> list[Fraction]:
-    """Coefficients of V(1) ... V(4) and V(0) in the input at which a neuron with these spikes so far is cut next."""
+    """The input at which neurons with these spikes so far are cut next, as coefficients of V(1), ..., V(4), V(0)."""
     t = len(prefix) + 1
     fired = [int(prefix[n - 1 : n] == "1" or n == t) for n in range(1, 5)]
     return [Fraction(c, t) for c in (*fired, -1)]
@@ -640,8 +630,8 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 # ```{exercise} Five timesteps
 # :label: ex-five
 # Let $T = 5$ and the thresholds be 47, 37, 33, 29, 26. In the telescoping form they belong to $p_1 = V_1 = 47$ and $p_k =
-# \frac15 (V_k + \dots + V_5)$: 25, 17.6, 11 and 5.2. They decrease, and all lines of the systems hold: $m\,p_k \ge V_k + \dots
-# + V_m$ for all $k \le m$. Use `pieces` to show that the staircase is yet not the intended one.
+# \frac15 (V_k + \dots + V_5)$: 25, 17.6, 11 and 5.2. The $p$ decrease, and every line of the systems holds: at each timestep
+# $m \ge k$, $m\,p_k \ge V_k + \dots + V_m$. Use `pieces` to show that the staircase is yet not the intended one.
 # ```
 #
 # ````{solution} ex-five
@@ -675,8 +665,8 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 # * Fewer staircases can be made by an order than by the count; for $T \le 4$ a linear programme for each chain decides
 #   what the count can make.
 # * For $T = 4$, among thresholds that never rise, the telescoping form realises its $p$ exactly if and only if $p_2 \le
-#   4 p_4$; that costs 0.2 dB against the best of all.
-# * Counting realises the Lloyd–Max staircase exactly for $T = 1$ to 8, up to $T = 5$ with thresholds that only rise. For
-#   $T = 9$ to 11 no order does it, but the count still can.
+#   4 p_4$; that costs 0.2 dB against the best of all thresholds with the same decode.
+# * Counting realises the Lloyd–Max staircase for $T = 1$ to 11: up to 5 with thresholds that only rise, up to 8 in some order
+#   of the timesteps, from 9 on in none.
 # * To read *when* spikes come is worth at least 2.4 to 5 dB more at $T = 4$ than any counting, at the price of $T$ sets
 #   of weights.

@@ -5,8 +5,8 @@
 # :class: tip
 # **You will find** the places that we found where an equation or a sentence of the paper allows two readings, or says a
 # little more than its own numbers: what was likely meant, with a cell that shows it, and what this book does. None of
-# them touches the paper's idea. Two gains depend on the reading: that of the learned threshold on the decode, on the
-# target and on the surrogate, and that of non-uniform thresholds on the decode. In one place we give another explanation
+# them touches the paper's idea. Two gains depend on the reading. That of the learned threshold depends on the decode, on the
+# target and on the surrogate; that of non-uniform thresholds on the decode. In one place we give another explanation
 # for a gain: where the 3 dB of non-uniform thresholds come from.
 #
 # **Time:** 15 minutes to read, a few seconds to run on any laptop.
@@ -151,12 +151,12 @@ print(
 #
 # **A reading in which it comes out:** the sigmoid of SpikingJelly, which Section 4.1 names. Its class `Sigmoid`
 # computes $\sigma(\alpha x)$, in the version that we use with $\alpha = 4$ unless told otherwise (the paper does not say
-# which version it used, and defaults change). With it, the spike of the reset detached, which is an option there, and
-# $\mathrm{ReLU}(i)$ as the target, the gain is there, if slowly: the first row below, 10,000 updates. With the slope 1
+# which version it used, and defaults change). With this slope, with the spike of the reset detached (an option there) and with
+# $\mathrm{ReLU}(i)$ as the target, the gain comes out, but slowly: the first row below, 10,000 updates. With the slope 1
 # of the printed formula we do not find it: for inputs of size 0.1 that sigmoid is almost flat, and its gradient follows
 # the mean error of a neuron that always rounds down. The code that the authors published for ATIF-u in networks (we know
-# it by a description, and nothing here is taken from it) has slope 1 and the reset in the graph, which speaks for the
-# readings that do not come out. The paper does not say which of them was run for Figure 3. With $q$ measured in thresholds, $H / V_{th} - 1$, the gain comes out for every $\sigma$; that
+# it by a description, and nothing here is taken from it) has slope 1 and the reset in the graph. That speaks for slope 1, with
+# which we do *not* find the printed gain. The paper does not say what was run for Figure 3. With $q$ measured in thresholds, $H / V_{th} - 1$, the gain comes out for every $\sigma$; that
 # is this library's default.
 
 # %%
@@ -210,20 +210,16 @@ pd.Series(
 # **Likely meant:** $V_{p_2} = T\,(p_2 - p_3)$, by the third line of Eq. 18, which bears the equals sign, as Eq. 17 is
 # by the last line of Eq. 16. The printed one is the second line with an equals sign. It may be an error of the printed
 # page only: when trained for 5,000 updates, the third line gains 3.0 dB and the printed one 3.4 dB, and for 20,000 both
-# gain 3.3 dB, by the same thresholds. (For some $p$ the two agree, those with $p_2 = 4 p_4$.) All this is within 0.4 dB of "almost 3 dB". The paper does not say after how many
+# gain 3.3 dB, by the same thresholds. (For some $p$ the two agree, those with $p_2 = 4 p_4$.) All this is within half a decibel of "almost 3 dB". The paper does not say after how many
 # updates that is read, so it does not tell which was run. For uniform $p$ only the third line gives the uniform neuron.
 
 # %%
-p = torch.tensor([[1.0, 0.75, 0.5, 0.25]], dtype=torch.float64)
+p = torch.tensor([1.0, 0.75, 0.5, 0.25], dtype=torch.float64)
+made = {form: thresholds_from_transitions(p, form) for form in ("printed", "telescoping")}
 pd.DataFrame(
     {
-        form: {
-            "thresholds": [round(v, 4) for v in thresholds_from_transitions(p.T, form).T[0].tolist()],
-            "transitions": [
-                round(v, 4) for v in count_staircase(thresholds_from_transitions(p.T, form).T).transitions[0].tolist()
-            ],
-        }
-        for form in ("printed", "telescoping")
+        form: {"thresholds": v.tolist(), "transitions": count_staircase(v).transitions.tolist()}
+        for form, v in made.items()
     }
 ).T
 
@@ -251,14 +247,14 @@ summary(
 # input data in regions that have more probability mass".
 #
 # **Not printed:** a scale of the decode for Figure 5; Eq. 6 has none, and without one there is no gain. With each level at its own transition the best
-# gain is 0.25 dB; with evenly spaced levels, the rate times $p_1$, it is 3.54 dB, and trained it is the figure's. So that
-# is our decode.
+# gain is 0.25 dB; with evenly spaced levels, the rate times $p_1$, it is 3.54 dB. When trained, it is 3.0 to 3.4 dB, near
+# the figure's "almost 3". So that is our decode.
 #
 # **A second explanation:** the gain is there, and the best non-uniform staircase does have a narrow first step. So has the
 # uniform staircase of a half-step start: its first step is half as wide as the others, which are all equal, and it gains
 # more. With evenly spaced levels and one of them at zero such a first step *is* rounding to the nearest level; the steps
-# behind it need not differ. And if no step may differ, the first one included, a free gain at the reader alone has most
-# of the 3.54 dB. What finer steps add to that is one decibel; see [](12_limits.py).
+# behind it need not differ. And if no step may differ, the first one included, a free gain of the receiver alone brings
+# 2.54 of the 3.54 dB. Free transitions add one decibel to that; see [](12_limits.py).
 
 # %%
 ladder = records_of("limits-ladder", "laptop")[0].result
@@ -266,11 +262,8 @@ uniform, tied, half = (
     ladder[name][T - 1] for name in ("uniform_db", "non_uniform_rate_p1_db", "uniform_half_step_start_db")
 )
 free = records_of("toy-analysis", "laptop")[0].result["decode_gain_optimum_db"]
-print(
-    f"over the uniform neuron: equal steps with a free gain {free - uniform:.2f} dB, non-uniform {tied - uniform:.2f}",
-    end="",
-)
-print(f" dB, uniform with a half-step start {half - uniform:.2f} dB")
+gains = {"equal steps, free gain": free - uniform, "non-uniform": tied - uniform, "half-step start": half - uniform}
+pd.Series(gains, name="gain over uniform, dB").round(2).to_frame()
 
 # %% [markdown]
 # ## Section 4.1: 48 frames
@@ -432,6 +425,6 @@ spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * 
 # * Eq. 11 is the local derivative. The sigmoid with SpikingJelly's slope 4 gives the printed gain, if the spike of the
 #   reset is detached and $\mathrm{ReLU}(i)$ the target; with slope 1 it does not.
 # * The optimum of the paper's loss is 1.73 σ. The gain of non-uniform thresholds is real; with our decode, most of it is
-#   what a free gain of the reader brings as well, and a half step brings more.
+#   what a free gain of the receiver brings as well, and a half step brings more.
 # * Percentages are points, 48 frames are 49 or 51 (or 48, if the padding is 320 in all), "regardless of the architecture" is
 #   true of ATIF-nu, and "3 out of four" is three of five with Speech Commands.

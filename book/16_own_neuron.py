@@ -60,9 +60,10 @@ profile = "smoke"
 #
 # What does $r$ do to the staircase? Take $r \le 1$ and a constant current $i$. Before the first spike the membrane holds
 # $t\,i$, and the threshold is lowest at the end: so there is a spike if $T i \ge V_1\, r^{\,T-1}$. And there are $T$ spikes if
-# there is one at the first timestep, $i \ge V_1$. So the first transition moves with $r$, and the last one does not:
+# there is one at the first timestep, $i \ge V_1$. So the first transition moves with $r$, and the last one does not (with the
+# names of Chapter 13):
 #
-# $$ p_T = \frac{V_1}{T}\, r^{\,T-1}, \qquad p_1 = V_1 \qquad (r \le 1). $$
+# $$ \tau_1 = \frac{V_1}{T}\, r^{\,T-1}, \qquad \tau_T = V_1 \qquad (r \le 1). $$
 #
 # **Predict:** Chapter 5 has shown that a good staircase rounds to the *nearest* level, so that its first transition is at
 # *half* a step $V_1 / T$. For $T = 4$ that is $r^3 = \frac12$, $r = 0.79$. But one ratio moves all transitions. Is the best

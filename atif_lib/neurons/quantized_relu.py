@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from atif_lib import checks
 from atif_lib.neurons.atif import bounded_exp, learned_log
+from atif_lib.neurons.fused import compiled
 from atif_lib.quantization.uniform import check_start
 
 __all__ = ["QuantizedReLU"]
@@ -40,6 +41,8 @@ class QuantizedReLU(nn.Module):
     """
 
     threshold: Tensor  # where it is fixed; else there is log_threshold
+    compiled = False
+    """Whether one kernel computes the same rates, see :func:`atif_lib.training.execution.compile_neurons`."""
 
     def __init__(self, timesteps: int = 4, threshold: float = 1.0, v0: float = 0.0, learn: bool = True) -> None:
         super().__init__()
@@ -67,11 +70,15 @@ class QuantizedReLU(nn.Module):
         """Return the rates of inputs x."""
         if not x.is_floating_point():
             raise TypeError(f"input of type {x.dtype}; allowed: floating point")
-        threshold = self.v_threshold
-        wide = x.to(torch.promote_types(x.dtype, threshold.dtype))  # in bfloat16 some inputs would miss their level
-        q = (self.levels * wide / threshold + self.v0).clamp(0, self.levels)
-        return ((q + (q.floor() - q).detach()) / self.levels).to(x.dtype)
+        rates = compiled(_rates) if self.compiled else _rates
+        return rates(x, self.v_threshold, self.levels, self.v0)
 
     def extra_repr(self) -> str:
         """Options, as they show in ``print(network)``."""
         return f"timesteps={self.levels}, v0={self.v0:.4g}, learn={self.learns}"
+
+
+def _rates(x: Tensor, threshold: Tensor, levels: int, v0: float) -> Tensor:
+    wide = x.to(torch.promote_types(x.dtype, threshold.dtype))  # in bfloat16 some inputs would miss their level
+    q = (levels * wide / threshold + v0).clamp(0, levels)
+    return ((q + (q.floor() - q).detach()) / levels).to(x.dtype)

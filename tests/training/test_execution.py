@@ -16,6 +16,7 @@ from atif_lib.experiments.one_neuron import Eq11
 from atif_lib.networks.activations import ACTIVATIONS
 from atif_lib.networks.architectures import NETWORKS, Residual, neurons_of, resnet
 from atif_lib.neurons.atif import ATIFu
+from atif_lib.neurons.quantized_relu import QuantizedReLU
 from atif_lib.training import execution
 from atif_lib.training.execution import compile_neurons, has_bfloat16, recipe_here, save_memory, sync_norms
 from atif_lib.training.recipe import Recipe
@@ -139,6 +140,27 @@ def test_neurons_of_several_slopes_are_compiled_in_one_process():
             compile_neurons(fused)
         gradients = [torch.autograd.grad(net(x).sum(), x)[0] for net in (plain, fused)]
         assert_close(*gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("learn", [True, False])
+def test_a_compiled_quantized_relu_has_the_same_rates_and_gradients(learn, dtype):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.linspace(-1, 2, 1201), torch.randn(800, generator=generator)]).view(1, 1, -1).to(dtype)
+    found = []
+    for compiled in (False, True):
+        layer = QuantizedReLU(4, 0.7, v0=0.25, learn=learn)
+        if compiled:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # where there is no compiler
+                compile_neurons(layer)
+        inputs = x.clone().requires_grad_()
+        rates = layer(inputs)
+        (rates * inputs.detach()).float().sum().backward()
+        found.append((rates.detach(), inputs.grad, *(p.grad for p in layer.parameters())))
+    assert torch.equal(found[0][0], found[1][0])
+    assert_close(found[0][1:], found[1][1:])
+    assert layer(x).unique().numel() == 5
 
 
 class Leaky(ATIFu):
