@@ -314,6 +314,7 @@ def _run_chapter(chapter: str, profile: str, out: Path) -> None:
             {"profile": profile},
             kernel_name="python3",
             language="python",
+            start_timeout=600,
             extra_arguments=["--log-level=CRITICAL"],
         )
 

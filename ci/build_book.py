@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from atif_lib import console
 from ci import processes
 from ci.accessible import mend_pages
+from ci.execute_chapters import read_status
 from ci.icons import embed_icons
 from ci.mathjax import write_mathjax
 from ci.pages import not_found_page, write_generated
@@ -34,7 +36,7 @@ def staged_config(config: dict[str, Any], repo: Repository) -> dict[str, Any]:
 
 
 def staged_toc(toc: dict[str, Any], stage: Path, draft: bool) -> dict[str, Any]:
-    """Return the table of contents; a draft leaves out the pages that are not written yet."""
+    """Return the table of contents; a draft leaves out the pages that are not written, or not executed, yet."""
 
     def written(entry: dict[str, Any]) -> bool:
         return any((stage / f"{entry['file']}{suffix}").exists() for suffix in (".md", ".ipynb"))
@@ -43,8 +45,8 @@ def staged_toc(toc: dict[str, Any], stage: Path, draft: bool) -> dict[str, Any]:
     missing = [entry["file"] for entry in entries if not written(entry)]
     if missing and not draft:
         raise FileNotFoundError(
-            f"_toc.yml names pages that do not exist: {', '.join(missing)}; write them, or take them out of it "
-            "(DRAFT=1 builds without them, to look at: links to them will be faults)"
+            f"_toc.yml names pages that do not exist: {', '.join(missing)}; run the chapters (`make book` does), write "
+            "them, or take them out of it (DRAFT=1 builds without them, to look at: links to them will be faults)"
         )
     parts = [{**part, "chapters": [entry for entry in part["chapters"] if written(entry)]} for part in toc["parts"]]
     return {**toc, "parts": [part for part in parts if part["chapters"]]}
@@ -88,7 +90,8 @@ def build(project: Project, draft: bool = False) -> int:
     """Build from nothing: Sphinx repeats no warning for a page that it has not read again."""
     for made in (project.html, project.build / ".doctrees", project.build / "jupyter_execute"):
         shutil.rmtree(made, ignore_errors=True)
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(project.stage), "--quiet"]
+    program = shutil.which("jupyter-book", path=sysconfig.get_path("scripts")) or "jupyter-book"
+    command = [program, "build", str(project.stage), "--quiet"]
     command += ["--path-output", str(project.root), "--nitpick", "--keep-going", "--all"]
     command += [] if draft else ["--warningiserror"]
     # The stage's configuration names an extension of ours, ci.equation_tags.
@@ -100,8 +103,10 @@ def add_files(project: Project) -> None:
     """Put into the site what Sphinx does not: the 404 page, the figures with their data, icons of little weight."""
     page = not_found_page(project, repository(project.root))
     (project.html / "404.html").write_text(page, encoding="utf-8")
-    if project.figures.is_dir():
-        shutil.copytree(project.figures, project.html / "figures")
+    made = {name for run in read_status(project).values() for name in run["files"] if name.startswith("figures/")}
+    for name in made:  # the folder may hold others, of chapters as they were
+        (project.html / "figures").mkdir(exist_ok=True)
+        shutil.copy2(project.build / name, project.html / name)
     embed_icons(project.html)
     mend_pages(project.html)
 

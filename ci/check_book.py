@@ -16,7 +16,7 @@ from bs4 import BeautifulSoup, Tag
 from atif_lib import console
 from ci import browser, check_access
 from ci.mathjax import MISSING
-from ci.notebooks import FILES
+from ci.notebooks import FILES, mentions
 from ci.project import command_line
 
 LOADING = {  # the attributes from which a browser loads something by itself
@@ -134,7 +134,7 @@ def check_text(soup: BeautifulSoup, folders: tuple[str, ...]) -> Iterator[str]:
     for match in HOME.finditer(text):
         yield f"a path of the building machine: {match[0]}"
     for folder in folders:
-        if folder in str(soup):
+        if mentions(folder).search(str(soup)):
             yield f"a path of the building machine: {folder}"
 
 
@@ -211,9 +211,9 @@ def check_site(html: Path, folders: tuple[str, ...] = ()) -> list[Fault]:
     faults: list[Fault] = []
     pages = [page for page in sorted(html.rglob("*.html")) if "_static" not in page.relative_to(html).parts]
     for page in pages:
-        faults += [(str(page.relative_to(html)), fault) for fault in check_page(page, html, folders)]
+        faults += [(page.relative_to(html).as_posix(), fault) for fault in check_page(page, html, folders)]
     for path in sorted([*html.rglob("*.css"), *html.rglob("*.svg")]):
-        faults += [(str(path.relative_to(html)), fault) for fault in check_stylesheet(path)]
+        faults += [(path.relative_to(html).as_posix(), fault) for fault in check_stylesheet(path)]
     return faults
 
 

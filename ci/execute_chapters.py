@@ -26,7 +26,7 @@ from atif_lib import console, paths
 from atif_lib.results.environment import versions
 from atif_lib.results.records import PROFILES
 from ci import processes
-from ci.notebooks import DIED, clean, figure_names, read_chapter, title
+from ci.notebooks import NOT_STARTED, START_SECONDS, clean, figure_names, read_chapter, title
 from ci.project import Project, command_line, positive
 
 PACKAGES = ("torch", "spikingjelly", "jupyter-book")
@@ -94,10 +94,11 @@ def run_notebook(source: Path, profile: str, figures: Path, threads: int | None,
             parameters={"profile": profile},
             progress_bar=False,
             cwd=source.parent,
+            start_timeout=START_SECONDS,
             extra_arguments=["--log-level=CRITICAL"],
         )
     except Exception as error:  # whatever went wrong is the chapter's, and is shown with its traceback
-        if attempts > 1 and DIED in str(error):
+        if attempts > 1 and NOT_STARTED.search(str(error)):
             return run_notebook(source, profile, figures, threads, attempts - 1)
         return {"error": f"{type(error).__name__}: {error}"}
     seconds = round(time.perf_counter() - clock, 1)

@@ -12,7 +12,9 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 FIGURE = "atif_figure"  # the key under which atif_lib.results.figures.show leaves a figure's alt text, caption and name
 FILES = {"svg": "drawing", "png": "image", "csv": "data"}  # what figures.show saves
 KEPT_CELL_METADATA = {"tags", "mystnb"}
-DIED = "Kernel died before replying to kernel_info"  # no cell has run: mostly another process took one of its ports
+START_SECONDS = 600  # that a kernel may take to start: the machine may be busy
+# No cell has run; mostly another process took one of the kernel's ports.
+NOT_STARTED = re.compile(r"Kernel (died before replying|didn't respond)")
 PROGRESS = re.compile(r"\d+%\|.*\||\d+(it|batch|epoch)s? \[\d\d:\d\d")
 LIBRARY = {"code_prompt_show": "Show the library's code", "code_prompt_hide": "Hide the library's code"}
 ANSWER = {"code_prompt_show": "Show the answer", "code_prompt_hide": "Hide the answer"}
@@ -95,10 +97,17 @@ def without_progress(text: str) -> str:
 
 
 def hide_paths(text: str, names: Mapping[str, str]) -> str:
-    """Replace this machine's folders by their names, the longest first."""
+    """Replace this machine's folders by their names, the longest first; the root of a disk is none."""
     for folder in sorted(names, key=len, reverse=True):
-        text = text.replace(folder, names[folder])
+        if len(Path(folder).parts) > 1:
+            text = mentions(folder).sub(lambda _, name=names[folder]: name, text)
     return text
+
+
+def mentions(folder: str) -> re.Pattern[str]:
+    """Find a folder in a text, as it may be spelt there, and no longer path that only begins or ends like it."""
+    spelt = {folder, Path(folder).as_posix(), folder.replace("\\", "\\\\")}
+    return re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, spelt))})(?![\w-])")
 
 
 def split_figures(cell: NotebookNode) -> list[NotebookNode]:

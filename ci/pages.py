@@ -1,15 +1,11 @@
 """The pages that are made rather than written: the status table, the report, the summary and the 404 page."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 from markdown_it import MarkdownIt
 
-from atif_lib.results import records
+from atif_lib.results import records, report
 from ci import slides
 from ci.project import Project, Repository
 
@@ -37,16 +33,6 @@ def status_page(status: dict[str, Any]) -> str:
     sets = sorted({tuple(run["versions"].items()) for run in status.values()})
     versions = [", ".join(f"{package} {version}" for package, version in row) for row in sets]
     return STATUS_HEAD + "\n".join(rows) + "\n\nVersions: " + "; ".join(versions) + ".\n"
-
-
-def report_page(root: Path) -> str:
-    """Return the report of what reproduces, made by the library's own command."""
-    command = [sys.executable, "-m", "atif_lib", "report", "--format", "md"]
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
-    result = subprocess.run(command, cwd=root, env=environment, capture_output=True, encoding="utf-8", check=False)
-    if result.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])} failed:\n{result.stderr}")
-    return result.stdout if result.stdout.startswith("# ") else f"# What reproduces\n\n{result.stdout}"
 
 
 def summary_page(source: str) -> str:
@@ -78,6 +64,6 @@ def write_generated(project: Project) -> None:
     """Write the generated pages among the staged ones."""
     status = json.loads(project.status.read_text(encoding="utf-8")) if project.status.exists() else {}
     (project.stage / "book" / "status.md").write_text(status_page(status), encoding="utf-8")
-    (project.stage / "book" / "report.md").write_text(report_page(project.root), encoding="utf-8")
+    (project.stage / "book" / "report.md").write_text(report.report_markdown(), encoding="utf-8")
     source = (project.root / "book" / SUMMARY).read_text(encoding="utf-8")
     (project.stage / "book" / SUMMARY).write_text(summary_page(source), encoding="utf-8")

@@ -22,12 +22,12 @@ import nbformat
 import psutil
 from nbformat import NotebookNode
 
-from atif_lib import console
+from atif_lib import console, paths
 from ci import processes
 from ci.assignments import write_teachers
 from ci.check_book import RAW_MYST
 from ci.make_colab import write_notebooks
-from ci.notebooks import DIED, FIGURE
+from ci.notebooks import FIGURE, NOT_STARTED, START_SECONDS
 from ci.project import Project, Repository, command_line, positive
 
 PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "atif_lib", "data")
@@ -48,10 +48,17 @@ def copy_packaged(root: Path, folder: Path) -> None:
 def snapshot(root: Path, folder: Path) -> str:
     """Commit what the package is made from to a repository of its own; return its address."""
     copy_packaged(root, folder)
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
-    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "snapshot"]):
-        subprocess.run([*git, *command], cwd=folder, check=True)
+    commit_all(folder)
     return folder.as_uri().replace("file:///", "file://localhost/")  # pip's "name @ address" needs a host
+
+
+def commit_all(folder: Path) -> None:
+    """Make a repository of a folder, with one commit and without the settings of who runs this."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    options = ["user.name=test", "user.email=test@example.org", "commit.gpgsign=false", f"core.hooksPath={os.devnull}"]
+    git = ["git", *(part for option in options for part in ("-c", option))]
+    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "snapshot"]):
+        subprocess.run([*git, *command], cwd=folder, env=clean, check=True)
 
 
 def colab_like(folder: Path) -> Path:
@@ -78,7 +85,7 @@ def site_packages(python: Path) -> Path:
 
 def files(folder: Path) -> set[Path]:
     """List the files below `folder`, less the bytecode that Python keeps."""
-    return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
+    return {path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
 
 
 def environment(folder: Path, offline: bool = False) -> dict[str, str]:
@@ -101,13 +108,14 @@ def run_notebook(
     """
     made = notebook.with_suffix(f".{'offline' if offline else 'run'}.ipynb")
     command = [python, "-m", "papermill", notebook, made, "--no-progress-bar", "--kernel", "python3"]
+    command += ["--start-timeout", str(START_SECONDS)]
     begun = time.perf_counter()
     variables = environment(folder.parent, offline)
     done = subprocess.run(
         command, cwd=folder, env=variables, capture_output=True, encoding="utf-8", errors="replace", check=False
     )
     seconds = time.perf_counter() - begun
-    if done.returncode and attempts > 1 and DIED in done.stderr:
+    if done.returncode and attempts > 1 and NOT_STARTED.search(done.stderr):
         return run_notebook(python, notebook, folder, offline, attempts - 1)
     if done.returncode:
         return seconds, [done.stderr.strip()]
@@ -135,7 +143,8 @@ def run(project: Project, folder: Path, jobs: int) -> dict[str, list[str]]:
     library = Repository(snapshot(project.root, folder / "source"), "main")
     notebooks = write_notebooks(project, library, folder / "notebooks")
     notebooks += write_teachers(project, library, folder / "assignments")
-    lend_images(project.root / "data" / "cache", folder / "cache" / "atif_lib")
+    lent = paths.data_folder() if os.environ.get("ATIF_DATA") else project.root / "data" / "cache"
+    lend_images(lent, folder / "cache" / "atif_lib")
     first_cell = nbformat.read(notebooks[0], as_version=4).cells[0].source
     subprocess.run([python, "-c", first_cell], cwd=work, env=environment(folder), check=True)
     shutil.rmtree(folder / "source")

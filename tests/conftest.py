@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side; each process,
 from atif_lib import data
 from atif_lib.neurons import fused
 from atif_lib.paths import data_folder
+from atif_lib.training import execution
 from atif_lib.training.checkpoints import STOP_SIGNALS
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
@@ -30,9 +31,12 @@ def own_data_root():
 
 @pytest.fixture(autouse=True, scope="session")
 def data_root(own_data_root, tmp_path_factory):
-    """A temporary data root: no test writes into one's own."""
+    """A temporary data root, and no folders of the reader's own: no test writes into them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATIF_DATA", str(tmp_path_factory.mktemp("data")))
+        launched = ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "TORCHELASTIC_RUN_ID", *execution._ALONE)
+        for name in ("ATIF_RESULTS", "ATIF_RUNS", "ATIF_FIGURES", *launched):  # of the shell or the queue
+            patch.delenv(name, raising=False)
         yield
 
 

@@ -49,15 +49,6 @@ def test_a_file_is_utf_8_whatever_the_locale(environment, tmp_path):
     assert "≥" in (tmp_path / "out").read_text("utf-8")
 
 
-def test_a_page_of_the_book_is_made_under_any_encoding(monkeypatch):
-    from ci.pages import report_page
-
-    expected = report_page(ROOT)
-    assert "≥" in expected
-    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
-    assert report_page(ROOT) == expected
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX's pipes")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("command", [["atif_lib", "report"], ["atif_lib", "list"], ["ci.check_book"]], ids=" ".join)

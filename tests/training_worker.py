@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from atif_lib import data
@@ -31,6 +32,13 @@ def network(activation="atif-u", dtype=torch.float32):
         activation
     ]
     return vgg_small(factory, 2).to(dtype)
+
+
+PATIENCE = 900  # seconds that a process of a test may take: against hanging, not a measure
+several_processes = pytest.mark.skipif(
+    sys.platform == "win32" or not torch.distributed.is_gloo_available(),
+    reason="torchrun: no gloo, or no libuv (Windows)",
+)
 
 
 def examples():

@@ -2,7 +2,6 @@
 
 import ast
 import re
-import sys
 from pathlib import Path
 
 import pydantic
@@ -11,7 +10,6 @@ import pytest
 import atif_lib
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
 from ci import api_reference  # noqa: E402
 

@@ -11,7 +11,6 @@ import torch
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
 from ci import assignments  # noqa: E402
 from ci.make_colab import bootstrap  # noqa: E402
@@ -474,4 +473,6 @@ def test_a_link_to_an_assignment_is_followed_by_one_to_colab(tmp_path, repo):
 def test_the_teachers_notebook_runs_in_a_kernel(path, tmp_path):
     papermill = pytest.importorskip("papermill")
     notebook = assignments.write(assignments.assignment(path, UNPUBLISHED, solutions=True), tmp_path / "teacher.ipynb")
-    papermill.execute_notebook(notebook, None, cwd=tmp_path, kernel_name="python3", progress_bar=False)
+    papermill.execute_notebook(
+        notebook, None, cwd=tmp_path, kernel_name="python3", progress_bar=False, start_timeout=600
+    )

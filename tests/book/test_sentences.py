@@ -29,6 +29,13 @@ def committed(monkeypatch):
     monkeypatch.setenv("ATIF_RESULTS", str(records.RESULTS))
 
 
+def recorded(name, profile="laptop"):
+    """The records of an experiment, of which there is one at least."""
+    found = records.records_of(name, profile)
+    assert found, f"no record of {name}"
+    return found
+
+
 def verdict(stem, one, other, metric="test_accuracy", family=()):
     members = [f"{stem}-{name}" for name in family]
     return tables.difference(f"{stem}-{one}", f"{stem}-{other}", metric, family=members)["verdict"]
@@ -515,8 +522,63 @@ def test_chapters_3_and_15_which_reading_of_the_surrogate_gains_10_db():
         assert max(gains(name)) < 7
 
 
+def test_chapter_5_spikes_of_the_best_staircases():
+    (found,) = recorded("toy-analysis")
+    kinds = ("nonuniform_rate_p1", "uniform", "half_step")
+    assert [round(found.result[f"{kind}_optimum_spikes"], 2) for kind in kinds] == [0.70, 0.66, 0.73]
+
+
+def test_chapter_6_the_order_of_the_means():
+    means = [
+        mean(r.result["test_accuracy"] for r in recorded(f"cifar10-small-{a}"))
+        for a in ("relu", "atif-nu", "atif-u", "if")
+    ]
+    assert means == sorted(means, reverse=True)
+    for name in ("atif-u", "atif-nu"):
+        assert min(min(v) for v in recorded(f"cifar10-small-{name}")[0].result["thresholds"].values()) > 1
+
+
+def test_chapter_9_pairs_of_one_day_and_of_two():
+    learned, fixed = ({r.seed: r for r in recorded(f"cifar10-small-{name}")} for name in ("atif-u", "if"))
+    assert [learned[seed].date[:10] == fixed[seed].date[:10] for seed in range(6)] == [False] * 3 + [True] * 3
+    steps = [learned[seed].result["test_accuracy"] - fixed[seed].result["test_accuracy"] for seed in range(6)]
+    assert max(steps[:3]) < min(steps[3:])
+
+
+def test_chapter_14_a_fixed_threshold_with_less_error_is_not_the_better_one():
+    verdicts = {
+        stem: verdict(stem, "if-data", "if") for stem in ("cifar10-small", "cifar10-resnet8", "cifar10-small-plain")
+    }
+    assert verdicts == {"cifar10-small": "open", "cifar10-resnet8": "open", "cifar10-small-plain": "lower"}
+    assert verdict("cifar10-small-plain", "if-data-slow", "if-slow") == "lower"
+
+
+def test_chapter_14_slopes_in_units_of_the_threshold_order_the_four_surrogates():
+    slopes, accuracies = {}, {}
+    for name, absolute, slope in (("relative-1", False, 1), ("absolute", True, 1), ("absolute-4", True, 4)):
+        runs = recorded(f"cifar10-small-atif-u-{name}")
+        thresholds = [v[0] for r in runs for v in r.result["thresholds"].values()]
+        slopes[name] = (slope * min(thresholds), slope * max(thresholds)) if absolute else (slope, slope)
+        accuracies[name] = mean(r.result["test_accuracy"] for r in runs)
+    base = mean(r.result["test_accuracy"] for r in recorded("cifar10-small-atif-u"))
+    assert slopes["relative-1"][1] < slopes["absolute"][0] < slopes["absolute"][1] < 4 < slopes["absolute-4"][0]
+    assert accuracies["relative-1"] < accuracies["absolute"] < accuracies["absolute-4"] < base
+
+
+def test_chapter_14_which_changes_lower_theta_and_by_how_much():
+    base = {r.seed: r.result for r in recorded("cifar10-small-atif-u")}
+    for metric, expected in (
+        ("theta", {"data": -14, "all": -11, "charge": -10, "absolute": -8}),
+        ("theta_neurons", {"data": -14}),
+    ):
+        for name, percent in expected.items():
+            runs = {r.seed: r.result for r in recorded(f"cifar10-small-atif-u-{name}")}
+            ratio = mean(runs[s][metric] for s in range(3)) / mean(base[s][metric] for s in range(3))
+            assert round(100 * (ratio - 1)) == percent
+
+
 def test_chapter_5_the_kink():
-    for record in records.records_of("toy-atif-nu", "laptop"):
+    for record in recorded("toy-atif-nu"):
         assert max(e["step"] for e in record.epochs if e["thresholds"][1] >= e["thresholds"][0]) == 2300
 
 
@@ -652,7 +714,7 @@ def test_chapters_8_and_11_spikes_of_the_small_resnet_over_neurons_and_the_pools
     assert mean(spikes) == pytest.approx(1.12, abs=0.005)
     assert intervals.student(spikes)[0] > 1
     for network, name in product(("small", "resnet8"), ("if", "atif-u", "atif-nu", "atif-u-half")):
-        assert all(r.result["theta"] < 0.25 for r in records.records_of(f"gsc13-{network}-{name}", "laptop"))
+        assert all(r.result["theta"] < 0.25 for r in recorded(f"gsc13-{network}-{name}"))
     for one, other in (
         ("small-atif-u", "small-if"),
         ("small-atif-nu", "small-atif-u"),
@@ -737,14 +799,14 @@ def test_chapter_9_spikes_gain_no_more_than_relu_by_a_higher_rate_or_more_epochs
 
 
 def test_chapter_9_spikes_counted_over_neurons():
-    for name, seeds in (("atif-nu", 3), ("atif-u-half", 3)):
+    for name, seeds, spikes in (("atif-nu", 3, 1.05), ("atif-u-half", 3, 1.05), ("if", 6, 1.04)):
         counts = [4 * r.result["theta_neurons"] for r in records.records_of(f"cifar10-resnet8-{name}", "laptop")]
         low, high = intervals.student(counts)
         assert len(counts) == seeds
-        assert mean(counts) == pytest.approx(1.05, abs=0.005)
+        assert mean(counts) == pytest.approx(spikes, abs=0.005)
         assert low < 1 < high
     for network, name in product(("small", "resnet8"), ("if", "atif-u", "atif-nu", "atif-u-half")):
-        assert all(r.result["spikes_per_neuron"] < 1 for r in records.records_of(f"cifar10-{network}-{name}", "laptop"))
+        assert all(r.result["spikes_per_neuron"] < 1 for r in recorded(f"cifar10-{network}-{name}"))
 
 
 def test_chapter_9_the_seeds_that_the_exercise_asks_for():

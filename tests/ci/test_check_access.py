@@ -1,12 +1,10 @@
 """What a screen reader stumbles over: mended where it is known, found by a browser where it is not."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
 from ci import browser, check_access  # noqa: E402
 from ci.accessible import mend  # noqa: E402

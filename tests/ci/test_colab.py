@@ -11,7 +11,6 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
 from ci.labels import read_labels  # noqa: E402
 from ci.make_colab import bootstrap, colab_notebook, link_from_page  # noqa: E402

@@ -48,7 +48,8 @@ def folder(tmp_path):
 def make(folder, *arguments, failing="nothing fails", status=1, **environment):
     """Run make; return its exit status, what it said, and the steps that it ran, those of `setup` left out."""
     (log := folder.parent / "log").write_text("")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    ours = ("MAKE", "MFLAGS", "PROFILE", "JOBS", "VENV", "DRAFT", "PYTHON")  # make hands on what it was given
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     variables = {"LOG": str(log), "FAILING": failing, "STATUS": str(status)} | environment
     command = ["make", *arguments, f"PYTHON={folder.parent / 'python'}"]
     done = subprocess.run(command, cwd=folder, env=kept | variables, capture_output=True, text=True, timeout=60)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
 from ci.run_notebooks import copy_packaged  # noqa: E402
 

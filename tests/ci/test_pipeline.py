@@ -20,6 +20,7 @@ import nbformat
 import psutil
 import pytest
 import torch
+import training_worker as worker
 import yaml
 from fontTools.ttLib import TTFont
 from packaging.markers import default_environment
@@ -27,7 +28,6 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
 import atif_lib  # noqa: E402
 from atif_lib.networks.architectures import vgg_small  # noqa: E402
@@ -248,12 +248,13 @@ def test_papermill_runs_and_fails_a_real_chapter(book):
 def test_a_kernel_that_does_not_start_is_started_again(book, monkeypatch, failures, runs):
     """Two kernels that start at once can choose the same port."""
     write_chapter(book.root, "01_one", "1")
-    left = [RuntimeError(notebooks.DIED)] * failures
+    died = "Kernel died before replying to kernel_info"
+    left = [RuntimeError(died)] * failures
     monkeypatch.setattr(os, "environ", dict(os.environ))  # it sets variables
     monkeypatch.setattr("papermill.execute_notebook", lambda chapter, *_, **__: fail(left) if left else chapter)
     found = execute_chapters.run_notebook(book.root / "book" / "01_one.py", "smoke", book.root, None)
     assert ("notebook" in found) == runs
-    assert runs or found["error"] == f"RuntimeError: {notebooks.DIED}"
+    assert runs or found["error"] == f"RuntimeError: {died}"
 
 
 def fail(errors):
@@ -292,10 +293,10 @@ def test_an_interrupt_ends_all_that_runs_and_the_next_run_goes_on(book, whom):
             process.terminate()
         else:
             os.killpg(process.pid, signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=worker.PATIENCE)[1]
     finally:
         process.kill()
-    wait_for(lambda: not [left for left in started if left.is_running() and left.status() != psutil.STATUS_ZOMBIE], 10)
+    wait_for(lambda: all(map(ended, started)))
     assert process.returncode == 130
     assert "Traceback" not in said
     assert said.endswith("interrupted; the same command goes on from here\n")
@@ -306,6 +307,13 @@ def test_an_interrupt_ends_all_that_runs_and_the_next_run_goes_on(book, whom):
         write_chapter(book.root, name, "1 + 1")
     assert execute_chapters.execute(book, "smoke") == {}
     assert len(json.loads(book.status.read_text())) == 4
+
+
+def ended(process):
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 GROUPED = """
@@ -331,7 +339,7 @@ def test_to_stop_a_pool_ends_what_its_processes_started_and_begins_nothing(tmp_p
         processes.stop(pool, [child for child in psutil.Process().children() if child.pid not in before])
     assert first.result().returncode
     assert second.cancelled()
-    wait_for(lambda: not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE, 10)
+    wait_for(lambda: ended(grandchild))
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])

@@ -2,14 +2,12 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # the library is installed, the scripts in ci/ are not
 
 from atif_lib.results import manifest, records  # noqa: E402
 from ci import check_book, slides  # noqa: E402

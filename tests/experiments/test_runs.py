@@ -351,6 +351,7 @@ def test_fewer_steps_than_leave_one_to_time_are_refused(call):
         call(QUICK, "smoke", count=1)
 
 
+@worker.several_processes
 def test_two_processes_leave_one_run(folders):
     results, left = folders
     command = ["torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2", "-m"]
@@ -360,7 +361,7 @@ def test_two_processes_leave_one_run(folders):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=worker.PATIENCE,
     )
     assert ran.returncode == 0, ran.stderr
     assert os.listdir(results) == [f"{QUICK}-smoke-s0.json"]

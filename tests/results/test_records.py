@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from atif_lib import paths
 from atif_lib.results import environment, records
 from atif_lib.results.records import Record, RecordError
+from ci.run_notebooks import commit_all
 
 
 def make(**changes):
@@ -203,12 +203,7 @@ def checkout(folder):
     """Make a git repository of one commit whose `atif_lib` holds one file."""
     (folder / "atif_lib").mkdir()
     (folder / "atif_lib" / "neurons.py").write_text("")
-    for command in (
-        ["init", "-q"],
-        ["add", "."],
-        ["-c", "user.name=test", "-c", "user.email=test@example.invalid", "commit", "-qm", "x"],
-    ):
-        subprocess.run(["git", "-C", str(folder), *command], check=True)
+    commit_all(folder)
 
 
 def test_dirty_looks_at_what_a_run_depends_on(tmp_path, monkeypatch):

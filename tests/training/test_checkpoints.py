@@ -209,7 +209,7 @@ def test_the_first_signal_asks_and_the_second_stops(number, capsys):
     with stop_requests() as stop:
         assert not stop.is_set()
         assert signal.getsignal(number) is not before
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert stop.is_set()
         assert "stopping after this update" in capsys.readouterr().err
         assert signal.getsignal(number) is before, "the second signal does what it did before"

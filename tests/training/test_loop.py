@@ -56,7 +56,7 @@ def assert_same(one, other):
         assert torch.equal(value, other[name]), name
 
 
-def python(*arguments, timeout=120):
+def python(*arguments, timeout=worker.PATIENCE):
     """Run python with our sources first; its output is in the error that a failed assertion shows."""
     environment = os.environ | {"PYTHONPATH": str(WORKER.parents[1]), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -177,11 +177,10 @@ def test_dropout_too_draws_what_belongs_to_the_update(tmp_path, few, monkeypatch
 # --- several processes ---
 
 
-needs_gloo = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="gloo is not built in")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", 2)
 
 
-@needs_gloo
+@worker.several_processes
 def test_a_signal_to_one_process_stops_all_after_the_same_update(tmp_path, digits, uninterrupted):
     stopped = python(*TORCHRUN, WORKER, tmp_path, "atif-u", "TERM", 3)
     assert stopped.returncode
@@ -194,7 +193,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_update(tmp_path, digit
         assert metrics["train_loss"] == pytest.approx(expected["train_loss"], abs=2e-3), "of all processes"
 
 
-@needs_gloo
+@worker.several_processes
 @pytest.mark.slow
 def test_two_processes_match_one_of_the_same_global_batch(tmp_path, digits, monkeypatch):
     shared = python(*TORCHRUN, WORKER, tmp_path, "atif-u")

@@ -1,6 +1,7 @@
 """Several machines train together under torchrun; every other start of several processes is refused at once."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -47,7 +48,15 @@ def environment(**variables):
 
 
 def two_machines(*commands):
-    """Run a command on each of two machines, one process each: (status, output) of both."""
+    """Run a command on each of two machines, one process each: (output, status) of both."""
+    for _ in range(3):  # somebody else may take the port before they do
+        ended = on_two_machines(*commands)
+        if not any(re.search("EADDRINUSE|[Aa]ddress already in use", output) for output, _ in ended):
+            break
+    return ended
+
+
+def on_two_machines(*commands):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -58,13 +67,13 @@ def two_machines(*commands):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         started.append(subprocess.Popen([*map(str, place)], env=environment(), **pipes))
     try:
-        return [(process.communicate(timeout=120)[0], process.returncode) for process in started]
+        return [(process.communicate(timeout=worker.PATIENCE)[0], process.returncode) for process in started]
     finally:
         for process in started:
             process.kill()
 
 
-@needs_gloo
+@worker.several_processes
 def test_two_machines_match_one_process_of_the_same_global_batch(tmp_path, digits, monkeypatch):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -78,7 +87,7 @@ def test_two_machines_match_one_process_of_the_same_global_batch(tmp_path, digit
     assert [m["train_loss"] for m in two["history"]] == pytest.approx([m["train_loss"] for m in history], abs=1e-6)
 
 
-@needs_gloo
+@worker.several_processes
 def test_two_machines_leave_one_run_that_the_first_writes(folders):
     results, left = folders
     train_it = ["-m", "atif_lib", "train", QUICK, "--profile", "smoke"]
@@ -91,7 +100,7 @@ def test_two_machines_leave_one_run_that_the_first_writes(folders):
     assert ["test_accuracy" in output for output, _ in ended] == [True, False], "the first process tells the result"
 
 
-@needs_gloo
+@worker.several_processes
 def test_machines_that_would_train_different_things_are_refused(folders):
     results, _ = folders
     train_it = ["-m", "atif_lib", "train", QUICK, "--profile", "smoke", "--seeds"]
