@@ -26,6 +26,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from atif_lib import data
+from atif_lib.experiments import EXPERIMENTS
 from atif_lib.experiments.recipes import FAST, PAPER, stage
 from atif_lib.networks import ACTIVATIONS, NETWORKS, Residual, cost, resnet8, resnet18
 from atif_lib.neurons.quantized_relu import QuantizedReLU
@@ -267,9 +268,14 @@ show_ran(gap_table({name: (f"cifar10-{stem}",) * 2 for name, stem in (("VGG-16",
 # %%
 protocols = {
     f"{protocol}, {label}": f"cifar10-resnet18-{a}{suffix}"
-    for protocol, suffix in (("STAGED", "-staged"), ("FAST", ""), ("PAPER", "-paper"))
+    for protocol, suffix in (
+        ("STAGED", "-staged"),
+        ("earlier recipe", "-staged-cutout"),
+        ("FAST", ""),
+        ("PAPER", "-paper"),
+    )
     for label, a in ABLATION.items()
-    if suffix != "-staged" or a != "atif-u-half"
+    if f"cifar10-resnet18-{a}{suffix}" in EXPERIMENTS
 }
 show_ran(summary(protocols, {"test accuracy, %": "test_accuracy", "θ": "theta"}, "full"))
 

@@ -24,7 +24,7 @@ from nbformat.v4 import new_code_cell
 
 from atif_lib import console
 from ci.make_colab import bootstrap, folded, is_code
-from ci.notebooks import KERNEL
+from ci.notebooks import notebook_of
 from ci.project import Project, Repository, command_line, repository
 
 SOLUTION = ("### BEGIN SOLUTION", "### END SOLUTION")
@@ -94,13 +94,10 @@ def assignment(path: Path, repo: Repository, solutions: bool) -> NotebookNode:
             cell.source = replace_regions(cell.source, HIDDEN_TESTS, [])
     first = folded(new_code_cell(bootstrap(repo).rstrip()))
     first.metadata.nbgrader = grading("install")
-    cells = [first, *notebook.cells]
-    for number, cell in enumerate(cells):
-        cell.id = f"cell-{number}"
+    for cell in notebook.cells:
         if not is_code(cell):
             cell.metadata = NotebookNode()  # jupytext leaves the number of blank lines there
-    metadata = NotebookNode(kernelspec=dict(KERNEL), language_info={"name": "python"})
-    return NotebookNode(nbformat=4, nbformat_minor=5, metadata=metadata, cells=cells)
+    return notebook_of([first, *notebook.cells])
 
 
 def write_students(project: Project, repo: Repository, folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from atif_lib import console
 from ci.labels import read_labels
-from ci.notebooks import KERNEL, read_chapter, tags
+from ci.notebooks import notebook_of, read_chapter, tags
 from ci.plain_markdown import Labels, plain, plain_code, split_after
 from ci.project import Project, Repository, command_line, repository
 
@@ -101,10 +101,7 @@ def colab_notebook(chapter: Path, labels: Labels, repo: Repository) -> NotebookN
         head.append(IMAGES)
     cells = [folded(new_code_cell(source.rstrip())) for source in head]
     cells += [new for cell in notebook.cells for new in colab_cells(cell, labels) if new.source.strip()]
-    for number, cell in enumerate(cells):
-        cell.id = f"cell-{number}"
-    metadata = NotebookNode(kernelspec=dict(KERNEL), language_info={"name": "python"})
-    return NotebookNode(nbformat=4, nbformat_minor=5, metadata=metadata, cells=cells)
+    return notebook_of(cells)
 
 
 def colab_cells(cell: NotebookNode, labels: Labels) -> Iterator[NotebookNode]:

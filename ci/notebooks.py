@@ -59,10 +59,14 @@ def clean(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
     """
     cells = [cell for cell in notebook.cells if "injected-parameters" not in tags(cell)]
     cells = [part for cell in cells for part in split_figures(clean_cell(cell, names))]
+    return notebook_of(cells)
+
+
+def notebook_of(cells: list[NotebookNode]) -> NotebookNode:
+    """Return a notebook for Python of some cells, which get numbers: jupytext draws random ids, others in each run."""
     for number, cell in enumerate(cells):
-        cell.id = f"cell-{number}"  # jupytext draws random ones, which would change the page on every run
-    metadata = NotebookNode(kernelspec=dict(KERNEL), language_info={"name": "python"})
-    return NotebookNode(nbformat=4, nbformat_minor=5, metadata=metadata, cells=cells)
+        cell.id = f"cell-{number}"
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}})
 
 
 def clean_cell(cell: NotebookNode, names: Mapping[str, str]) -> NotebookNode:

@@ -180,6 +180,15 @@ def _staged(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
         )
 
 
+def _earlier(staged: dict[str, NetworkExperiment]) -> Iterator[Named]:
+    """Yield ResNet-18's stages by the recipe before this one: whole images alone, and Cutout in every stage."""
+    for activation in ("relu", "quantized", "quantized-fixed", "if", "atif-u"):
+        base = staged[name_of("cifar10", "resnet18", activation, "staged")]
+        changed = {"scales": (1.0,), "augment": (*base.recipe.augment, "cutout")}
+        made = _like(base, "whole images, Cutout", changed, start=f"{base.start}-cutout" if base.start else None)
+        yield name_of("cifar10", "resnet18", activation, "staged-cutout"), made
+
+
 def _rates(staged: dict[str, NetworkExperiment]) -> Iterator[Named]:
     """Yield the spiking stage of the small network at other learning rates, by which its rate was chosen."""
     base = staged[name_of("cifar10", "small", "atif-u", "staged")]
@@ -203,7 +212,7 @@ def _first_stages(staged: dict[str, NetworkExperiment]) -> Iterator[Named]:
 def _trained() -> dict[str, NetworkExperiment]:
     direct = dict(_direct())
     staged = dict(_staged(direct))
-    chosen = *_rates(staged), *_first_stages(staged)
+    chosen = *_rates(staged), *_first_stages(staged), *_earlier(staged)
     return dict((*direct.items(), *_variants(direct), *_worth(direct), *_timesteps(direct), *staged.items(), *chosen))
 
 
