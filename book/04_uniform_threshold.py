@@ -246,8 +246,8 @@ print(f"half-step start, V_th = 1: {begin:.2f} dB; learned: {final:.2f} dB; gain
 # ```{solution} ex-sigma
 # :class: dropdown
 # `list(fit_neuron(ATIFu(threshold=10 * sigma, step_mode="m"), Normal(0.0, sigma)))[-1]` says where it ends. The
-# relative surrogate yields the same curve of $V_{th} / \sigma$ each time: σ only multiplies the gradient by $\ln V_{th}$
-# by $\sigma^2$, and Adam divides by the size of the gradient. The absolute one ends somewhere else for every σ, as the table in
+# relative surrogate yields the same curve of $V_{th} / \sigma$ each time: a σ scales the gradient with respect to
+# $\ln V_{th}$ by $\sigma^2$, and Adam divides by the size of the gradient. The absolute one ends somewhere else for every σ, as the table in
 # [](03_surrogate_gradients.py) predicts.
 # ```
 #

@@ -250,7 +250,7 @@ figures.show_source(ATIFnu.p.fget)
 
 # %% [markdown]
 # Its estimate is the rate times the clipping point, $\hat x = \frac{p_1}{T} \sum_t z(t)$: evenly spaced *levels*, with
-# *transitions* that are free. (The paper prints no estimate for this neuron; this one is our choice.) Task, loss and
+# *transitions* that are free. (The paper prints the bare rate of Eq. 6 and no scale for it; this one is our choice.) Task, loss and
 # optimizer are those of Chapter 4.
 #
 # **Predict:** 11.09 dB is the best of all uniform neurons that start empty. Both forms, ours and the printed one, start far from it, with
@@ -439,7 +439,8 @@ figures.show(
 #
 # So the paper's observation is confirmed: almost 3 dB are there. Its explanation, more steps where the inputs are, is
 # not what brings them. What does is that the levels lie near the middle between the transitions, so that the neuron
-# rounds to the nearest. Of the 3.5 dB that are possible, a free gain alone brings 2.5. A half-step start brings 4.0.
+# rounds to the nearest. Of the 3.5 dB that ATIF-nu can gain, a free gain alone brings 2.5. A half-step start, which is no
+# part of these, brings 4.0.
 #
 # The paper gives a second reason with it: since more steps lie where inputs are likely, the neuron sends more spikes. That
 # is so. Each at its optimum, ATIF-nu sends 0.70 spikes for a current on average, the uniform neuron 0.66. The half-step

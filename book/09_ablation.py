@@ -320,8 +320,8 @@ pd.DataFrame(rows).T
 # the interval of the small VGG would hold zero, and that of the small ResNet would not.
 #
 # And how much alike are two networks of one pair? Their seed sets weights and batches. But a rounding in the last digit is
-# enough to lead two trainings apart: the same run on another kind of processor ended up to 1.2 points away, about as far as
-# another seed does. Our runs were made on several days and processors. So pairing takes little away from the noise, and
+# enough to lead two trainings apart: the same run, of the same code, on another kind of processor ended 1.2 points away in one
+# case, as far as another seed does. Our runs were made on several days and processors. So pairing takes little away from the noise, and
 # pairs of one day might come out otherwise: in the small VGG the first three networks with the fixed threshold are from an
 # earlier day than those that they are compared with, and the step of the learned threshold is larger in the other three
 # pairs. Six pairs that are all made on one day have not run yet.
@@ -573,8 +573,8 @@ if over_time:
     )
 
 # %% [markdown]
-# On 1,000 images an accuracy has a standard error of about a point and a half, and on all 10,000 of half a point. (Two numbers
-# of one network, on the same images, are compared with less error than that; two networks are not.) With a single timestep ATIF-u loses most and the half-step start least: half of
+# On 1,000 images an accuracy has a standard error of about a point and a half, and on all 10,000 of half a point. (Two numbers of *one* network on the same images differ in few
+# images, so their difference is more certain. Two networks differ in more.) With a single timestep ATIF-u loses most and the half-step start least: half of
 # the charge for its first spike is there from the start. Eight timesteps bring no gain: the networks were trained for
 # five levels. With an empty start they even lose; the records of ATIF-u say 2 to 5 points on all images and six
 # seeds. With a half-step start they do not lose.
@@ -718,8 +718,8 @@ pd.DataFrame(rows).T
 # %% [markdown]
 # More timesteps are worth points, from one to two about half as many as the line says. (Eight timesteps are worth two
 # points over four if the network is trained for them. The networks above, which were trained for four, gain nothing
-# or lose.) And each makes more spikes, as the paper says. The half-step start makes a tenth of a decibel *less* error at two and at four timesteps (a lone neuron with
-# Gaussian currents: 1.08 dB), and 0.7 dB *more* at eight. The line makes that a quarter of a point
+# or lose.) More timesteps also make more spikes, as the paper says. The half-step start makes a tenth of a decibel *less* error at two and at four timesteps (a lone neuron with
+# Gaussian currents: 0.52 and 1.08 dB), and 0.7 dB *more* at eight. The line makes that a quarter of a point
 # or less, which three seeds cannot tell from nothing. ATIF-nu makes more error than ATIF-u at each number of
 # timesteps, and is not seen to lose accuracy by it; at four, where there are six seeds, it gains half a point. In the
 # safe region it makes about as much error, and whether it is less accurate three seeds leave open.

@@ -251,8 +251,8 @@ pd.DataFrame({PLACES[name]: ratios(record.result) for name, record in records.it
 # too: alone it is then the fastest on this processor. (Ours computes its membranes three times, once forward and twice
 # backward, to keep less.) In a network that learns in bfloat16 it is the other way round: there our neuron takes over batch
 # norms, sums of two paths, and conversions of numbers, for which other networks pass over memory separately. That makes a
-# step 1.5 times as fast in ResNet-18, and 1.3 times in VGG-16. In float32, and where a network only answers, it is 7 %. And a
-# spiking step does not have to take longer than $T$ steps of
+# step 1.5 times as fast as with SpikingJelly's compiled neuron in ResNet-18, and 1.3 times in VGG-16. In float32, and where a
+# network only answers, it is 7 % faster. And a spiking step does not have to take longer than $T$ steps of
 # the ReLU network as torch runs it, although its neurons compute much more than a ReLU does. A part of that is that stem
 # and update run once, not $T$ times, and a part that the ReLU network is not fused; a compiled one was not measured. How
 # much each of these causes brings was not measured apart.
@@ -271,8 +271,8 @@ figures.show_source(save_memory)
 # %% [markdown]
 # In training it is a field of the recipe, `Recipe(save_memory=True)`. Outputs, gradients and running means are equal
 # *to the last bit*, which a test checks. Memory is what torch's own allocator holds at the peak of a step, weights and
-# the state of the optimizer included. In the bars above, the step of ResNet-18 holds 320 MiB in place of 413 then, takes 16 %
-# longer, and the ReLU network holds 200. (`save_memory` is for residual networks only.)
+# the state of the optimizer included. With `save_memory` the step of ResNet-18 in the bars above holds 320 MiB in place of
+# 413, and takes 16 % longer. (The ReLU network holds 200. `save_memory` is for residual networks only.)
 
 # %% tags=["hide-cell"]
 figures.show_source(peak_memory)
@@ -324,9 +324,9 @@ for name, record in records.items():
 # %% [markdown]
 # The stem, which sees the image itself, runs once for any $T$, and so do the update of the weights and what the framework
 # does between two layers. All else should be proportional to $T$. For memory it is, but for a constant:
-# backpropagation through time keeps every timestep. With the batch it is alike: 16 times the images take 14 times the memory,
-# but only 6 times the time, for small batches do not fill the processor. The times of this record are too noisy to show it: a further timestep costs less between 2 and 8 than
-# below, and twice as much between 8 and 16.
+# backpropagation through time keeps every timestep. The times of this record are too noisy to show it: a further timestep
+# costs less between 2 and 8 than below, and twice as much between 8 and 16. With the batch it is alike: 16 times the images
+# take 14 times the memory, but only 6 times the time, for small batches do not fill the processor.
 #
 # ## The roofline
 #
@@ -438,5 +438,5 @@ for name, record in records.items():
 # * A spiking step has $T$ times the convolutions of a ReLU step, and takes about $T$ times as long. A fused neuron adds
 #   little to that, and saves the separate passes of the norms before it.
 # * Fused with its norms, a neuron keeps only the outputs of the convolutions.
-# * On a processor such a step is near the roofline: the convolutions take the time, not the neurons.
+# * On our processor such a step is near the roofline: the convolutions take the time, not the neurons.
 # * What can be computed again quickly need not be kept: the gradients stay the same to the last bit.

@@ -224,7 +224,7 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# And the gains when trained, over the best uniform neuron:
+# And the gains when trained, over the *best* uniform neuron (the report counts from the trained one, 0.01 dB below it):
 
 # %%
 summary(
@@ -246,7 +246,7 @@ summary(
 # **Printed:** the gain "comes from the fact that using non-uniform quantization steps, we can better approximate the
 # input data in regions that have more probability mass".
 #
-# **Not printed:** a scale of the decode for Figure 5; Eq. 6 has none, and without one there is no gain. With each level at its own transition the best
+# **Not printed:** a scale of the decode for Figure 5; Eq. 6 has none, and without one the best gain is 0.3 dB. With each level at its own transition the best
 # gain is 0.25 dB; with evenly spaced levels, the rate times $p_1$, it is 3.54 dB. When trained, it is 3.0 to 3.4 dB, near
 # the figure's "almost 3". So that is our decode.
 #
@@ -335,8 +335,8 @@ tables.assign(better=tables.idxmax(axis=1))
 #   by a hair: on CIFAR-10 with VGG-16 it has 92.51 %, and the earlier QFFS 92.64 %, also at $T = 4$. (Section 2 quotes
 #   another VGG-16 of earlier work, with 92.70 % in five timesteps.) One seed decides nothing at 0.13 points, and the
 #   sentence is probably about the better of the two neurons.
-#   Above the exception, the sentence compares ResNet-18 with ResNet-20 of earlier work in all rows but those of QFFS, and on
-#   CIFAR-100 with results at 128 and 2,048 timesteps.
+#   Besides, it compares ResNet-18 with ResNet-20 of earlier work in all rows but those of QFFS, and the best earlier results
+#   on CIFAR-100 took 128 and 2,048 timesteps.
 # * **"We improve the top-1 accuracy … by 1.5 %"** (Section 4.2) and **"increases by 4.16 %"** (Section 4.4) are percentage *points*: 94.65 −
 #   93.14 = 1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %. (0.81, 1.31 and 0.15 % are points, too.)
 
@@ -386,7 +386,7 @@ spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * 
 # * **"Equation (15) to Equation (19)"** (Section 3.4) leaves out Eq. 14, which gives the threshold of the last timestep. And
 #   Eqs 16 and 18 do not ask that no spike comes *earlier* than it should, which is why their solutions may miss ([](05_nonuniform_thresholds.py)).
 #
-# **Symbols.** $\sigma$ is the sigmoid and the standard deviation, $\sigma_i$ is never defined. $y_s$, $\hat x$ and $\hat y$ are
+# **Symbols.** $\sigma$ is the sigmoid and the standard deviation, $\sigma_i$ is defined in the caption of Figure 3 only. $y_s$, $\hat x$ and $\hat y$ are
 # one thing. $\Theta(0)$ has to be 1. "The integral of the input current, noted in the following" $i^l$ has to mean the current of
 # one timestep, by Figures 1 and 2. The asterisks of two methods in Table 1 are not explained.
 #

@@ -204,7 +204,7 @@ def _gradient_of_current(
     g: Tensor,
     law: Law,
 ) -> Tensor:
-    r"""Work out the gradient of the current, :math:`a(t) = \partial L / \partial x(t)`, from the last timestep back.
+    r"""Work out the gradient of the current, :math:`a(t) = \partial L / \partial i(t)`, from the last timestep back.
 
     .. math:: a(t) = a(t+1) + \left(g(t) - V_{th}\, a(t+1)\right) \frac{\partial z(t)}{\partial H(t)}
 
