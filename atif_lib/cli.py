@@ -89,7 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument("number", help="its number in the paper, for example 3 or 3A")
     figure.add_argument("--profile", default="laptop", choices=PROFILES, help="by default laptop")
     figure.add_argument(
-        "--out", type=Path, default=paths.figures_folder(), help="folder to write to, by default ATIF_FIGURES"
+        "--out",
+        type=Path,
+        default=paths.figures_folder(),
+        help="folder to write to, by default ATIF_FIGURES or _build/figures",
     )
     figure.set_defaults(command=_figure)
 
@@ -141,11 +144,12 @@ def _train(options: argparse.Namespace) -> None:
     for number, seed in enumerate(seeds):
         profile = options.profile or experiment.profiles[-1]
         checkpoint = runs.run_folder(options.name, profile, seed, options.validation) / "checkpoint.pt"
-        if options.resume and network and not checkpoint.is_file():
-            _tell(f"no checkpoint in {checkpoint.parent}: seed {seed} starts from the beginning")
-        if options.resume and network and runs.is_done(options.name, profile, seed, options.validation):
-            _tell(f"seed {seed} has ended; without --resume it is trained anew")
-            continue
+        if options.resume and network:
+            if runs.is_done(options.name, profile, seed, options.validation):
+                _tell(f"seed {seed} has ended; without --resume it is trained anew")
+                continue
+            if not checkpoint.is_file():
+                _tell(f"no checkpoint in {checkpoint.parent}: seed {seed} starts from the beginning")
         before = folder / f"{runs.run_folder(options.name, profile, seed).name}.json"
         _tell_of_record(before, profile)
         try:
@@ -155,7 +159,7 @@ def _train(options: argparse.Namespace) -> None:
             if checkpoint.is_file():
                 options.way_on = f"; {f'--seeds {rest} ' if len(seeds) > 1 else ''}--resume goes on from here"
             raise
-        metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if isinstance(v, int | float))
+        metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if type(v) in (int, float))
         if first_process():
             print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
 

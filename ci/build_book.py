@@ -18,7 +18,6 @@ from ci.icons import embed_icons
 from ci.mathjax import write_mathjax
 from ci.pages import not_found_page, write_generated
 from ci.project import Project, Repository, command_line, repository
-from ci.slides import SlideError
 
 FOLDERS = ("_static", "_templates")
 NOT_PAGES = {"404.md"}  # rendered on its own, see ci/pages.py
@@ -106,7 +105,8 @@ def add_files(project: Project) -> None:
     made = {name for run in read_status(project).values() for name in run["files"] if name.startswith("figures/")}
     for name in made:  # the folder may hold others, of chapters as they were
         (project.html / "figures").mkdir(exist_ok=True)
-        shutil.copy2(project.build / name, project.html / name)
+        if (project.build / name).is_file():  # else the check of the links says so
+            shutil.copy2(project.build / name, project.html / name)
     embed_icons(project.html)
     mend_pages(project.html)
 
@@ -121,7 +121,7 @@ def main() -> int:
     project = arguments.project
     try:
         stage_pages(project, arguments.draft)
-    except (FileNotFoundError, RuntimeError, SlideError) as error:
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     whole = False

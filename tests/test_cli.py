@@ -102,6 +102,7 @@ def test_resumed_it_leaves_alone_what_has_ended(run, folders):
     status, output, errors = run("train", QUICK, "--profile", "smoke", "--seeds", "1", "2", "--resume")
     assert status == 0
     assert "seed 1 has ended; without --resume it is trained anew" in errors
+    assert "seed 1 starts" not in errors
     assert [line.split(":")[0] for line in output.splitlines()] == [f"{QUICK}-smoke-s2"]
     assert (folders[0] / f"{QUICK}-smoke-s1.json").read_bytes() == before
     (folders[1] / f"{QUICK}-smoke-s1" / "weights.safetensors").unlink()

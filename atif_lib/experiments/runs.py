@@ -158,7 +158,11 @@ def _sittings(folder: Path, resumed: bool) -> dict[str, list[str]]:
 
     They are noted before the training, because a sitting may end without warning.
     """
-    torch.zeros((), device=accelerator())  # else `device` leaves out the GPU, which the training has yet to use
+    # Else `device` leaves out the GPU, which the training has yet to use.
+    if (kind := accelerator()) == "cuda":
+        torch.cuda.init()  # no tensor: torchrun's processes have not chosen their GPUs yet
+    elif kind == "mps":
+        torch.zeros((), device=kind)
     commit, dirty = git_state()
     packages = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
     now = {"commits": f"{commit or 'unknown'}{' and changes' if dirty else ''}", "machines": f"{device()}; {packages}"}
@@ -175,8 +179,13 @@ def _sittings(folder: Path, resumed: bool) -> dict[str, list[str]]:
 
 
 def is_done(name: str, profile: str, seed: int, validation: bool = False) -> bool:
-    """Tell whether a network's run has ended: its record is there, not stale, and names the weights in its folder."""
+    """Tell whether a network's run has ended: its record is there, not stale, and names the weights in its folder.
+
+    Of several processes none can tell, and it is False.
+    """
     experiment, profile = _at(name, profile)
+    if processes() != (1, 1):  # the machines may not share the records, and all must do the same
+        return False
     folder, results = run_folder(name, profile, seed, validation), _results(validation)
     path = results / f"{run_id(name, profile, seed)}.json"
     if (folder / "checkpoint.pt").is_file() or not path.is_file() or not (folder / WEIGHTS).is_file():

@@ -32,7 +32,7 @@ def fold(network: Network) -> Network:
         ValueError: a residual block whose paths meet behind the neurons, for sums of charges have no binary form; a
             block of another kind than those of this library that receives charges or has neurons with ``charge``;
             synapses that receive charges and begin with anything but a convolution with ``groups=1``, or with one whose
-            weight is pruned or parametrized.
+            weight is parametrized.
     """
     folded = copy.deepcopy(network)
     for name, block in folded.blocks.named_children():  # of `save_memory`, which is for training
@@ -118,9 +118,7 @@ def _fold_synapses(synapses: nn.Module, charges: Tensor | None) -> None:
         kind = f"Conv2d with groups={conv.groups}" if isinstance(conv, nn.Conv2d) else type(conv).__name__
         raise ValueError(f"synapses that receive charges begin with {kind}; allowed: Conv2d with groups=1")
     if "weight" not in dict(conv.named_parameters(recurse=False)):
-        raise ValueError(
-            "synapses whose weight is computed (pruned, parametrized); allowed: a convolution that owns it"
-        )
+        raise ValueError("synapses whose weight is parametrized; allowed: a convolution that owns it")
     synapses[0] = _scaled(conv, charges[0]) if _constant(charges) else TimedConv(conv, charges)
 
 

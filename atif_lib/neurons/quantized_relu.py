@@ -47,7 +47,8 @@ class QuantizedReLU(nn.Module):
     def __init__(self, timesteps: int = 4, threshold: float = 1.0, v0: float = 0.0, learn: bool = True) -> None:
         super().__init__()
         timesteps, v0 = checks.integer("timesteps", timesteps), check_start(v0)
-        kept = torch.tensor(checks.number("threshold", threshold))  # float32 makes 0 of the smallest numbers
+        threshold = checks.number("threshold", threshold)
+        kept = torch.tensor(threshold)  # float32 makes 0 of the smallest numbers
         if not 0 < kept < math.inf:
             raise ValueError(f"threshold={threshold}; allowed: a positive, finite number")
         self.levels, self.v0 = timesteps, v0

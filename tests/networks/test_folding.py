@@ -170,6 +170,13 @@ def test_charges_that_change_with_the_timestep_fit_no_other_number_of_them(netwo
     set_timesteps(folded, 4)
 
 
+def test_a_weight_that_is_computed_is_refused_behind_charges():
+    network = vgg_small(ACTIVATIONS["atif-u-charge"])
+    network.blocks.insert(1, layer.SeqToANNContainer(weight_norm(nn.Conv2d(16, 16, 1))))
+    with pytest.raises(ValueError, match="synapses whose weight is parametrized"):
+        fold(network)
+
+
 @pytest.mark.parametrize(
     ("first", "shown"),
     [
@@ -178,7 +185,6 @@ def test_charges_that_change_with_the_timestep_fit_no_other_number_of_them(netwo
         (lambda: [nn.Sequential(nn.Conv2d(16, 16, 1))], "Sequential"),
         (lambda: [nn.Conv2d(16, 16, 1, groups=4)], "Conv2d with groups=4"),
         (lambda: [nn.MaxPool2d(2), nn.Conv2d(16, 16, 1)], "MaxPool2d"),
-        (lambda: [weight_norm(nn.Conv2d(16, 16, 1))], "whose weight is computed"),
     ],
 )
 @pytest.mark.parametrize("in_a_block", [False, True])

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -219,12 +219,17 @@ def test_the_first_signal_asks_and_the_second_stops(number, capsys):
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals and their end are POSIX's")
 def test_a_terminal_that_was_closed_stops_the_training_too(monkeypatch):
     ours, theirs = os.openpty()
-    with os.fdopen(theirs, "w", buffering=1) as terminal, stop_requests() as stop:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        os.close(ours)
-        signal.raise_signal(signal.SIGHUP)
-        assert stop.is_set()
+    terminal = os.fdopen(theirs, "w", buffering=1)
+    try:
+        with stop_requests() as stop:
+            monkeypatch.setattr(sys, "stderr", terminal)
+            os.close(ours)
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.is_set()
+    finally:
         monkeypatch.undo()
+        with suppress(OSError):  # what could not be written fails once more
+            terminal.close()
 
 
 def test_outside_the_main_thread_there_are_no_signals_to_ask():
