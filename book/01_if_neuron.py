@@ -161,11 +161,11 @@ figures.show_source(IF.decode)
 #
 # $$ V(0) + \sum_{t=1}^{T} i(t) = V_{th} \sum_{t=1}^{T} z(t) + V(T). $$
 #
-# Let the current be constant, with $0 \le i \le V_{th}$, and let the membrane start empty. If $0 \le V(t-1) < V_{th}$,
-# then $0 \le H(t) < 2 V_{th}$, and after the reset again $0 \le V(t) < V_{th}$. So $0 \le V(T) < V_{th}$. With $m$ spikes
-# the balance reads $T i = m V_{th} + V(T)$. Divided by $V_{th}$, it is $T i / V_{th} = m + V(T) / V_{th}$: a whole number and
-# something from 0 to below 1. So $m$ is $T i / V_{th}$ *rounded down*. A current above $V_{th}$
-# makes a spike at every step and no more than that; a negative current makes none. Together:
+# Let the current be constant, with $0 \le i \le V_{th}$, and let the membrane start empty. If $0 \le V(t-1) <
+# V_{th}$, then $0 \le H(t) < 2 V_{th}$, and after the reset again $0 \le V(t) < V_{th}$. So $0 \le V(T) < V_{th}$.
+# With $m$ spikes the balance reads $T i = m V_{th} + V(T)$. Divided by $V_{th}$, it is $T i / V_{th} = m + V(T) /
+# V_{th}$: a whole number and something from 0 to below 1. So $m$ is $T i / V_{th}$ *rounded down*. A current above
+# $V_{th}$ makes a spike at every step and no more than that; a negative current makes none. Together:
 #
 # $$ \sum_{t=1}^{T} z(t) = \min\left\{ T,\ \max\left\{ 0,\ \left\lfloor \frac{\sum_{t=1}^{T} z^{l-1}(t)\,W^l + b\,T}
 # {V_{th}} \right\rfloor \right\} \right\} \tag{7} $$ (eq-7)
@@ -256,10 +256,10 @@ for name, curves, symbol, alt, caption in [
 # %% [markdown]
 # ## Move it
 #
-# On the book's website the neuron below has sliders. Move one at a time, and guess first what will change. Where are the steps
-# of the staircase (the number of spikes against the current) when $V_{th}$ falls? What does a bias do? And how much
-# better does the estimate, in the right-hand panel, become with more timesteps? ($V(0)$ is what the membrane holds
-# before the first timestep.)
+# On the book's website the neuron below has sliders. Move one at a time, and guess first what will change. Where are
+# the steps of the staircase (the number of spikes against the current) when $V_{th}$ falls? What does a bias do? And
+# how much better does the estimate, in the right-hand panel, become with more timesteps? ($V(0)$ is what the membrane
+# holds before the first timestep.)
 
 # %% tags=["remove-input"]
 first = {"i": 0.7, "threshold": 1.0, "b": 0.0, "T": 4, "start": 0.0}

@@ -45,7 +45,8 @@ profile = "smoke"
 # differentiated, and the spikes are treated as constants, will gradient descent lower the threshold?
 #
 # `ATIFu` is the neuron of Chapter 1, but its threshold is a parameter: it learns $w = \ln V_{th}$, so that $V_{th}$ stays
-# positive. `fit_neuron` draws random currents and updates $w$ with Adam, a common optimizer. Chapter 4 shows the code of both.
+# positive. `fit_neuron` draws random currents and updates $w$ with Adam, a common optimizer. Chapter 4 shows the code
+# of both.
 
 
 # %% tags=["hide-output"]
@@ -107,10 +108,10 @@ pd.DataFrame(rows).T.rename_axis("V_th / σ").round(4)
 #
 # ## A surrogate for the step
 #
-# The remedy leaves the forward pass as it is and changes the backward pass {cite:p}`zenke2018superspike,neftci2019surrogate`: pretend that
-# the step is a smooth function $\sigma(\cdot)$, and use the derivative of that. The paper takes the sigmoid,
-# $\sigma(q) = 1/(1 + e^{-q})$; without an argument $\sigma$ stays the standard deviation. With $q = H(t) - V_{th}$, the
-# argument of the step, the chain rule reads
+# The remedy leaves the forward pass as it is and changes the backward pass
+# {cite:p}`zenke2018superspike,neftci2019surrogate`: pretend that the step is a smooth function $\sigma(\cdot)$, and
+# use the derivative of that. The paper takes the sigmoid, $\sigma(q) = 1/(1 + e^{-q})$; without an argument $\sigma$
+# stays the standard deviation. With $q = H(t) - V_{th}$, the argument of the step, the chain rule reads
 #
 # $$ \frac{\partial L}{\partial V_{th}} = \frac{\partial L}{\partial z} \cdot \frac{\partial z}{\partial q} \cdot
 # \frac{\partial q}{\partial V_{th}} \tag{9} $$ (eq-9)
@@ -369,9 +370,10 @@ summary(
 Markdown(provenance(experiments.values()))
 
 # %% [markdown]
-# They do. The paper reports a gain of more than 10 dB with "the sigmoid". The first row is one reading of it. The paper
-# names SpikingJelly: there `Sigmoid` has the slope 4 by default (today), and `detach_reset=True` detaches the spike of the
-# reset. The paper also compares the neuron with a ReLU. Read so, **the claim comes out**, after 10,000 updates. With the slope 1 of the printed formula it does not. The paper does not say which one was run
+# They do. The paper reports a gain of more than 10 dB with "the sigmoid". The first row is one reading of it. The
+# paper names SpikingJelly: there `Sigmoid` has the slope 4 by default (today), and `detach_reset=True` detaches the
+# spike of the reset. The paper also compares the neuron with a ReLU. Read so, **the claim comes out**, after 10,000
+# updates. With the slope 1 of the printed formula it does not. The paper does not say which one was run
 # ([](15_errata.py) has what speaks for each).
 #
 # ## What can go wrong

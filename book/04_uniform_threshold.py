@@ -179,9 +179,10 @@ figures.show(
 # ("Laptop" is this book's name for runs that a laptop can do in minutes. Those recorded here were made on one core of a
 # server processor; the line below each table names it.)
 #
-# The SQNR climbs from the first update on. Adam {cite:p}`kingma2015adam` moves $\ln V_{th}$ by about its learning rate of $10^{-3}$ a step,
-# whatever the size of the gradient, so the threshold at first falls exponentially, to less than half in a thousand
-# updates. After about 4,000 it is near the optimum, where the gradient is zero, and the curve levels off.
+# The SQNR climbs from the first update on. Adam {cite:p}`kingma2015adam` moves $\ln V_{th}$ by about its learning
+# rate of $10^{-3}$ a step, whatever the size of the gradient, so the threshold at first falls exponentially, to less
+# than half in a thousand updates. After about 4,000 it is near the optimum, where the gradient is zero, and the curve
+# levels off.
 #
 # ## The claims
 #

@@ -140,9 +140,9 @@ pd.DataFrame(made, index=["V_p1", "V_p2", "V_p3", "V_p4"]).T
 
 # %% [markdown]
 # $V_{p_2}$ comes out as 1.25. Eq. {eq}`eq-19` is the *second* line of {eq}`eq-18`, solved as an equality; the third,
-# which has the equals sign, then says $p_2 = T p_4$, which holds for some $p$ only (for those of Figure 4, as it happens, but
-# not for even steps). Here is the answer to the prediction: the third line says
-# $T p_2 = V_{p_2} + V_{p_3} + V_{p_4}$, and $V_{p_3} + V_{p_4} = T p_3$, so
+# which has the equals sign, then says $p_2 = T p_4$, which holds for some $p$ only (for those of Figure 4, as it
+# happens, but not for even steps). Here is the answer to the prediction: the third line says $T p_2 = V_{p_2} +
+# V_{p_3} + V_{p_4}$, and $V_{p_3} + V_{p_4} = T p_3$, so
 #
 # $$ V_{p_2} = T\,(p_2 - p_3), \qquad \text{in general} \quad V_{p_k} = T\,(p_k - p_{k+1}), \quad V_{p_T} = T\,p_T. $$
 #
@@ -212,8 +212,8 @@ pd.DataFrame(tally).T
 
 # %% [markdown]
 # About one staircase in a hundred comes out as intended. And about one neuron in a hundred (telescoping), or three
-# (as printed), is not even monotone: a *larger* input makes *fewer* spikes, because an early spike has paid a high threshold and too little charge is left for later
-# ones. Here is one:
+# (as printed), is not even monotone: a *larger* input makes *fewer* spikes, because an early spike has paid a high
+# threshold and too little charge is left for later ones. Here is one:
 
 # %% tags=["hide-input"]
 thresholds = torch.tensor([1.0, 1.6, 1.0, 2.0], dtype=torch.float64)
@@ -235,9 +235,9 @@ figures.show(
 
 # %% [markdown]
 # :::{important}
-# By these formulas four thresholds rarely make the staircase that was asked for. Other thresholds can make nearly one in
-# four of such random staircases; no thresholds make the rest ([](13_realisable_staircases.py)). The $p$ are best read as *parameters* of the neuron: names
-# for where its steps were meant to be.
+# By these formulas four thresholds rarely make the staircase that was asked for. Other thresholds can make nearly one
+# in four of such random staircases; no thresholds make the rest ([](13_realisable_staircases.py)). The $p$ are best
+# read as *parameters* of the neuron: names for where its steps were meant to be.
 # :::
 #
 # ## Learning them (Figure 5)
@@ -249,13 +249,13 @@ figures.show(
 figures.show_source(ATIFnu.p.fget)
 
 # %% [markdown]
-# Its estimate is the rate times the clipping point, $\hat x = \frac{p_1}{T} \sum_t z(t)$: evenly spaced *levels*, with
-# *transitions* that are free. (The paper prints the bare rate of Eq. 6 and no scale for it; this one is our choice.) Task, loss and
-# optimizer are those of Chapter 4.
+# Its estimate is the rate times the clipping point, $\hat x = \frac{p_1}{T} \sum_t z(t)$: evenly spaced *levels*,
+# with *transitions* that are free. (The paper prints the bare rate of Eq. 6 and no scale for it; this one is our
+# choice.) Task, loss and optimizer are those of Chapter 4.
 #
-# **Predict:** 11.09 dB is the best of all uniform neurons that start empty. Both forms, ours and the printed one, start far from it, with
-# evenly spaced $p$ and $p_1 = 1$, which is ten standard deviations: at 0.45 dB. Will they learn the same thresholds, and
-# equally good ones?
+# **Predict:** 11.09 dB is the best of all uniform neurons that start empty. Both forms, ours and the printed one,
+# start far from it, with evenly spaced $p$ and $p_1 = 1$, which is ten standard deviations: at 0.45 dB. Will they
+# learn the same thresholds, and equally good ones?
 
 # %%
 learned = {r.seed: r for r in records_of("toy-atif-nu", "laptop")}

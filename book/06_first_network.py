@@ -161,9 +161,10 @@ def one_epoch(network, batches, optimizer):
 
 
 # %% [markdown]
-# The library's loop does the same, which a test checks, and adds what long runs need: a schedule of the learning rate,
-# checkpoints, several devices, an error that names the layer where a number is not finite. Its optimizer treats
-# thresholds as a group of their own, without weight decay, which would pull $\ln V_{th}$ towards 0, and so $V_{th}$ towards 1.
+# The library's loop does the same, which a test checks, and adds what long runs need: a schedule of the learning
+# rate, checkpoints, several devices, an error that names the layer where a number is not finite. Its optimizer treats
+# thresholds as a group of their own, without weight decay, which would pull $\ln V_{th}$ towards 0, and so $V_{th}$
+# towards 1.
 
 # %% tags=["hide-cell"]
 for part in (train, update, parameter_groups):
@@ -238,9 +239,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The means are in the order ReLU, ATIF-nu, ATIF-u, IF, but differences that are as small as the spread over seeds may be
-# chance; [](09_ablation.py) compares seed by seed. The thresholds after training, seed 0; the four rows are the four layers of neurons, and ATIF-nu has four
-# thresholds in each:
+# The means are in the order ReLU, ATIF-nu, ATIF-u, IF, but differences that are as small as the spread over seeds may
+# be chance; [](09_ablation.py) compares seed by seed. The thresholds after training, seed 0; the four rows are the
+# four layers of neurons, and ATIF-nu has four thresholds in each:
 
 # %% tags=["hide-input"]
 pd.DataFrame(
@@ -330,4 +331,5 @@ functional.reset_net(network)
 # * A spiking network is an ordinary one with another activation and $T$ timesteps; its stem runs once.
 # * Only zeros and ones pass between layers, except into the readout; thresholds and normalisation both scale the
 #   current.
-# * θ is the mean of the spikes over the neurons and timesteps of a layer, averaged over layers; on spiking hardware each spike costs energy.
+# * θ is the mean of the spikes over the neurons and timesteps of a layer, averaged over layers; on spiking hardware
+#   each spike costs energy.

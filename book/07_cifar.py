@@ -177,9 +177,10 @@ figures.show(
 # the other:
 #
 # 1. **ReLU.** The twin without spikes learns for most of the epochs.
-# 2. **Quantized.** Each ReLU becomes a staircase of $T + 1$ levels, whose gradient passes the steps as if they were not
-#    there ([its code](07_cifar.py#quantization-time-or-gradients)). Its threshold starts at the best quantizer
-#    of the currents that reach it, layer by layer, in a single batch: Eq. 13 for measured data ([](04_uniform_threshold.py)).
+# 2. **Quantized.** Each ReLU becomes a staircase of $T + 1$ levels, whose gradient passes the steps as if they were
+#    not there ([its code](07_cifar.py#quantization-time-or-gradients)). Its threshold starts at the best quantizer of
+#    the currents that reach it, layer by layer, in a single batch: Eq. 13 for measured data
+#    ([](04_uniform_threshold.py)).
 # 3. **Spikes.** Each staircase becomes a neuron with $T$ timesteps and the same threshold, and the network learns by
 #    surrogate gradients through time, as the paper's networks do.
 #
@@ -232,24 +233,25 @@ show_ran(training_table(1))
 show_ran(gap_table({name: (f"cifar10-{stem}",) * 2 for name, stem in (("VGG-16", "vgg16"), ("ResNet-18", "resnet18"))}))
 
 # %% [markdown]
-# Five rows have run on a processor, one seed each: on CIFAR-10, VGG-16 as a ReLU network, with ATIF-u and with ATIF-nu,
-# and ResNet-18 as a ReLU network and with ATIF-u. VGG-16 was trained by the protocol as it stands. ResNet-18's records
-# are older: their first stage had twelve epochs of whole images, all their stages had [Cutout](first-stage-images), and
-# their thresholds were fitted to a sample that held only the first column of each map. So `reproduce` calls them stale,
-# and trains them anew. All rows lie four to six points below the paper's, the ReLU networks too. What can be compared are the gaps
-# between networks of one chain. In VGG-16 ATIF-u is 2.31 points below ReLU, where the paper's is 3.09, and ATIF-nu 2.53,
-# where the paper's is 2.47. In ResNet-18 ATIF-u is 2.58 points below, where the paper's is 2.12.
+# Five rows have run on a processor, one seed each: on CIFAR-10, VGG-16 as a ReLU network, with ATIF-u and with
+# ATIF-nu, and ResNet-18 as a ReLU network and with ATIF-u. VGG-16 was trained by the protocol as it stands.
+# ResNet-18's records are older: their first stage had twelve epochs of whole images, all their stages had
+# [Cutout](first-stage-images), and their thresholds were fitted to a sample that held only the first column of each
+# map. So `reproduce` calls them stale, and trains them anew. All rows lie four to six points below the paper's, the
+# ReLU networks too. What can be compared are the gaps between networks of one chain. In VGG-16 ATIF-u is 2.31 points
+# below ReLU, where the paper's is 3.09, and ATIF-nu 2.53, where the paper's is 2.47. In ResNet-18 ATIF-u is 2.58
+# points below, where the paper's is 2.12.
 #
 # Quantized, and before any update, VGG-16 still has 87.7 of its 90.8 %, and ResNet-18 85.5 of 90.2 %. The second
 # conversion costs more: right after the neurons began to spike VGG-16 had lost 37 points of its quantized network's
 # accuracy and ResNet-18 13, and one epoch in the spike domain brought back all of them but 1.3 to 1.5. (The rows with
 # $V_{th} = 1$ belong to Table 3, [](09_ablation.py).)
 #
-# And they are quiet. ResNet-18's θ, 0.103, is near the paper's 0.113; those of VGG-16, 0.055 with ATIF-u and 0.052 with
-# ATIF-nu, are half of the paper's and less. (With ATIF-u that is 0.41 spikes a neuron and image in ResNet-18 and 0.22 in
-# VGG-16, by the mean over layers; by that over neurons, 0.54 and 0.34.) In VGG-16 ATIF-nu ends a fifth of a point below ATIF-u, where
-# the paper has it 0.62 above, and sends fewer spikes, where the paper's sends more. With one seed no verdict can be given,
-# so the report says "open" for these cells.
+# And they are quiet. ResNet-18's θ, 0.103, is near the paper's 0.113; those of VGG-16, 0.055 with ATIF-u and 0.052
+# with ATIF-nu, are half of the paper's and less. (With ATIF-u that is 0.41 spikes a neuron and image in ResNet-18 and
+# 0.22 in VGG-16, by the mean over layers; by that over neurons, 0.54 and 0.34.) In VGG-16 ATIF-nu ends a fifth of a
+# point below ATIF-u, where the paper has it 0.62 above, and sends fewer spikes, where the paper's sends more. With
+# one seed no verdict can be given, so the report says "open" for these cells.
 #
 # For VGG-16 another seed, or a row of CIFAR-100, which has as many images, costs the hours above again on two cores like
 # ours. For ResNet-18 it costs an hour more: its first stage now takes about two.
@@ -379,10 +381,11 @@ show_ran(
 )
 
 # %% [markdown]
-# On images stages are about two points *better* than direct training that costs more, in both networks. Against direct
-# training for as many epochs, which costs more than twice as much, they are about two points *worse* (for `resnet8` the
-# interval still holds zero). On words nothing is decided. So on images stages are a better use of a short time. What is better in
-# the end, these few epochs do not show; with a GPU, or with patience, train directly, as the paper does.
+# On images stages are about two points *better* than direct training that costs more, in both networks. Against
+# direct training for as many epochs, which costs more than twice as much, they are about two points *worse* (for
+# `resnet8` the interval still holds zero). On words nothing is decided. So on images stages are a better use of a
+# short time. What is better in the end, these few epochs do not show; with a GPU, or with patience, train directly,
+# as the paper does.
 #
 # And how large should the learning rates of the last stage be? The small network on images, at those of the protocol
 # ($0.01$ for weights, $0.001$ for thresholds), at $0.3$ and at three times these:
@@ -438,9 +441,10 @@ Markdown(provenance([f"cifar10-{name}" for name in tried.values()], runs=validat
 #
 # The last two rows say what the stage may lack. At half the width, four times the epochs, which cost four times as
 # much, add seven points. ResNet-18 itself has 90.5 % after twelve, where the paper's has 95.96 % (on test images,
-# after 900). So, as far as one run of half the width tells, what limits the first stage is its length, and with it each
-# row of the tables that starts from it. The protocol keeps twelve epochs all the same, so that a chain fits into an evening on
-# two cores. Who has a night can give it more, as `epochs` of the recipe, and would get other numbers than ours.
+# after 900). So, as far as one run of half the width tells, what limits the first stage is its length, and with it
+# each row of the tables that starts from it. The protocol keeps twelve epochs all the same, so that a chain fits into
+# an evening on two cores. Who has a night can give it more, as `epochs` of the recipe, and would get other numbers
+# than ours.
 #
 # ## At a laptop's size
 #
@@ -537,13 +541,14 @@ Markdown(provenance(joins.values()))
 figures.show_source(QuantizedReLU.forward)
 
 # %% [markdown]
-# It has the levels of its spiking twin and a learned threshold, but no spike trains, and its gradient passes the floor
-# as if it were not there {cite:p}`bengio2013estimating,esser2020lsq`. So it differs from ReLU by what quantization brings
-# with it, levels and such a gradient: by the levels of $T = 4$ here, and for comparison by those of $T = 8$ and $16$.
-# The second network spikes, but learns by the gradient of the first: every spike has the gradient of the rate under the
-# mean current, and no gradient flows back through time (`ATIFu(surrogate="rate")`; {cite:t}`meng2022dsr` train whole
-# networks in this way). It differs from the first by time. (That is three things: uneven arrival, max pools that see the
-# spikes of one timestep at a time, and up to 16 patterns of spikes where the first has five levels.) ATIF-u differs from it by the surrogate gradient.
+# It has the levels of its spiking twin and a learned threshold, but no spike trains, and its gradient passes the
+# floor as if it were not there {cite:p}`bengio2013estimating,esser2020lsq`. So it differs from ReLU by what
+# quantization brings with it, levels and such a gradient: by the levels of $T = 4$ here, and for comparison by those
+# of $T = 8$ and $16$. The second network spikes, but learns by the gradient of the first: every spike has the
+# gradient of the rate under the mean current, and no gradient flows back through time (`ATIFu(surrogate="rate")`;
+# {cite:t}`meng2022dsr` train whole networks in this way). It differs from the first by time. (That is three things:
+# uneven arrival, max pools that see the spikes of one timestep at a time, and up to 16 patterns of spikes where the
+# first has five levels.) ATIF-u differs from it by the surrogate gradient.
 #
 # The weights of all these networks have the same shapes, and those that are quantized or spike have the same thresholds,
 # one a layer. So a spiking network can also *start* as a quantized one, and learn the rest in a third of the epochs, at a
@@ -597,20 +602,22 @@ pd.DataFrame(rows).T.rename_axis(["task", "step"])
 # *Higher* and *lower* mean that the interval excludes zero, *open* that these seeds do not decide. One seed never
 # decides.
 #
-# * **Quantization**, with its gradient, costs accuracy on both tasks. On images it costs as much as the whole gap between ReLU and ATIF-u,
-#   or more: whether the network that spikes ends above the one that is only quantized is open. (An earlier run of the
-#   same seeds, on another processor, had shown it *higher*. So much can hang on three seeds.)
-# * **Levels:** on images, nine levels regain a part of what five have lost, and seventeen are not shown to regain more. (On words both have
-#   one seed.)
-# * **Time** is open; on images its interval holds zero only just. **Gradients:** on images the surrogate gradient, which is often blamed, is above the gradient of
-#   the rate. It sees the membrane at each timestep, where the gradient of the rate sees a sum.
+# * **Quantization**, with its gradient, costs accuracy on both tasks. On images it costs as much as the whole gap
+#   between ReLU and ATIF-u, or more: whether the network that spikes ends above the one that is only quantized is
+#   open. (An earlier run of the same seeds, on another processor, had shown it *higher*. So much can hang on three
+#   seeds.)
+# * **Levels:** on images, nine levels regain a part of what five have lost, and seventeen are not shown to regain
+#   more. (On words both have one seed.)
+# * **Time** is open; on images its interval holds zero only just. **Gradients:** on images the surrogate gradient,
+#   which is often blamed, is above the gradient of the rate. It sees the membrane at each timestep, where the
+#   gradient of the rate sees a sum.
 # * **A start** from the quantized network is not shown to help in the few epochs that follow it. On images it is open,
 #   on words the network with this start is even *lower*, only just.
 #
-# Four of these intervals end close to zero. Those of the gradients on images and of a start on words exclude it, those of time
-# on images and of time and gradients on words hold it. Each is one of nine (the other three rows have one seed), so new seeds
-# should decide. (For the gradients [](14_better_neurons.py) finds the same
-# with Dunnett's interval.)
+# Four of these intervals end close to zero. Those of the gradients on images and of a start on words exclude it,
+# those of time on images and of time and gradients on words hold it. Each is one of nine (the other three rows have
+# one seed), so new seeds should decide. (For the gradients [](14_better_neurons.py) finds the same with Dunnett's
+# interval.)
 
 # %% [markdown]
 # ## What can go wrong

@@ -103,10 +103,9 @@ figures.show(
 #
 # ### 49 or 48?
 #
-# The paper gives, in samples, an FFT of 1024, a window of 640, a hop of 320 and padding of 320 on both sides, and a result of
-# 48 × 10. (A Fourier transform takes 1,024 samples at once; the window keeps the 640 in their middle and sets the rest to
-# zero. Padding adds zeros before and after the clip.)
-# **Predict** the number of frames from these.
+# The paper gives, in samples, an FFT of 1024, a window of 640, a hop of 320 and padding of 320 on both sides, and a
+# result of 48 × 10. (A Fourier transform takes 1,024 samples at once; the window keeps the 640 in their middle and
+# sets the rest to zero. Padding adds zeros before and after the clip.) **Predict** the number of frames from these.
 #
 # :::{admonition} Answer
 # :class: dropdown
@@ -277,10 +276,10 @@ print(f"{100 * (p * (1 - p) / n) ** 0.5:.2f} points")
 # ## ResNet-18 on thirteen words
 #
 # The archive of V2 was out of reach where our networks were trained; thirteen words of V1 were there. So here is the
-# paper's network on these, in stages of 8, 3 and 2 epochs. (These runs are older than a correction: their thresholds were
-# fitted to the first column of each map, see [](07_cifar.py#table-1).) It is not the paper's task: there are fewer words to confuse, and other
-# recordings. So these rows never stand in Table 2. What can be compared is the *gap* between a spiking network and the
-# ReLU network that it began as; "in the paper" is the gap on its 35 words.
+# paper's network on these, in stages of 8, 3 and 2 epochs. (These runs are older than a correction: their thresholds
+# were fitted to the first column of each map, see [](07_cifar.py#table-1).) It is not the paper's task: there are
+# fewer words to confuse, and other recordings. So these rows never stand in Table 2. What can be compared is the
+# *gap* between a spiking network and the ReLU network that it began as; "in the paper" is the gap on its 35 words.
 #
 # **Predict:** will the gap be larger or smaller than the 2.6 points of the same network on CIFAR-10?
 
@@ -371,10 +370,10 @@ for step, (a, b) in steps.items():
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# It stays open here, too: all intervals of accuracy include zero. (The learned threshold is a little quieter.) In the first table of this section every θ is below a quarter: by the
-# mean over layers, that is less than one spike a neuron and word. Counted over neurons the small ResNets send about one: 1.01
-# with ATIF-u and 1.12 with ATIF-nu (three seeds each). With one seed it is 1.09 for the fixed threshold and 1.11 for the
-# half-step start.
+# It stays open here, too: all intervals of accuracy include zero. (The learned threshold is a little quieter.) In the
+# first table of this section every θ is below a quarter: by the mean over layers, that is less than one spike a
+# neuron and word. Counted over neurons the small ResNets send about one: 1.01 with ATIF-u and 1.12 with ATIF-nu
+# (three seeds each). With one seed it is 1.09 for the fixed threshold and 1.11 for the half-step start.
 #
 # ## What can go wrong
 #

@@ -82,12 +82,12 @@ show_ran(pd.DataFrame(rows).T)
 # The paper draws two conclusions: a learned threshold is worth 4.16 points of accuracy, and it makes the network
 # *quieter*, that is, it sends fewer spikes. It prints one number for each, without a spread.
 #
-# Two of our three rows have run, one seed each, and so has their ReLU network. (These runs are older than the protocol as
-# it stands: twelve epochs, Cutout, and thresholds fitted to a part of each map, see [](07_cifar.py#table-1).) The learned threshold is more accurate
-# and quieter, as in the paper. But the step in accuracy is 1.2 points instead of 4.2. Most of the difference lies in
-# the fixed threshold: with it our network is 3.8 points below its ReLU network, the paper's 6.3. The step in θ is larger
-# than the paper's: less than half is left. (θ is a mean over layers. Counted over neurons, 58 % of the spikes are
-# left.)
+# Two of our three rows have run, one seed each, and so has their ReLU network. (These runs are older than the
+# protocol as it stands: twelve epochs, Cutout, and thresholds fitted to a part of each map, see
+# [](07_cifar.py#table-1).) The learned threshold is more accurate and quieter, as in the paper. But the step in
+# accuracy is 1.2 points instead of 4.2. Most of the difference lies in the fixed threshold: with it our network is
+# 3.8 points below its ReLU network, the paper's 6.3. The step in θ is larger than the paper's: less than half is
+# left. (θ is a mean over layers. Counted over neurons, 58 % of the spikes are left.)
 #
 # One seed gives no verdict, and our networks learned in stages and for few epochs. There is one more reservation. A
 # learned threshold starts fitted to the currents of the ReLU network, and a fixed one is not fitted to anything. So the
@@ -162,14 +162,15 @@ figures.show(
 )
 
 # %% [markdown]
-# First the learned thresholds. In the first four layers of ResNet-18 the threshold is within a tenth of 1.73 σ. In all
-# its later layers, and in all layers of VGG-16 but the last, it lies *above*, in most of them far above. Where it is
-# far above, overload is small and rounding is the largest of the three errors. In the last three layers of ResNet-18
-# uneven arrival is the largest, 16 to 39 % more than rounding. The thresholds began near the best ones for the currents
-# of the ReLU network (in ResNet-18 for a part of each map, see [](07_cifar.py)). Then weights and thresholds learned together,
-# as a quantized network and as spikes, and the currents are no longer those of the beginning. Also, σ is measured over
-# all channels together. So the rule for a lone neuron with one Gaussian current is a start, not a law. In the last
-# layer of VGG-16 the ratio is low because the threshold is: it is by far the lowest.
+# First the learned thresholds. In the first four layers of ResNet-18 the threshold is within a tenth of 1.73 σ. In
+# all its later layers, and in all layers of VGG-16 but the last, it lies *above*, in most of them far above. Where it
+# is far above, overload is small and rounding is the largest of the three errors. In the last three layers of
+# ResNet-18 uneven arrival is the largest, 16 to 39 % more than rounding. The thresholds began near the best ones for
+# the currents of the ReLU network (in ResNet-18 for a part of each map, see [](07_cifar.py)). Then weights and
+# thresholds learned together, as a quantized network and as spikes, and the currents are no longer those of the
+# beginning. Also, σ is measured over all channels together. So the rule for a lone neuron with one Gaussian current
+# is a start, not a law. In the last layer of VGG-16 the ratio is low because the threshold is: it is by far the
+# lowest.
 #
 # θ is high in the first layer of both and low in the last. In ResNet-18 it goes up and down between them: at the end of
 # the first two blocks, where the spikes of the shortcut join the current, neurons fire more often than in the middle of
@@ -179,10 +180,10 @@ figures.show(
 #
 # Now the ResNet-18 with thresholds fixed at 1. In the twelve layers of seventeen that have no identity shortcut, the
 # norm *could* have shrunk the current, which comes to the same as raising the threshold (see "Two networks that are
-# one" below). That did not happen: $V_{th} / \sigma$ lies between 0.7 and 1.2 in all layers but one. So the two networks
-# make different errors. The fixed one clips: overload is its largest error in every layer. The learned one mostly
-# rounds: in twelve of seventeen layers that is its largest error. The mean SQNR of their layers is almost the same, 10.42 and 10.45 dB. The
-# learned one reaches it with 58 % of the spikes, and is 1.2 points more accurate.
+# one" below). That did not happen: $V_{th} / \sigma$ lies between 0.7 and 1.2 in all layers but one. So the two
+# networks make different errors. The fixed one clips: overload is its largest error in every layer. The learned one
+# mostly rounds: in twelve of seventeen layers that is its largest error. The mean SQNR of their layers is almost the
+# same, 10.42 and 10.45 dB. The learned one reaches it with 58 % of the spikes, and is 1.2 points more accurate.
 #
 # VGG-16 with ATIF-nu began from the same quantized network as with ATIF-u, with all four thresholds of a layer equal.
 # How far apart are they after its epoch in the spike domain?
@@ -198,10 +199,10 @@ for network, result in uneven.items():
 pd.DataFrame.from_dict(spread, "index", columns=range(1, 18)).fillna("").rename_axis("spread in %, layer")
 
 # %% [markdown]
-# Hardly: by about six percent or less in the first ten layers, and by 11 to 31 % in the last three. In these three the lowest
-# threshold is that of the last timestep, in which a neuron that has received little can still spike. So in this network
-# ATIF-nu is close to ATIF-u, and so is its accuracy at $T = 4$. Whether a longer training in the spike domain would make
-# the thresholds uneven, this run cannot say.
+# Hardly: by about six percent or less in the first ten layers, and by 11 to 31 % in the last three. In these three
+# the lowest threshold is that of the last timestep, in which a neuron that has received little can still spike. So in
+# this network ATIF-nu is close to ATIF-u, and so is its accuracy at $T = 4$. Whether a longer training in the spike
+# domain would make the thresholds uneven, this run cannot say.
 #
 # **Predict:** which of these networks has its answer first? Test accuracy if the readout is taken after so many timesteps:
 
@@ -303,15 +304,15 @@ pd.DataFrame(rows).T
 #   this size, and in three epochs, the step is smaller than that.
 # * **θ:** in the small ResNet a learned threshold is quieter than the fixed one, and ATIF-nu fires more than ATIF-u, both as
 #   in Table 3. In the small VGG both are open.
-# * **The half-step start** makes both networks send more spikes, and is not shown to make either more accurate. Its 4 dB are
-#   those of a lone neuron: 1.08 dB are left where the next layer scales and shifts what it reads, and nothing where the norm
-#   before the neuron can shift its steps, as here ([](12_limits.py)). [](14_better_neurons.py) comes back to it as one of eight
-#   changes, and therefore with another interval.
+# * **The half-step start** makes both networks send more spikes, and is not shown to make either more accurate. Its 4
+#   dB are those of a lone neuron: 1.08 dB are left where the next layer scales and shifts what it reads, and nothing
+#   where the norm before the neuron can shift its steps, as here ([](12_limits.py)). [](14_better_neurons.py) comes
+#   back to it as one of eight changes, and therefore with another interval.
 #
 # Does each network send less than one spike a neuron and image, as the paper says of its own? By the paper's count,
-# $T \theta$ with θ as a mean over layers, all do. Counted over neurons, the small ResNet sends 1.05 with ATIF-nu and with the
-# half-step start (three seeds), and 1.04 with the fixed threshold (six); all three intervals hold 1. The first three layers,
-# which have the most neurons, fire more than the others do on average.
+# $T \theta$ with θ as a mean over layers, all do. Counted over neurons, the small ResNet sends 1.05 with ATIF-nu and
+# with the half-step start (three seeds), and 1.04 with the fixed threshold (six); all three intervals hold 1. The
+# first three layers, which have the most neurons, fire more than the others do on average.
 #
 # A difference uses the seeds that both networks have, so it need not be the difference of the means in the table above.
 # And each interval is a question of its own. If all twelve differences were zero, at least one interval would still
@@ -319,12 +320,12 @@ pd.DataFrame(rows).T
 # to decide them. To look again after each new seed makes a result by chance more likely. Corrected for twelve questions
 # the interval of the small VGG would hold zero, and that of the small ResNet would not.
 #
-# And how much alike are two networks of one pair? Their seed sets weights and batches. But a rounding in the last digit is
-# enough to lead two trainings apart: the same run, of the same code, on another kind of processor ended 1.2 points away in one
-# case, as far as another seed does. Our runs were made on several days and processors. So pairing takes little away from the noise, and
-# pairs of one day might come out otherwise: in the small VGG the first three networks with the fixed threshold are from an
-# earlier day than those that they are compared with, and the step of the learned threshold is larger in the other three
-# pairs. Six pairs that are all made on one day have not run yet.
+# And how much alike are two networks of one pair? Their seed sets weights and batches. But a rounding in the last
+# digit is enough to lead two trainings apart: the same run, of the same code, on another kind of processor ended 1.2
+# points away in one case, as far as another seed does. Our runs were made on several days and processors. So pairing
+# takes little away from the noise, and pairs of one day might come out otherwise: in the small VGG the first three
+# networks with the fixed threshold are from an earlier day than those that they are compared with, and the step of
+# the learned threshold is larger in the other three pairs. Six pairs that are all made on one day have not run yet.
 #
 # ## While they learn
 
@@ -573,11 +574,12 @@ if over_time:
     )
 
 # %% [markdown]
-# On 1,000 images an accuracy has a standard error of about a point and a half, and on all 10,000 of half a point. (Two numbers of *one* network on the same images differ in few
-# images, so their difference is more certain. Two networks differ in more.) With a single timestep ATIF-u loses most and the half-step start least: half of
-# the charge for its first spike is there from the start. Eight timesteps bring no gain: the networks were trained for
-# five levels. With an empty start they even lose; the records of ATIF-u say 2 to 5 points on all images and six
-# seeds. With a half-step start they do not lose.
+# On 1,000 images an accuracy has a standard error of about a point and a half, and on all 10,000 of half a point.
+# (Two numbers of *one* network on the same images differ in few images, so their difference is more certain. Two
+# networks differ in more.) With a single timestep ATIF-u loses most and the half-step start least: half of the charge
+# for its first spike is there from the start. Eight timesteps bring no gain: the networks were trained for five
+# levels. With an empty start they even lose; the records of ATIF-u say 2 to 5 points on all images and six seeds.
+# With a half-step start they do not lose.
 #
 # Is it really the same to stop early and to run for a smaller $T$? A test:
 
@@ -604,9 +606,9 @@ for label, network in networks_of_seed_0.items():
 #
 # In each trained network the SQNR of each layer is measured at the currents that reach that layer, for a reader that
 # knows the best gain and offset of each channel. The weights and the bias of the next layer are such a reader
-# ([](12_limits.py)), but not quite behind layers 2 and 3: there a max pool passes on, at each timestep, a spike of any of four
-# neurons, and no gain of a count undoes that. The mean over the four layers stands for the network. The *gap* is the accuracy
-# of the ReLU network of the same seed, less that of the spiking one.
+# ([](12_limits.py)), but not quite behind layers 2 and 3: there a max pool passes on, at each timestep, a spike of
+# any of four neurons, and no gain of a count undoes that. The mean over the four layers stands for the network. The
+# *gap* is the accuracy of the ReLU network of the same seed, less that of the spiking one.
 #
 # **Predict:** the SQNR is a power in decibels. If the gap is proportional to the power of the error, by which factor
 # does 10 dB more reduce it? Which axis makes that a straight line?
@@ -680,18 +682,19 @@ figures.show(
 )
 
 # %% [markdown]
-# The groups stand nearly along one line; they bend a little, and lie above it in the middle. 10 dB more are a tenth of
-# the error's power, and by the line they leave much less than a tenth of the gap. (The interval takes the networks as
-# independent, which those of one group are not; and the groups span only 8 dB.) So from one timestep to eight what is
-# lost falls faster than the error does; but not from one to two, where for ATIF-u the error falls by a factor of 1.7 and the gap by 1.6.
-# With eight timesteps about a point is left. It is small, but it is there in each of the nine networks.
+# The groups stand nearly along one line; they bend a little, and lie above it in the middle. 10 dB more are a tenth
+# of the error's power, and by the line they leave much less than a tenth of the gap. (The interval takes the networks
+# as independent, which those of one group are not; and the groups span only 8 dB.) So from one timestep to eight what
+# is lost falls faster than the error does; but not from one to two, where for ATIF-u the error falls by a factor of
+# 1.7 and the gap by 1.6. With eight timesteps about a point is left. It is small, but it is there in each of the nine
+# networks.
 #
 # Is the error the cause? These groups cannot tell. The number of levels alone explains the gap a little better than
-# the SQNR does, and another $T$ changes more than the error of the neurons: the gradient, and what the max pools do with
-# the spikes. (With one timestep a pool passes on the largest of four counts; with more it may pass on more than that.) At one $T$ the correlation
-# has the *wrong* sign, if any. At eight timesteps, for example, ATIF-nu makes the largest error of the three neurons,
-# more than a decibel above that of ATIF-u, and its networks lie no farther from ReLU. Here are the steps, seed by
-# seed, beside what the line says of them:
+# the SQNR does, and another $T$ changes more than the error of the neurons: the gradient, and what the max pools do
+# with the spikes. (With one timestep a pool passes on the largest of four counts; with more it may pass on more than
+# that.) At one $T$ the correlation has the *wrong* sign, if any. At eight timesteps, for example, ATIF-nu makes the
+# largest error of the three neurons, more than a decibel above that of ATIF-u, and its networks lie no farther from
+# ReLU. Here are the steps, seed by seed, beside what the line says of them:
 
 # %% tags=["hide-input"]
 steps = {
@@ -718,11 +721,12 @@ pd.DataFrame(rows).T
 # %% [markdown]
 # More timesteps are worth points, from one to two about half as many as the line says. (Eight timesteps are worth two
 # points over four if the network is trained for them. The networks above, which were trained for four, gain nothing
-# or lose.) More timesteps also make more spikes, as the paper says. The half-step start makes a tenth of a decibel *less* error at two and at four timesteps (a lone neuron with
-# Gaussian currents: 0.52 and 1.08 dB), and 0.7 dB *more* at eight. The line makes that a quarter of a point
-# or less, which three seeds cannot tell from nothing. ATIF-nu makes more error than ATIF-u at each number of
-# timesteps, and is not seen to lose accuracy by it; at four, where there are six seeds, it gains half a point. In the
-# safe region it makes about as much error, and whether it is less accurate three seeds leave open.
+# or lose.) More timesteps also make more spikes, as the paper says. The half-step start makes a tenth of a decibel
+# *less* error at two and at four timesteps (a lone neuron with Gaussian currents: 0.52 and 1.08 dB), and 0.7 dB
+# *more* at eight. The line makes that a quarter of a point or less, which three seeds cannot tell from nothing.
+# ATIF-nu makes more error than ATIF-u at each number of timesteps, and is not seen to lose accuracy by it; at four,
+# where there are six seeds, it gains half a point. In the safe region it makes about as much error, and whether it is
+# less accurate three seeds leave open.
 #
 # What is shown, then, in one small network after three epochs: the gap to ReLU closes with more timesteps, faster than
 # the error's power falls. What is not: that the error is the cause, and that a neuron with less error at the same
@@ -776,11 +780,12 @@ pd.DataFrame(rows).T
 #
 # ## What can go wrong
 #
-# **Counting spikes at the wrong place.** θ depends on what is averaged: with or without the first layer, over layers or
-# over neurons. The two columns of θ under [One trained network](#one-trained-network) differ. A θ without its definition cannot be compared.
+# **Counting spikes at the wrong place.** θ depends on what is averaged: with or without the first layer, over layers
+# or over neurons. The two columns of θ under [One trained network](#one-trained-network) differ. A θ without its
+# definition cannot be compared.
 #
-# **One seed.** Two runs of one network differ by the spread (±) in the first table of the small networks. A difference of that size between two
-# neurons proves nothing.
+# **One seed.** Two runs of one network differ by the spread (±) in the first table of the small networks. A
+# difference of that size between two neurons proves nothing.
 #
 # ## Exercises
 #

@@ -56,18 +56,18 @@ figures.show_source(IF.integrate_and_fire)
 # `torch.compile` turns the loop into one pass over memory for all $T$ timesteps: each current is read once, the
 # membrane stays in a register, and $T$ spikes are written.
 #
-# The gradient goes backwards through time. Write $a(t) = \partial L / \partial i(t)$ for the gradient of the current $i$, and
-# $g(t) = \partial L / \partial z(t)$ for the gradient that reaches the spike from behind. A current enters the membrane $H(t)$, and from there it acts in two ways: through the spike $z(t)$, and through the
-# membrane that is left for the next timestep. The spike itself acts on the output and, through the reset, on that
-# membrane. So
+# The gradient goes backwards through time. Write $a(t) = \partial L / \partial i(t)$ for the gradient of the current
+# $i$, and $g(t) = \partial L / \partial z(t)$ for the gradient that reaches the spike from behind. A current enters
+# the membrane $H(t)$, and from there it acts in two ways: through the spike $z(t)$, and through the membrane that is
+# left for the next timestep. The spike itself acts on the output and, through the reset, on that membrane. So
 #
 # $$
 # a(t) = a(t+1) + \Big(g(t) - V_{th}\, a(t+1)\Big)\, \frac{\partial z(t)}{\partial H(t)}, \qquad a(T+1) = 0,
 # $$
 #
-# with the surrogate for $\partial z / \partial H$. For the currents of one neuron this is all of
-# backpropagation through time, and the library has it as a loop over $t$ (for a learned threshold one more sum is taken). A test holds it equal to what
-# autograd finds for the plain neuron:
+# with the surrogate for $\partial z / \partial H$. For the currents of one neuron this is all of backpropagation
+# through time, and the library has it as a loop over $t$ (for a learned threshold one more sum is taken). A test
+# holds it equal to what autograd finds for the plain neuron:
 
 # %% tags=["hide-cell"]
 figures.show_source(fused._gradient_of_current)
@@ -120,11 +120,12 @@ for case, one in live.items():
 # python -m atif_lib bench
 # ```
 #
-# which takes up to half an hour and writes a record. The record "laptop" is that of a processor, a server's here; it is
-# named below. A *step* is a forward pass, a backward pass and an update of a ResNet-18. Every network has the same
-# weights, the same batch and, except in the last line, the same neuron with the fixed threshold 1. All run in bfloat16
-# with channels last, except the first line of this table, which follows SpikingJelly's documentation.
-# (A device without instructions for bfloat16 would have to imitate it, which is slower than float32: there all run in float32.)
+# which takes up to half an hour and writes a record. The record "laptop" is that of a processor, a server's here; it
+# is named below. A *step* is a forward pass, a backward pass and an update of a ResNet-18. Every network has the same
+# weights, the same batch and, except in the last line, the same neuron with the fixed threshold 1. All run in
+# bfloat16 with channels last, except the first line of this table, which follows SpikingJelly's documentation. (A
+# device without instructions for bfloat16 would have to imitate it, which is slower than float32: there all run in
+# float32.)
 #
 # | name | what runs |
 # |:--|:--|
@@ -248,14 +249,14 @@ pd.DataFrame({PLACES[name]: ratios(record.result) for name, record in records.it
 # one.)
 #
 # The table says three things. A lone neuron becomes faster by compilation, and SpikingJelly's neuron can be compiled,
-# too: alone it is then the fastest on this processor. (Ours computes its membranes three times, once forward and twice
-# backward, to keep less.) In a network that learns in bfloat16 it is the other way round: there our neuron takes over batch
-# norms, sums of two paths, and conversions of numbers, for which other networks pass over memory separately. That makes a
-# step 1.5 times as fast as with SpikingJelly's compiled neuron in ResNet-18, and 1.3 times in VGG-16. In float32, and where a
-# network only answers, it is 7 % faster. And a spiking step does not have to take longer than $T$ steps of
-# the ReLU network as torch runs it, although its neurons compute much more than a ReLU does. A part of that is that stem
-# and update run once, not $T$ times, and a part that the ReLU network is not fused; a compiled one was not measured. How
-# much each of these causes brings was not measured apart.
+# too: alone it is then the fastest on this processor. (Ours computes its membranes three times, once forward and
+# twice backward, to keep less.) In a network that learns in bfloat16 it is the other way round: there our neuron
+# takes over batch norms, sums of two paths, and conversions of numbers, for which other networks pass over memory
+# separately. That makes a step 1.5 times as fast as with SpikingJelly's compiled neuron in ResNet-18, and 1.3 times
+# in VGG-16. In float32, and where a network only answers, it is 7 % faster. And a spiking step does not have to take
+# longer than $T$ steps of the ReLU network as torch runs it, although its neurons compute much more than a ReLU does.
+# A part of that is that stem and update run once, not $T$ times, and a part that the ReLU network is not fused; a
+# compiled one was not measured. How much each of these causes brings was not measured apart.
 #
 # ## Keeping less
 #
@@ -381,8 +382,8 @@ for name, record in records.items():
     )
 
 # %% [markdown]
-# On our processor the step is bound by arithmetic, and reaches nine tenths of the roof. So a faster neuron could gain a tenth
-# here, no more.
+# On our processor the step is bound by arithmetic, and reaches nine tenths of the roof. So a faster neuron could gain
+# a tenth here, no more.
 #
 # To become faster, a point below the slope has to move fewer bytes, and a point below the flat part has to do more
 # operations a second. A perfect neuron could gain about the distance to the roof. How near the points come

@@ -329,10 +329,10 @@ Markdown(f"> Without uneven arrival, {'; '.join(said)}." if said else "*Not run.
 # weights that were trained with an error may depend on it. So this does not show that networks without it are no better.
 #
 # Three more networks, one small VGG for each of three seeds, say more. They were trained in stages
-# ([](07_cifar.py#three-stages-and-no-gpu)): as a quantized network, in which nothing arrives unevenly, and then as spikes, from
-# the same weights. (These runs are older than a correction: to fit their thresholds, in some layers every second column of
-# the maps was left out.) So the first row below is what
-# spikes cost before any training with them, and the second what is left after an epoch of it, in points of accuracy:
+# ([](07_cifar.py#three-stages-and-no-gpu)): as a quantized network, in which nothing arrives unevenly, and then as
+# spikes, from the same weights. (These runs are older than a correction: to fit their thresholds, in some layers
+# every second column of the maps was left out.) So the first row below is what spikes cost before any training with
+# them, and the second what is left after an epoch of it, in points of accuracy:
 
 # %%
 runs = load_all()
@@ -408,19 +408,20 @@ for label, network in networks.items():
 pd.DataFrame(rows).T.fillna("").rename_axis(["neuron", "passed on"]) if rows else Markdown("*Not run.*")
 
 # %% [markdown]
-# None: without rounding the network **loses** accuracy. (Here, too, each verdict is a question of its own.) One reason would be the batch norms. Rounding down makes an
-# output smaller, by half a step on average, and the norms have stored the mean of the smaller one. So the last column
-# measures their means and variances anew, on 2,000 training images without their labels; weights stay as they are.
-# Compare that column with its own first row, for spikes: to measure anew costs something by itself, because in training
-# the images were cropped and mirrored.
+# None: without rounding the network **loses** accuracy. (Here, too, each verdict is a question of its own.) One
+# reason would be the batch norms. Rounding down makes an output smaller, by half a step on average, and the norms
+# have stored the mean of the smaller one. So the last column measures their means and variances anew, on 2,000
+# training images without their labels; weights stay as they are. Compare that column with its own first row, for
+# spikes: to measure anew costs something by itself, because in training the images were cropped and mirrored.
 #
-# For *ReLU of the current* (no clipping, no rounding) new norms bring most of the lost accuracy back: it was lost to the
-# stored statistics. For *clipped current* (no rounding) they bring back nothing with the two uniform neurons, and a part with
-# ATIF-nu. What is missing may be weights that are adapted to the rounding. All end below the accuracy of the spikes.
+# For *ReLU of the current* (no clipping, no rounding) new norms bring most of the lost accuracy back: it was lost to
+# the stored statistics. For *clipped current* (no rounding) they bring back nothing with the two uniform neurons, and
+# a part with ATIF-nu. What is missing may be weights that are adapted to the rounding. All end below the accuracy of
+# the spikes.
 #
-# In conversion, where a trained ReLU network is made to spike {cite:p}`diehl2015fast,rueckauer2017conversion,bu2022optimal`, it is the
-# other way round: there the errors are new to the weights, and each of them must be made small. Here they were there in
-# training.
+# In conversion, where a trained ReLU network is made to spike
+# {cite:p}`diehl2015fast,rueckauer2017conversion,bu2022optimal`, it is the other way round: there the errors are new
+# to the weights, and each of them must be made small. Here they were there in training.
 
 # %% [markdown]
 # ## What reaches a neuron
@@ -452,13 +453,13 @@ Markdown(
 )
 
 # %% [markdown]
-# The first layer, whose current comes from the image itself, is the least Gaussian. Neighbouring pixels are alike, so most
-# differences that a convolution takes are small and a few, at edges, are large. That gives heavy tails, and the max pool behind the first
-# convolution takes the largest of four, which makes the density skewed. From the second layer
-# on, a current is a sum of many spikes, and in these small networks it comes close to a normal distribution. (In
-# our runs of full size some later layers are far from it: the last of VGG-16 with ATIF-u has an excess kurtosis of 32.)
-# From the second layer on the mean lies below zero, by a third to six tenths of a standard deviation, so fewer than half of the currents are
-# positive.
+# The first layer, whose current comes from the image itself, is the least Gaussian. Neighbouring pixels are alike, so
+# most differences that a convolution takes are small and a few, at edges, are large. That gives heavy tails, and the
+# max pool behind the first convolution takes the largest of four, which makes the density skewed. From the second
+# layer on, a current is a sum of many spikes, and in these small networks it comes close to a normal distribution.
+# (In our runs of full size some later layers are far from it: the last of VGG-16 with ATIF-u has an excess kurtosis
+# of 32.) From the second layer on the mean lies below zero, by a third to six tenths of a standard deviation, so
+# fewer than half of the currents are positive.
 #
 # The record `network-spikes` counts what travels between the layers of VGG-16 and ResNet-18, untrained and on random
 # inputs: zeros and ones, without exception. It has to be so: where the two paths of a residual block meet *before* its

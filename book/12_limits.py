@@ -42,9 +42,9 @@ profile = "smoke"
 #
 # $$ t_k = \tfrac12\,(\ell_{k-1} + \ell_k), \qquad \ell_k = E[\,x \mid t_k \le x < t_{k+1}\,] $$
 #
-# for $k = 1, \dots, T$, with $t_{T+1} = \infty$. These are the conditions of {cite:t}`lloyd1982least` and {cite:t}`max1960quantizing`. For a density whose logarithm is
-# concave, as that of a Gaussian is, only one quantizer meets them {cite:p}`trushkin1982sufficient`. So it is enough to
-# solve the equations.
+# for $k = 1, \dots, T$, with $t_{T+1} = \infty$. These are the conditions of {cite:t}`lloyd1982least` and
+# {cite:t}`max1960quantizing`. For a density whose logarithm is concave, as that of a Gaussian is, only one quantizer
+# meets them {cite:p}`trushkin1982sufficient`. So it is enough to solve the equations.
 
 # %% tags=["hide-cell"]
 figures.show_source(lloyd_max)
@@ -167,21 +167,22 @@ affine = pd.DataFrame({name: record[key] for name, key in AFFINE.items()}, index
 affine.round(2)
 
 # %% [markdown]
-# Nothing at $T = 1$, **1.08 dB** of 4.04 at $T = 4$, and 1.84 of 4.86 at $T = 16$. At $T = 4$ three quarters of the gain of
-# the half step come from how the spikes are read, and weights and biases behind the neuron can do the same. The rest comes from the place of the transitions: the first one is at
-# $\Delta$ or, with a half step, at $\frac12\Delta$, where the density is higher. At $T = 1$ there is one transition,
-# the threshold puts it anywhere, and nothing is left. A network can even learn this last decibel without a change of
-# the neuron: a bias of $\frac12\Delta$ in the layer's own current moves all transitions by half a step (Figure 1A of
-# the paper), and a batch normalisation has such a bias. So the half step may give training a better *start*, but to the
-# counts of constant currents it adds no function.
+# Nothing at $T = 1$, **1.08 dB** of 4.04 at $T = 4$, and 1.84 of 4.86 at $T = 16$. At $T = 4$ three quarters of the
+# gain of the half step come from how the spikes are read, and weights and biases behind the neuron can do the same.
+# The rest comes from the place of the transitions: the first one is at $\Delta$ or, with a half step, at
+# $\frac12\Delta$, where the density is higher. At $T = 1$ there is one transition, the threshold puts it anywhere,
+# and nothing is left. A network can even learn this last decibel without a change of the neuron: a bias of
+# $\frac12\Delta$ in the layer's own current moves all transitions by half a step (Figure 1A of the paper), and a
+# batch normalisation has such a bias. So the half step may give training a better *start*, but to the counts of
+# constant currents it adds no function.
 #
 # An offset also lets the lowest level leave 0: half of all currents are negative and some of the positive ones are
-# below the first transition, so that the best answer to no spike is a little above 0. With all $T + 1$ levels free the
-# limit is slightly higher, by 0.38 dB at $T = 1$ and 0.06 dB at $T = 4$. (Now $\ell_0$ moves, and the signal has half of its
-# mass at 0. It has no log-concave density, so the theorem above does not apply directly. For a Gaussian there is still only
-# one solution. The proof of {cite:t}`trushkin1982sufficient` needs that the mean of a cell rises less than its upper edge
-# does. For the lowest cell, $d\ell_0 / dt_1 = \varphi(t_1)(t_1 - \ell_0) / P(i < t_1) \le 2 \max_t t\,\varphi(t) = 0.48 < 1$,
-# because $P(i < t_1) \ge \frac12$.)
+# below the first transition, so that the best answer to no spike is a little above 0. With all $T + 1$ levels free
+# the limit is slightly higher, by 0.38 dB at $T = 1$ and 0.06 dB at $T = 4$. (Now $\ell_0$ moves, and the signal has
+# half of its mass at 0. It has no log-concave density, so the theorem above does not apply directly. For a Gaussian
+# there is still only one solution. The proof of {cite:t}`trushkin1982sufficient` needs that the mean of a cell rises
+# less than its upper edge does. For the lowest cell, $d\ell_0 / dt_1 = \varphi(t_1)(t_1 - \ell_0) / P(i < t_1) \le 2
+# \max_t t\,\varphi(t) = 0.48 < 1$, because $P(i < t_1) \ge \frac12$.)
 #
 # ## Why the half step should give 6 dB, and gives 4
 #
@@ -261,9 +262,9 @@ pd.DataFrame({"Gaussian": gaussian, "Laplace": laplace}).round(2)
 # widths of the steps matter more: 1.2 dB lie between the half-step start and the limit, against 0.4 for the Gaussian. So
 # the paper's intuition, more steps where the inputs are, has more in it for a density with a sharper peak.
 #
-# The currents of a network follow no formula. For measured values the best *cells*, the intervals between the transitions,
-# can be found exactly by dynamic programming over the sorted values {cite:p}`wang2011ckmeans`. On 5,000 draws from a Gaussian
-# the levels should come near those of the formula:
+# The currents of a network follow no formula. For measured values the best *cells*, the intervals between the
+# transitions, can be found exactly by dynamic programming over the sorted values {cite:p}`wang2011ckmeans`. On 5,000
+# draws from a Gaussian the levels should come near those of the formula:
 
 # %%
 draws = np.random.default_rng(0).normal(size=5000)

@@ -246,10 +246,11 @@ figures.show_source(order_thresholds)
 # the first for $k \ge 1$, the second for $k < T$.
 # :::
 #
-# *Proof.* With the pattern $P_k$ the neuron has paid $\sum_{j \in P_k,\, j < t} V_{th}(j)$ before timestep $t$. It fires there
-# if $t\,i + V(0)$ less this sum reaches $V_{th}(t)$. For $t \in P_k$ this must hold, and it holds from some input on. For $t
-# \notin P_k$ it must not, and it does not up to some input. So all hold on $[\tau_k, \tau_{k+1})$ if and only if the first
-# kind holds at the lower end, and the second kind, with $\le$, at the upper end. $\square$
+# *Proof.* With the pattern $P_k$ the neuron has paid $\sum_{j \in P_k,\, j < t} V_{th}(j)$ before timestep $t$. It
+# fires there if $t\,i + V(0)$ less this sum reaches $V_{th}(t)$. For $t \in P_k$ this must hold, and it holds from
+# some input on. For $t \notin P_k$ it must not, and it does not up to some input. So all hold on $[\tau_k,
+# \tau_{k+1})$ if and only if the first kind holds at the lower end, and the second kind, with $\le$, at the upper
+# end. $\square$
 #
 # For the timestep that begins to fire at $\tau_{k+1}$, the second condition at $k$ and the first at $k + 1$ together
 # give an equality: the formula above.
@@ -337,12 +338,12 @@ pd.Series(
 # * by the **count**: do thresholds exist whose count steps up at $\tau_1 < \dots < \tau_T$, whatever the patterns?
 #
 # A receiver that counts spikes needs only the second. By Theorem 1 the patterns of a neuron, from left to right, are
-# increasing binary numbers; we call such a list a *chain*. If the count may neither fall nor jump, there are few chains: 33
-# for three timesteps, 2,079 for four. Theorem 2 holds for each of them: take the $n$-th pattern of the chain for $P_k$, and
-# the two ends of its interval for $\tau_k$ and $\tau_{k+1}$. Where the count steps up, the end is the wanted $\tau$. Where only
-# the pattern changes, it is a cut, at which the first timestep that differs can just pay; that is linear in the thresholds,
-# too. So all conditions are linear inequalities, and for each chain a linear programme decides whether thresholds exist. For
-# $T \le 4$ we can ask them all.
+# increasing binary numbers; we call such a list a *chain*. If the count may neither fall nor jump, there are few
+# chains: 33 for three timesteps, 2,079 for four. Theorem 2 holds for each of them: take the $n$-th pattern of the
+# chain for $P_k$, and the two ends of its interval for $\tau_k$ and $\tau_{k+1}$. Where the count steps up, the end
+# is the wanted $\tau$. Where only the pattern changes, it is a cut, at which the first timestep that differs can just
+# pay; that is linear in the thresholds, too. So all conditions are linear inequalities, and for each chain a linear
+# programme decides whether thresholds exist. For $T \le 4$ we can ask them all.
 
 # %% tags=["hide-cell"]
 figures.show_source(conditions)
@@ -418,12 +419,13 @@ pd.DataFrame(
 # *Not too few.*
 #
 # * $i \ge p_1$: each timestep brings in enough for its own spike. Below, $i < V_1$, and nothing fires at $t = 1$.
-# * $p_2 \le i < p_1$: from $V_2 \le 3V_4 - V_3 \le 2V_4 \le V_3 + V_4$ follows $2i \ge \frac12(V_2 + V_3 + V_4) \ge V_2$. The
-#   condition gives $3i \ge \frac34(V_2 + V_3 + V_4) \ge V_2 + V_3$. And $4i \ge V_2 + V_3 + V_4$. Three spikes.
+# * $p_2 \le i < p_1$: from $V_2 \le 3V_4 - V_3 \le 2V_4 \le V_3 + V_4$ follows $2i \ge \frac12(V_2 + V_3 + V_4) \ge
+#   V_2$. The condition gives $3i \ge \frac34(V_2 + V_3 + V_4) \ge V_2 + V_3$. And $4i \ge V_2 + V_3 + V_4$. Three
+#   spikes.
 # * $p_3 \le i < p_2$, and $t = 2$ fires: then $2i \ge V_2$. If $t = 3$ is silent, $4i - V_2 \ge V_2 \ge V_4$, and $t = 4$
 #   fires. Two spikes.
-# * $p_3 \le i < p_2$, and $t = 2$ is silent: $3i \ge \frac34(V_3 + V_4) \ge V_3$, as $V_3 \le \frac32 V_4$, and $4i \ge V_3 +
-#   V_4$. Two spikes.
+# * $p_3 \le i < p_2$, and $t = 2$ is silent: $3i \ge \frac34(V_3 + V_4) \ge V_3$, as $V_3 \le \frac32 V_4$, and $4i
+#   \ge V_3 + V_4$. Two spikes.
 # * $p_4 \le i < p_3$: $4i \ge V_4$, so $t = 4$ fires if no other did. One spike. $\square$
 #
 # In proportions $(V_2, V_3, V_4)$ this is a triangle with the corners $(2,1,1)$, $(\frac32,\frac32,1)$ and $(1,1,1)$.
@@ -552,10 +554,10 @@ print(f"largest distance of the best count to Lloyd–Max, T = 1 ... 8: {abs(rec
 #   price: $w_t$ multiplies the next layer's weights, so there are $T$ sets of them to store, or a product for each
 #   spike. (Section 5 of the paper says that the inefficiency of rate coding lies in the quantization scheme, not in the
 #   rate. Here the scheme is worth 4.5 dB; but the pattern holds at least 2.5 dB that no count has.)
-# * **Not all patterns.** $2^T$ levels would be worth even more. Theorem 1 does not exclude them, but from $T = 4$ on no
-#   neuron makes them all. If all 16 patterns of $T = 4$ occurred, the 15 inputs at which the pattern changes (the *cuts*) would
-#   lie in a known order. The cell takes five gaps between neighbouring cuts, multiplies them by 4, 4, 5, 9 and 12, and adds
-#   them up:
+# * **Not all patterns.** $2^T$ levels would be worth even more. Theorem 1 does not exclude them, but from $T = 4$ on
+#   no neuron makes them all. If all 16 patterns of $T = 4$ occurred, the 15 inputs at which the pattern changes (the
+#   *cuts*) would lie in a known order. The cell takes five gaps between neighbouring cuts, multiplies them by 4, 4,
+#   5, 9 and 12, and adds them up:
 
 # %%
 
@@ -667,7 +669,7 @@ print(pieces([1.9])[1].low, "and", pieces([Fraction("1.9")])[1].low)
 #   what the count can make.
 # * For $T = 4$, among thresholds that never rise, the telescoping form realises its $p$ exactly if and only if $p_2 \le
 #   4 p_4$; that costs 0.2 dB against the best of all thresholds with the same decode.
-# * Counting realises the Lloyd–Max staircase for $T = 1$ to 11: up to 5 with thresholds that only rise, up to 8 in some order
-#   of the timesteps, from 9 on in none.
+# * Counting realises the Lloyd–Max staircase for $T = 1$ to 11: up to 5 with thresholds that only rise, up to 8 in
+#   some order of the timesteps, from 9 on in none.
 # * To read *when* spikes come is worth at least 2.4 to 5 dB more at $T = 4$ than any counting, at the price of $T$ sets
 #   of weights.

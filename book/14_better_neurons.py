@@ -161,8 +161,8 @@ pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons_of(netw
 # ## What a batch norm makes of a threshold
 #
 # Before any training, one fact limits what we can expect; [](09_ablation.py) has shown it on a trained network. In
-# front of every neuron of the small network stands a batch norm. Its output for channel $c$ is
-# $x_c = \gamma_c u_c + \beta_c$. Here $u_c$ has mean 0 and variance 1 over the batch, and $\gamma_c$ and $\beta_c$ are learned.
+# front of every neuron of the small network stands a batch norm. Its output for channel $c$ is $x_c = \gamma_c u_c +
+# \beta_c$. Here $u_c$ has mean 0 and variance 1 over the batch, and $\gamma_c$ and $\beta_c$ are learned.
 #
 # :::{admonition} Theorem 2: a threshold behind a norm adds no function
 # :class: important
@@ -185,10 +185,10 @@ pd.Series({name: neuron.thresholds[0].item() for name, neuron in neurons_of(netw
 # (Where currents are added behind the norms, as at an identity shortcut, the theorem does not apply. Nor does it apply
 # to ATIF-nu: $T$ thresholds have $T - 1$ ratios, which no norm can replace.)
 #
-# With the relative surrogate, even the *gradients* agree. Divided by $V_c$, the membrane depends on $\gamma_c / V_c$ and
-# $\beta_c / V_c$ alone. The relative surrogate is a function of this divided membrane, so the backward pass sees these two
-# ratios alone, too. A change of $\ln V_c$ by $\varepsilon$ is then the same as a change of $\ln |\gamma_c|$ and $\ln |\beta_c|$
-# by $-\varepsilon$:
+# With the relative surrogate, even the *gradients* agree. Divided by $V_c$, the membrane depends on $\gamma_c / V_c$
+# and $\beta_c / V_c$ alone. The relative surrogate is a function of this divided membrane, so the backward pass sees
+# these two ratios alone, too. A change of $\ln V_c$ by $\varepsilon$ is then the same as a change of $\ln |\gamma_c|$
+# and $\ln |\beta_c|$ by $-\varepsilon$:
 #
 # $$ \frac{\partial L}{\partial \ln V_c} = -\gamma_c \frac{\partial L}{\partial \gamma_c} - \beta_c \frac{\partial L}{\partial
 # \beta_c}. $$
@@ -208,10 +208,10 @@ for place, (norm, neuron) in enumerate(zip(norms, neurons_of(learned).values(), 
     print(f"layer {place}: largest gradient {size:.2g}, largest difference of the two sides {apart:.0e}")
 
 # %% [markdown]
-# The two sides agree up to rounding. So a learned threshold is a second parameter for a scale that has one already. What it *can* change is the training:
-# where it starts, and how fast a layer's scale moves. If it gains something in the small VGG, where [](09_ablation.py)
-# leaves that open, then by better training; and if the paper's networks have norms, which its text does not say, the
-# same may be true of most of its 4 points.
+# The two sides agree up to rounding. So a learned threshold is a second parameter for a scale that has one already.
+# What it *can* change is the training: where it starts, and how fast a layer's scale moves. If it gains something in
+# the small VGG, where [](09_ablation.py) leaves that open, then by better training; and if the paper's networks have
+# norms, which its text does not say, the same may be true of most of its 4 points.
 #
 # With the absolute surrogate the gradients do *not* agree: its width stays while the threshold moves.
 #
@@ -251,12 +251,12 @@ Markdown(provenance(experiments.values()))
 # pairing helps, and that runs of several days and processors are compared.) The intervals below use the three seeds that
 # every change has.
 #
-# But eight changes are compared with one base. If none of them did anything, at least one of eight separate intervals would
-# still exclude zero far more often than one time in twenty. *Dunnett's* intervals allow for that. A family is all
-# comparisons of one task and one metric; in 95 % of such families *all* intervals are right. Two things decide how wide they
-# are. To be right together they must be wider than Student's from the same amount of data. But they assume that all networks
-# vary alike, and estimate the noise from all nine networks, 27 runs, not from three differences. So some of them are narrower
-# than Student's in the end.
+# But eight changes are compared with one base. If none of them did anything, at least one of eight separate intervals
+# would still exclude zero far more often than one time in twenty. *Dunnett's* intervals allow for that. A family is
+# all comparisons of one task and one metric; in 95 % of such families *all* intervals are right. Two things decide
+# how wide they are. To be right together they must be wider than Student's from the same amount of data. But they
+# assume that all networks vary alike, and estimate the noise from all nine networks, 27 runs, not from three
+# differences. So some of them are narrower than Student's in the end.
 
 # %% tags=["hide-cell"]
 figures.show_source(dunnett)
@@ -349,11 +349,11 @@ figures.show(
 # lone neuron, is not shown to be better or worse here. On words no change is shown to alter the accuracy: most have one
 # seed only, and the absolute surrogate has not run.
 #
-# But accuracy is not the only aim of a spiking network. On images four changes have a lower θ in this table: the start from
-# data (by 14 %), all changes together (11 %), charge (10 %) and the absolute surrogate (8 %). The first three leave the
-# accuracy open. The fourth is less accurate, and its θ clears zero only just. It and the base have six seeds, and all six say
-# −0.008 [−0.014, −0.001] if that is the only question; as one of eight questions it is open. Charge is not safe either: by
-# its own three differences alone its θ would be open.
+# But accuracy is not the only aim of a spiking network. On images four changes have a lower θ in this table: the
+# start from data (by 14 %), all changes together (11 %), charge (10 %) and the absolute surrogate (8 %). The first
+# three leave the accuracy open. The fourth is less accurate, and its θ clears zero only just. It and the base have
+# six seeds, and all six say −0.008 [−0.014, −0.001] if that is the only question; as one of eight questions it is
+# open. Charge is not safe either: by its own three differences alone its θ would be open.
 #
 # This θ is the paper's, a mean over layers. Hardware carries the spikes of all neurons. Counted over neurons, only the start
 # from data sends fewer spikes, by 14 %. Charge saves spikes in the last layer, which has the fewest neurons; all changes
@@ -398,21 +398,21 @@ effects = {
 pd.DataFrame({label: difference(*pair) for label, pair in effects.items()}).T
 
 # %% [markdown]
-# The slope matters with either argument: slope 4 is better than slope 1, by 2.8 points with the relative and by 1.3 with
-# the absolute one. That these two differ is a hint. For a lone neuron [](03_surrogate_gradients.py) has found that the
-# width of the surrogate counts, *measured by the threshold*. An absolute slope α is as steep as the relative one of
-# $\alpha V_{th}$, and the learned thresholds lie above 1. So the paper's surrogate ends steeper than the relative one of slope
-# 1, see the last column, and the four networks are about in the order of that column: 1, then the paper's, then the two of
-# slope 4, which are not told apart.
+# The slope matters with either argument: slope 4 is better than slope 1, by 2.8 points with the relative and by 1.3
+# with the absolute one. That these two differ is a hint. For a lone neuron [](03_surrogate_gradients.py) has found
+# that the width of the surrogate counts, *measured by the threshold*. An absolute slope α is as steep as the relative
+# one of $\alpha V_{th}$, and the learned thresholds lie above 1. So the paper's surrogate ends steeper than the
+# relative one of slope 1, see the last column, and the four networks are about in the order of that column: 1, then
+# the paper's, then the two of slope 4, which are not told apart.
 #
-# The argument by itself is not shown to matter. At slope 4 the relative one lies half a point above the absolute one, and the
-# interval holds zero. At slope 1 it lies about a point *below*, as its wider surrogate lets one expect. (That interval
-# excludes zero only just: it was the sixth seed that made it so, and of four questions one may look like an effect by luck.
-# The two of the slope would stay under any correction for that.) To separate argument and width for good, one would have to
-# train with an absolute slope of $\alpha / V_{th}$ in each layer; we have not. The relative surrogate of slope 1 also has a
-# third more θ than the base, and counted over neurons it sends nearly half more spikes. Whoever takes the paper's
-# formula with SpikingJelly's default slope of 4 in place of 1 has a network that these three epochs do not tell from
-# ours.
+# The argument by itself is not shown to matter. At slope 4 the relative one lies half a point above the absolute one,
+# and the interval holds zero. At slope 1 it lies about a point *below*, as its wider surrogate lets one expect. (That
+# interval excludes zero only just: it was the sixth seed that made it so, and of four questions one may look like an
+# effect by luck. The two of the slope would stay under any correction for that.) To separate argument and width for
+# good, one would have to train with an absolute slope of $\alpha / V_{th}$ in each layer; we have not. The relative
+# surrogate of slope 1 also has a third more θ than the base, and counted over neurons it sends nearly half more
+# spikes. Whoever takes the paper's formula with SpikingJelly's default slope of 4 in place of 1 has a network that
+# these three epochs do not tell from ours.
 #
 # ## What is a learned threshold worth?
 #
@@ -511,9 +511,10 @@ figures.show(
 #   norms, at 0.3 of the rate, it is a little higher.
 #
 # All intervals end below the paper's 4.16 points. Without norms, and with the gradient clipped, all networks are less
-# accurate. 0.3 of the rate costs them more than nine further points, weights as torch draws them three, whether the threshold
-# is learned or not. (A weight that is too small can grow, so the threshold need not shrink.) So a missing norm, or weights
-# that start at a wrong scale, do not explain the paper's points, at least in a small network in three epochs.
+# accurate. 0.3 of the rate costs them more than nine further points, weights as torch draws them three, whether the
+# threshold is learned or not. (A weight that is too small can grow, so the threshold need not shrink.) So a missing
+# norm, or weights that start at a wrong scale, do not explain the paper's points, at least in a small network in
+# three epochs.
 #
 # Against the best value for the first batch a learned threshold is worth 1.3 points in the small ResNet, half a point in
 # the small VGG, and three quarters of a point without its norms (1.9 points at the lower rate), each with six seeds. The
@@ -559,16 +560,17 @@ means = pd.DataFrame(rows).T.rename_axis(["task", "change"]).map(lambda v: "" if
 means
 
 # %% [markdown]
-# In the base every learned threshold ends above 1. The learned starts end between 0.19 and 0.34, near the quarter at which they begin;
-# so these runs say little about where a learned start would end. With charge the threshold of the last layer ends higher than in
-# the base; on images this is the layer in which charge saves spikes.
+# In the base every learned threshold ends above 1. The learned starts end between 0.19 and 0.34, near the quarter at
+# which they begin; so these runs say little about where a learned start would end. With charge the threshold of the
+# last layer ends higher than in the base; on images this is the layer in which charge saves spikes.
 #
 # ## What can go wrong
 #
-# **Trying eight things and keeping the best.** The mean of a few seeds is wrong by more than two of its standard errors
-# more often than one time in twenty, since the standard error is itself an estimate; Student's quantile corrects this.
-# But among eight changes without any effect, at least one still looks as if it had an effect in one case of three (last
-# column); Dunnett's quantile corrects this too. Here is how often luck would look like an effect, for one change and for eight independent ones:
+# **Trying eight things and keeping the best.** The mean of a few seeds is wrong by more than two of its standard
+# errors more often than one time in twenty, since the standard error is itself an estimate; Student's quantile
+# corrects this. But among eight changes without any effect, at least one still looks as if it had an effect in one
+# case of three (last column); Dunnett's quantile corrects this too. Here is how often luck would look like an effect,
+# for one change and for eight independent ones:
 
 # %%
 rows = {}
@@ -630,8 +632,9 @@ pd.DataFrame(rows).rename_axis("luck that looks like an effect", axis=0).rename_
 #   the small ResNet by 1.7. Over one fixed at the best value for the first batch it is worth 1.3 points in the small
 #   ResNet, and half a point in the small VGG, only just.
 # * After three epochs on images no change is shown to make the small network more accurate. The absolute surrogate of
-#   slope 1 and the gradient of the rate make it less accurate. Three changes lower θ, the mean over layers (a fourth, the
-#   absolute surrogate, only with three of its six seeds); counted over neurons only the start from data is quieter. Two changes send more spikes by either count.
+#   slope 1 and the gradient of the rate make it less accurate. Three changes lower θ, the mean over layers (a fourth,
+#   the absolute surrogate, only with three of its six seeds); counted over neurons only the start from data is
+#   quieter. Two changes send more spikes by either count.
 # * A surrogate of slope 4 is better than one of slope 1 with either argument. What counts seems to be the slope in units
 #   of the threshold, which is higher for the absolute one; at slope 4 the two arguments are not told apart.
 # * Whether a change helps is a difference with an interval. Of many changes one seems to help by luck: compare them

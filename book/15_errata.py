@@ -73,8 +73,8 @@ print(
 # on the way.
 #
 # **Surely meant:** a whole number that is not below zero, $\min\{T, \max\{0, \lfloor \cdot \rfloor\}\}$, as the text
-# says of Figure 1: it "has exactly T + 1 uniform quantization intervals". It is exact for a constant current and a membrane that starts at 0; in deeper
-# layers, where spikes come unevenly, it is an approximation.
+# says of Figure 1: it "has exactly T + 1 uniform quantization intervals". It is exact for a constant current and a
+# membrane that starts at 0; in deeper layers, where spikes come unevenly, it is an approximation.
 
 # %%
 current = torch.tensor([-0.5, 0.3, 0.6, 1.4], dtype=torch.float64)
@@ -150,14 +150,15 @@ print(
 # learning rate $10^{-3}$, a gain above 10 dB.
 #
 # **A reading in which it comes out:** the sigmoid of SpikingJelly, which Section 4.1 names. Its class `Sigmoid`
-# computes $\sigma(\alpha x)$, in the version that we use with $\alpha = 4$ unless told otherwise (the paper does not say
-# which version it used, and defaults change). With this slope, with the spike of the reset detached (an option there) and with
-# $\mathrm{ReLU}(i)$ as the target, the gain comes out, but slowly: the first row below, 10,000 updates. With the slope 1
-# of the printed formula we do not find it: for inputs of size 0.1 that sigmoid is almost flat, and its gradient follows
-# the mean error of a neuron that always rounds down. The code that the authors published for ATIF-u in networks (we know
-# it by a description, and nothing here is taken from it) has slope 1 and the reset in the graph. That speaks for slope 1, with
-# which we do *not* find the printed gain. The paper does not say what was run for Figure 3. With $q$ measured in thresholds, $H / V_{th} - 1$, the gain comes out for every $\sigma$; that
-# is this library's default.
+# computes $\sigma(\alpha x)$, in the version that we use with $\alpha = 4$ unless told otherwise (the paper does not
+# say which version it used, and defaults change). With this slope, with the spike of the reset detached (an option
+# there) and with $\mathrm{ReLU}(i)$ as the target, the gain comes out, but slowly: the first row below, 10,000
+# updates. With the slope 1 of the printed formula we do not find it: for inputs of size 0.1 that sigmoid is almost
+# flat, and its gradient follows the mean error of a neuron that always rounds down. The code that the authors
+# published for ATIF-u in networks (we know it by a description, and nothing here is taken from it) has slope 1 and
+# the reset in the graph. That speaks for slope 1, with which we do *not* find the printed gain. The paper does not
+# say what was run for Figure 3. With $q$ measured in thresholds, $H / V_{th} - 1$, the gain comes out for every
+# $\sigma$; that is this library's default.
 
 # %%
 rows = {
@@ -175,9 +176,10 @@ summary(rows, {"gain, dB": "gain_db", "V_th / σ": "threshold_over_sigma"})
 #
 # **Printed:** the learned $V_{th}$ decreases and approaches $\sigma_i$.
 #
-# **Likely meant:** the threshold falls from ten standard deviations to the order of one. The optimum of Eq. 13 for $T = 4$ is at $1.73\,\sigma$, which Section 3.3's "in our case $[0, 2\sigma_i]$" fits
-# well. At $\sigma$ itself the SQNR would be 3.3 dB lower, and the gain below the printed 10 dB. (That "most of the input
-# values" fall there is true of the positive ones, 95.4 %; of all inputs it is 47.7 %.)
+# **Likely meant:** the threshold falls from ten standard deviations to the order of one. The optimum of Eq. 13 for $T
+# = 4$ is at $1.73\,\sigma$, which Section 3.3's "in our case $[0, 2\sigma_i]$" fits well. At $\sigma$ itself the SQNR
+# would be 3.3 dB lower, and the gain below the printed 10 dB. (That "most of the input values" fall there is true of
+# the positive ones, 95.4 %; of all inputs it is 47.7 %.)
 
 # %%
 best = maximise_sqnr(lambda w: uniform_staircase(w[0].exp(), T), [0.0])
@@ -208,10 +210,11 @@ pd.Series(
 # **Printed:** $V_{p_2} = (T-1)\,p_2 - T\,(p_3 - p_4)$.
 #
 # **Likely meant:** $V_{p_2} = T\,(p_2 - p_3)$, by the third line of Eq. 18, which bears the equals sign, as Eq. 17 is
-# by the last line of Eq. 16. The printed one is the second line with an equals sign. It may be an error of the printed
-# page only: when trained for 5,000 updates, the third line gains 3.0 dB and the printed one 3.4 dB, and for 20,000 both
-# gain 3.3 dB, by the same thresholds. (For some $p$ the two agree, those with $p_2 = 4 p_4$.) All this is within half a decibel of "almost 3 dB". The paper does not say after how many
-# updates that is read, so it does not tell which was run. For uniform $p$ only the third line gives the uniform neuron.
+# by the last line of Eq. 16. The printed one is the second line with an equals sign. It may be an error of the
+# printed page only: when trained for 5,000 updates, the third line gains 3.0 dB and the printed one 3.4 dB, and for
+# 20,000 both gain 3.3 dB, by the same thresholds. (For some $p$ the two agree, those with $p_2 = 4 p_4$.) All this is
+# within half a decibel of "almost 3 dB". The paper does not say after how many updates that is read, so it does not
+# tell which was run. For uniform $p$ only the third line gives the uniform neuron.
 
 # %%
 p = torch.tensor([1.0, 0.75, 0.5, 0.25], dtype=torch.float64)
@@ -246,9 +249,9 @@ summary(
 # **Printed:** the gain "comes from the fact that using non-uniform quantization steps, we can better approximate the
 # input data in regions that have more probability mass".
 #
-# **Not printed:** a scale of the decode for Figure 5; Eq. 6 has none, and without one the best gain is 0.3 dB. With each level at its own transition the best
-# gain is 0.25 dB; with evenly spaced levels, the rate times $p_1$, it is 3.54 dB. When trained, it is 3.0 to 3.4 dB, near
-# the figure's "almost 3". So that is our decode.
+# **Not printed:** a scale of the decode for Figure 5; Eq. 6 has none, and without one the best gain is 0.3 dB. With
+# each level at its own transition the best gain is 0.25 dB; with evenly spaced levels, the rate times $p_1$, it is
+# 3.54 dB. When trained, it is 3.0 to 3.4 dB, near the figure's "almost 3". So that is our decode.
 #
 # **A second explanation:** the gain is there, and the best non-uniform staircase does have a narrow first step. So has the
 # uniform staircase of a half-step start: its first step is half as wide as the others, which are all equal, and it gains
@@ -337,8 +340,9 @@ tables.assign(better=tables.idxmax(axis=1))
 #   sentence is probably about the better of the two neurons.
 #   Besides, it compares ResNet-18 with ResNet-20 of earlier work in all rows but those of QFFS, and the best earlier results
 #   on CIFAR-100 took 128 and 2,048 timesteps.
-# * **"We improve the top-1 accuracy … by 1.5 %"** (Section 4.2) and **"increases by 4.16 %"** (Section 4.4) are percentage *points*: 94.65 −
-#   93.14 = 1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %. (0.81, 1.31 and 0.15 % are points, too.)
+# * **"We improve the top-1 accuracy … by 1.5 %"** (Section 4.2) and **"increases by 4.16 %"** (Section 4.4) are
+#   percentage *points*: 94.65 − 93.14 = 1.51 and 93.84 − 89.68 = 4.16. As ratios they would be 1.6 % and 4.6 %.
+#   (0.81, 1.31 and 0.15 % are points, too.)
 
 # %%
 cited = {c.text: c.paper for c in load().cited}
@@ -377,18 +381,20 @@ spikes.assign(**{"ATIF-u, T θ": T * spikes["ATIF-u, θ"], "ATIF-nu, T θ": T * 
 # * **"We have shown that the source of accuracy degradation ... resides in the quantization error"** (Section 5) says more
 #   than the abstract, which argues that it is the *main* source. The paper prints no SQNR of a network; [](09_ablation.py)
 #   measures it in small ones.
-# * **"These results confirm the importance ... to jointly optimize the spiking neurons parameters"** (Section 4.3, on words):
-#   Table 2 has no row with a fixed threshold, so it cannot show that.
+# * **"These results confirm the importance ... to jointly optimize the spiking neurons parameters"** (Section 4.3, on
+#   words): Table 2 has no row with a fixed threshold, so it cannot show that.
 # * **"A relative large number of epochs and generally a higher learning rate compared to ANNs"** (Section 5): by Section 4.1
 #   both kinds of network were trained with one learning rate and for 900 epochs.
-# * **"All the results presented in this Section will be summarized in Tables 1, 2"** (Section 2): four of them are in neither,
-#   among them the VGG-16 of 92.70 % above.
-# * **"Equation (15) to Equation (19)"** (Section 3.4) leaves out Eq. 14, which gives the threshold of the last timestep. And
-#   Eqs 16 and 18 do not ask that no spike comes *earlier* than it should, which is why their solutions may miss ([](05_nonuniform_thresholds.py)).
+# * **"All the results presented in this Section will be summarized in Tables 1, 2"** (Section 2): four of them are in
+#   neither, among them the VGG-16 of 92.70 % above.
+# * **"Equation (15) to Equation (19)"** (Section 3.4) leaves out Eq. 14, which gives the threshold of the last
+#   timestep. And Eqs 16 and 18 do not ask that no spike comes *earlier* than it should, which is why their solutions
+#   may miss ([](05_nonuniform_thresholds.py)).
 #
-# **Symbols.** $\sigma$ is the sigmoid and the standard deviation, $\sigma_i$ is defined in the caption of Figure 3 only. $y_s$, $\hat x$ and $\hat y$ are
-# one thing. $\Theta(0)$ has to be 1. "The integral of the input current, noted in the following" $i^l$ has to mean the current of
-# one timestep, by Figures 1 and 2. The asterisks of two methods in Table 1 are not explained.
+# **Symbols.** $\sigma$ is the sigmoid and the standard deviation, $\sigma_i$ is defined in the caption of Figure 3
+# only. $y_s$, $\hat x$ and $\hat y$ are one thing. $\Theta(0)$ has to be 1. "The integral of the input current, noted
+# in the following" $i^l$ has to mean the current of one timestep, by Figures 1 and 2. The asterisks of two methods in
+# Table 1 are not explained.
 #
 # **Not printed,** though results depend on it: whether the networks have normalisation, how their shortcuts stay binary, the
 # size of a batch, the momentum, how many seeds. And to words "the same training configuration" as to images would apply

@@ -58,10 +58,10 @@ profile = "smoke"
 # with two learned numbers, the first threshold $V_1$ and the ratio $r$. For $r = 1$ this is ATIF-u. For $r < 1$ the
 # thresholds fall with time, for $r > 1$ they rise. Both numbers must stay positive, so we learn their logarithms.
 #
-# What does $r$ do to the staircase? Take $r \le 1$ and a constant current $i$. Before the first spike the membrane holds
-# $t\,i$, and the threshold is lowest at the end: so there is a spike if $T i \ge V_1\, r^{\,T-1}$. And there are $T$ spikes if
-# there is one at the first timestep, $i \ge V_1$. So the first transition moves with $r$, and the last one does not (with the
-# names of Chapter 13):
+# What does $r$ do to the staircase? Take $r \le 1$ and a constant current $i$. Before the first spike the membrane
+# holds $t\,i$, and the threshold is lowest at the end: so there is a spike if $T i \ge V_1\, r^{\,T-1}$. And there
+# are $T$ spikes if there is one at the first timestep, $i \ge V_1$. So the first transition moves with $r$, and the
+# last one does not (with the names of Chapter 13):
 #
 # $$ \tau_1 = \frac{V_1}{T}\, r^{\,T-1}, \qquad \tau_T = V_1 \qquad (r \le 1). $$
 #
@@ -117,8 +117,9 @@ print("spikes that differ:", int((spikes["known"] != spikes["mine"]).sum()), "of
 print(f"gradient by log V_1: {neuron.log_first.grad:.6g}, of ATIF-u: {known.log_threshold.grad:.6g}")
 
 # %% [markdown]
-# **Is its staircase the one of the equation?** `count_staircase` solves for the transitions of any thresholds exactly, without
-# running a neuron. We run ours in double precision at 3,000 constant currents between 0 and 1.5, and compare.
+# **Is its staircase the one of the equation?** `count_staircase` solves for the transitions of any thresholds
+# exactly, without running a neuron. We run ours in double precision at 3,000 constant currents between 0 and 1.5, and
+# compare.
 
 # %%
 grid = (torch.arange(3000, dtype=torch.float64) + 0.5) / 2000
@@ -238,10 +239,10 @@ figures.show(
 )
 
 # %% [markdown]
-# One further number brings almost 3 dB, four fifths of what free transitions could bring. Learning ends close to it, a
-# tenth of a decibel lower. ATIF-nu, with four learned thresholds, ends half a decibel above it, given 20,000 updates. The best ratio is nearer to
-# 1 than the first transition alone would have it. Here are the transitions in units of a step $V_1/T$, beside those
-# that round to the nearest level:
+# One further number brings almost 3 dB, four fifths of what free transitions could bring. Learning ends close to it,
+# a tenth of a decibel lower. ATIF-nu, with four learned thresholds, ends half a decibel above it, given 20,000
+# updates. The best ratio is nearer to 1 than the first transition alone would have it. Here are the transitions in
+# units of a step $V_1/T$, beside those that round to the nearest level:
 
 # %%
 steps = count_staircase(torch.tensor(best.r, dtype=torch.float64) ** torch.arange(T)).transitions * T
@@ -260,9 +261,9 @@ pd.DataFrame(
 #
 # ## Into a network
 #
-# An activation is a function of the channels and of $T$, and gets a name by one line. An experiment is a data set, a network,
-# an activation and a recipe. The data are scikit-learn's digits: 1,500 images to learn from and 297 to be tested on, which
-# the library makes itself. Digits are not flipped, so the recipe has no `"flip"`.
+# An activation is a function of the channels and of $T$, and gets a name by one line. An experiment is a data set, a
+# network, an activation and a recipe. The data are scikit-learn's digits: 1,500 images to learn from and 297 to be
+# tested on, which the library makes itself. Digits are not flipped, so the recipe has no `"flip"`.
 
 # %%
 ACTIVATIONS["geometric"] = lambda channels, timesteps: Geometric(timesteps, step_mode="m")
@@ -352,8 +353,8 @@ Markdown(provenance(experiments, runs=runs))
 # %% [markdown]
 # ## The verdict
 #
-# Means side by side decide nothing. What counts is the difference of each pair, and the 95 % interval of its mean: if it lies
-# on one side of zero, the difference is *higher* or *lower*, else it is *open*.
+# Means side by side decide nothing. What counts is the difference of each pair, and the 95 % interval of its mean: if
+# it lies on one side of zero, the difference is *higher* or *lower*, else it is *open*.
 
 # %% tags=["hide-output"]
 changes = {
@@ -428,11 +429,12 @@ for side, there in {"above 1": ratios > 1, "below 1": ratios < 1}.items():
 print(f"the lone neuron's best ratio is {best.r:.3f}; the largest that a layer learned is {ratios.max(axis=None):.2f}")
 
 # %% [markdown]
-# Compare this with your prediction, and with the dotted line. A layer of a network is not the lone neuron, for three reasons.
-# The norm before it and the weights behind it supply the gain and the offset, so most of what a falling threshold is good for
-# is there already. Its loss is not the square error of an estimate, so a layer may prefer to be silent where its neuron
-# by itself would rather be exact. And behind the first layer the currents are not constant ([](11_deeper_layers.py)). Which of
-# these it is, our records do not say. That would be the next experiment, and the last exercise begins it.
+# Compare this with your prediction, and with the dotted line. A layer of a network is not the lone neuron, for three
+# reasons. The norm before it and the weights behind it supply the gain and the offset, so most of what a falling
+# threshold is good for is there already. Its loss is not the square error of an estimate, so a layer may prefer to be
+# silent where its neuron by itself would rather be exact. And behind the first layer the currents are not constant
+# ([](11_deeper_layers.py)). Which of these it is, our records do not say. That would be the next experiment, and the
+# last exercise begins it.
 #
 # Only the ratio is new. By Theorem 2 of [](14_better_neurons.py) the norm before a neuron can replace $V_1$, but it cannot
 # replace $r$.
@@ -479,9 +481,9 @@ print(f"the lone neuron's best ratio is {best.r:.3f}; the largest that a layer l
 #
 # ## What can go wrong
 #
-# **A neuron that draws random numbers.** If `begin_with` draws one, all weights behind it are drawn from another place of the
-# random sequence. The networks of a seed then start from different weights, and pairing is lost. The cell that compared the
-# weights would have said so.
+# **A neuron that draws random numbers.** If `begin_with` draws one, all weights behind it are drawn from another
+# place of the random sequence. The networks of a seed then start from different weights, and pairing is lost. The
+# cell that compared the weights would have said so.
 #
 # **Numbers without a bound.** With $T = 16$ the last threshold is $V_1\, r^{15}$. A ratio of 2 makes it 32,768 times
 # the first, and the last timesteps are silent. `ATIFu` keeps its threshold between bounds; our ten lines do not.

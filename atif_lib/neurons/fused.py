@@ -285,8 +285,8 @@ def _block(places: int) -> int:
 def compiled(function: Callable) -> Callable:
     """Return a function compiled by torch, anew for every shape that it meets; as it is written from a failure on.
 
-    To compile can fail late, with a new shape: the disk may be full by then. The training goes on. (Where autograd derives
-    the backward pass, that is compiled when it first runs, outside of this.)
+    To compile can fail late, with a new shape: the disk may be full by then. The training goes on. (Where autograd
+    derives the backward pass, that is compiled when it first runs, outside of this.)
     """
     no_limit = torch._dynamo.config.patch(recompile_limit=math.inf, accumulated_recompile_limit=math.inf)
     quick = no_limit(torch.compile(function, dynamic=False))
