@@ -281,7 +281,7 @@ print(f"{100 * (p * (1 - p) / n) ** 0.5:.2f} points")
 # fewer words to confuse, and other recordings. So these rows never stand in Table 2. What can be compared is the
 # *gap* between a spiking network and the ReLU network that it began as; "in the paper" is the gap on its 35 words.
 #
-# **Predict:** will the gap be larger or smaller than the 2.6 points of the same network on CIFAR-10?
+# **Predict:** will the gap be larger or smaller than the two points of the same network on CIFAR-10?
 
 # %% tags=["hide-output"]
 show_ran(gap_table({"ResNet-18": ("gsc13-resnet18", "gsc-resnet18")}))
@@ -303,7 +303,7 @@ time_table({label: record.result["accuracy_over_time"] for label, record in foun
 
 # %% [markdown]
 # One seed each, so no verdict is given. The ReLU network has 97.43 %. ATIF-u ends 0.58 points below it and ATIF-nu 0.48,
-# where the paper has 0.15 and 0.17. On CIFAR-10 the same network with ATIF-u lost 2.58. So on words, as in the paper,
+# where the paper has 0.15 and 0.17. On CIFAR-10 the same network with ATIF-u lost 1.95. So on words, as in the paper,
 # four timesteps cost little; whether they cost more than there, one seed and other words cannot say. A third of the 0.58
 # points is lost in the quantized network already, which has no timesteps. One of the 3,108 test clips is 0.03 points,
 # and at 97 % an accuracy has a standard deviation of 0.3 points: ATIF-nu is ahead of ATIF-u by three clips, which
@@ -312,10 +312,10 @@ time_table({label: record.result["accuracy_over_time"] for label, record in foun
 # With the threshold fixed at 1 the network is half a point less accurate than with ATIF-u, which is 15 clips, and it
 # sends two and a half times as many spikes: 1.1 a neuron for each word, against 0.46. (Those are counts over neurons; its
 # θ, the mean over layers, is three times as high.) The paper has no such row; on CIFAR-10 its step is 4.16
-# points, and ours 1.19. But look at its first timestep in the second table: 95.9 % are there already.
+# points, and ours 1.19, by an earlier recipe. But look at its first timestep in the second table: 95.9 % are there already.
 #
 # Right after their neurons began to spike the networks with a learned threshold had lost one point, where on CIFAR-10 the
-# same network had lost 13. After two timesteps they are at chance, or near it, as on images
+# same network had lost 17. After two timesteps they are at chance, or near it, as on images
 # ([](09_ablation.py#networks-of-full-size)); after three they have all of their accuracy but 0.3 points. So here, too,
 # the network with few spikes is the late one. But more timesteps than four do no harm on words: at eight ATIF-u is 0.2
 # points higher, and the fixed network 0.3.

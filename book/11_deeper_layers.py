@@ -166,8 +166,8 @@ largest.loc[list(networks)] if errors else Markdown("*Not run.*")
 
 # %% [markdown]
 # A neuron of these networks makes its largest error by saturating or by rounding down; unevenness is a few percent of
-# the signal and nowhere the largest part. (In our runs of full size, one seed, it is the largest part in the last three
-# layers of ResNet-18 with ATIF-u and in the last one of VGG-16 with ATIF-nu, see [](09_ablation.py#networks-of-full-size).)
+# the signal and nowhere the largest part. (In our runs of full size, one seed, it is the largest part in the last layer of
+# ResNet-18, and of VGG-16 with ATIF-nu, see [](09_ablation.py#networks-of-full-size).)
 # Training was free to let the first layer clip less, by its threshold or by the scale of the norm before it, and did
 # not. Perhaps a layer that says *whether* there is an edge does not need to say *how much* of one.
 #
@@ -355,7 +355,7 @@ pd.DataFrame(
 
 # %% [markdown]
 # (What spikes cost includes what the max pools do with them, which is no error of a neuron. In VGG-16, which has five
-# pools of spikes, the same step cost 37 points, in ResNet-18, which has none, 13; see [](07_cifar.py#table-1).)
+# pools of spikes, the same step cost 37 points, in ResNet-18, which has none, 17; see [](07_cifar.py#table-1).)
 #
 # In each of the three, training in the spike domain brought more than half of it back, without negative spikes. What is
 # left is not zero. Whether it is less than a point, three seeds do not decide, nor whether one more epoch without spikes

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
@@ -25,6 +26,7 @@ from atif_lib.results.records import Record
 
 __all__ = [
     "MANIFEST",
+    "STAGED",
     "STAGES",
     "Check",
     "Cited",
@@ -73,6 +75,9 @@ STAGES: dict[str, str | None] = {
     "atif-nu": "quantized",
 }
 """The rows of a training in stages, and the one whose network each goes on with."""
+
+STAGED = ("staged", "staged-cutout")
+"""What names of trainings in stages end in: by the present recipe, and by the one before it."""
 
 _ROUNDING = 1e-9  # what binary fractions make of a decimal difference
 
@@ -195,11 +200,11 @@ def _format(command: str) -> str:
 
 
 def chain(experiment: str) -> list[str]:
-    """List a training in stages, which a name that ends in "-staged" is one of, from its first stage to this one."""
-    for stage, before in STAGES.items():
-        stem = experiment.removesuffix(f"-{stage}-staged")
+    """List a training in stages, whose name has an ending of `STAGED`, from its first stage to this one."""
+    for (stage, before), ending in product(STAGES.items(), STAGED):
+        stem = experiment.removesuffix(f"-{stage}-{ending}")
         if before and stem != experiment:
-            return [*chain(f"{stem}-{before}-staged"), experiment]
+            return [*chain(f"{stem}-{before}-{ending}"), experiment]
     return [experiment]
 
 

@@ -107,18 +107,19 @@ def earlier(name):
     [
         ("vgg16", "atif-u", 2.31, 3.09, 37),
         ("vgg16", "atif-nu", 2.53, 2.47, 37),
-        ("resnet18", "atif-u", 2.58, 2.12, 13),
+        ("resnet18", "atif-u", 1.95, 2.12, 17),
+        ("resnet18", "atif-nu", 1.84, 1.31, 17),
     ],
 )
 def test_chapter_7_the_paper_s_networks_end_below_it_and_their_gaps_are_near_its(network, spiking, gap, theirs, lost):
     runs = [full_size(f"{network}-{a}") for a in ("relu", spiking)]
     paper = [tables.printed()[f"cifar10-{network}-{a}-staged"] for a in ("relu", spiking)]
     accuracy = [run.result["test_accuracy"] for run in runs]
-    assert all(4 < printed - own < 6.5 for printed, own in zip(paper, accuracy, strict=True))
+    assert all(4 < printed - own < 6 for printed, own in zip(paper, accuracy, strict=True))
     assert [accuracy[0] - accuracy[1], paper[0] - paper[1]] == pytest.approx([gap, theirs], abs=0.005)
     quantized = full_size(f"{network}-quantized").result["test_accuracy"]
     assert round(quantized - runs[1].epochs[0]["test_accuracy"]) == lost
-    assert 1.25 < quantized - accuracy[1] < 1.55
+    assert 0.65 < quantized - accuracy[1] < 1.55
 
 
 def test_the_readme_says_what_vgg16_reaches():
@@ -138,16 +139,16 @@ def test_the_readme_says_what_vgg16_reaches():
 
 def test_chapter_7_spikes_by_layers_and_by_neurons_and_atif_nu_in_vgg16():
     counted = {name: full_size(f"{name}-atif-u").result for name in ("vgg16", "resnet18")}
-    for name, layers, neurons in (("vgg16", 0.22, 0.34), ("resnet18", 0.41, 0.54)):
+    for name, layers, neurons in (("vgg16", 0.22, 0.34), ("resnet18", 0.30, 0.45)):
         found = [4 * counted[name][metric] for metric in ("theta", "theta_neurons")]
         assert found == pytest.approx([layers, neurons], abs=0.005)
         assert counted[name]["spikes_per_neuron"] == pytest.approx(found[0])
-    uneven, even = (full_size(f"vgg16-{name}").result for name in ("atif-nu", "atif-u"))
-    theta = [tables.printed("theta")[f"cifar10-vgg16-{name}-staged"] for name in ("atif-nu", "atif-u")]
-    assert uneven["theta"] < even["theta"]
-    assert theta[0] > theta[1]
-    assert 0.39 < uneven["theta"] / theta[0] < even["theta"] / theta[1] < 0.505
-    assert even["test_accuracy"] - uneven["test_accuracy"] == pytest.approx(0.2, abs=0.05)
+    for network, said, more in (("vgg16", [0.052, 0.055], -0.2), ("resnet18", [0.070, 0.075], 0.1)):
+        uneven, even = (full_size(f"{network}-{name}").result for name in ("atif-nu", "atif-u"))
+        theta = [tables.printed("theta")[f"cifar10-{network}-{name}-staged"] for name in ("atif-nu", "atif-u")]
+        assert [uneven["theta"], even["theta"]] == pytest.approx(said, abs=0.0006)
+        assert theta[0] > theta[1] > even["theta"] > uneven["theta"]
+        assert uneven["test_accuracy"] - even["test_accuracy"] == pytest.approx(more, abs=0.05)
 
 
 def largest_error(errors):
@@ -162,23 +163,32 @@ def test_chapter_9_thresholds_and_errors_of_the_layers_of_full_size():
             result["thresholds"][name][0] / result["currents"][name]["sd"] for name in result["currents"]
         ]
         for ratio, errors in zip(ratios[network], result["errors"].values(), strict=True):
-            if ratio > 2.2:  # far above the best threshold of a lone neuron
+            if ratio > 2.4:  # far above the best threshold of a lone neuron
                 assert errors["overload"] < 0.03
                 assert largest_error(errors) == "granular"
-    assert all(abs(ratio / 1.73 - 1) < 0.1 for ratio in ratios["resnet18"][:4])
-    assert min(ratios["resnet18"][4:]) > 1.73
+    assert all(abs(ratio / 1.73 - 1) < 0.02 for ratio in ratios["resnet18"][:2])
+    assert min(ratios["resnet18"][2:]) > 1.9
     assert min(ratios["vgg16"][:-1]) > 1.73 > ratios["vgg16"][-1]
-    late = [errors["unevenness"] / errors["granular"] for errors in result["errors"].values()][-4:]
-    assert late[0] < 1
-    assert [round(100 * (ratio - 1)) for ratio in (min(late[1:]), max(late[1:]))] == [16, 39]
-    assert [largest_error(errors) for errors in result["errors"].values()].count("granular") == 12
+    *_, last = result["errors"].values()
+    assert last["unevenness"] / last["granular"] == pytest.approx(4.5, abs=0.05)
+    theta = list(result["theta_layers"].values())
+    assert 1 < theta[2] / theta[1] < 2 < theta[4] / theta[3] < 2.5
+    assert [largest_error(errors) for errors in earlier("atif-u").result["errors"].values()].count("granular") == 12
     whole = [list(full_size(f"{name}-atif-u").result["errors"].values())[-1]["total"] for name in ("vgg16", "resnet18")]
-    assert whole == pytest.approx([0.56, 0.30], abs=0.005)
+    assert whole == pytest.approx([0.56, 0.50], abs=0.005)
 
 
-@pytest.mark.parametrize(("name", "layers"), [("resnet18-atif-u", 3), ("vgg16-atif-nu", 1), ("resnet18-if", 0)])
-def test_chapter_11_uneven_arrival_is_the_largest_error_in_the_last_layers_of_some_networks(name, layers):
-    largest = [largest_error(errors) for errors in full_size(name).result["errors"].values()]
+@pytest.mark.parametrize(
+    ("name", "ending", "layers"),
+    [
+        *((f"resnet18-{name}", "", 1) for name in ("atif-u", "atif-nu")),
+        ("vgg16-atif-nu", "", 1),
+        ("resnet18-atif-u", "-cutout", 3),
+        ("resnet18-if", "-cutout", 0),
+    ],
+)
+def test_chapter_11_uneven_arrival_is_the_largest_error_in_the_last_layers_of_some_networks(name, ending, layers):
+    largest = [largest_error(errors) for errors in full_size(name, ending=ending).result["errors"].values()]
     assert [part == "unevenness" for part in largest] == [False] * (len(largest) - layers) + [True] * layers
 
 
@@ -207,13 +217,17 @@ def test_chapter_9_the_thresholds_of_atif_nu_in_vgg16_stay_close_together():
     assert max(spread[:10]) < 6.5
     assert [round(min(spread[10:])), round(max(spread[10:]))] == [11, 31]
     assert all(min(v) == v[-1] for v in thresholds[10:])
+    thresholds = list(full_size("resnet18-atif-nu").result["thresholds"].values())
+    spread = [100 * (max(v) / min(v) - 1) for v in thresholds]
+    assert 2 < min(spread) < max(spread) < 18
+    assert [min(v) == v[-1] for v in thresholds] == [False] * 10 + [True] * 7
 
 
 def test_chapter_9_the_networks_of_full_size_confuse_animals_with_animals_and_cats_with_dogs():
     classes = data.DATASETS["cifar10"].classes
     vehicles = {classes.index(name) for name in ("airplane", "automobile", "ship", "truck")}
-    for name in ("vgg16-atif-u", "resnet18-atif-u", "resnet18-if"):
-        counts = full_size(name).result["confusion"]
+    for record in (full_size("vgg16-atif-u"), full_size("resnet18-atif-u"), earlier("atif-u"), earlier("if")):
+        counts = record.result["confusion"]
         errors = {(i, j): n for i, row in enumerate(counts) for j, n in enumerate(row) if i != j}
         within = sum(n for (i, j), n in errors.items() if (i in vehicles) == (j in vehicles))
         assert within > 0.8 * sum(errors.values())
@@ -222,18 +236,25 @@ def test_chapter_9_the_networks_of_full_size_confuse_animals_with_animals_and_ca
 
 def test_chapter_9_deep_networks_say_nothing_after_two_timesteps_and_resnet18_nearly_all_after_three():
     over_time = {name: full_size(f"{name}-atif-u").result["accuracy_over_time"] for name in ("vgg16", "resnet18")}
-    assert all(accuracy < 10.1 for values in over_time.values() for accuracy in values[:2])
-    assert [round(full_size(f"vgg16-{a}").result["accuracy_over_time"][2]) for a in ("atif-u", "atif-nu")] == [53, 17]
-    assert over_time["vgg16"][2] < 70 < over_time["resnet18"][3] - 1 < over_time["resnet18"][2]
-    assert over_time["vgg16"][3:] == sorted(over_time["vgg16"][3:], reverse=True)
-    assert over_time["resnet18"][3] < min(over_time["resnet18"][4:6])
-    assert max(over_time["resnet18"]) < over_time["resnet18"][3] + 0.3
+    before = earlier("atif-u").result["accuracy_over_time"]
+    assert all(accuracy < 10.1 for values in (*over_time.values(), before) for accuracy in values[:2])
+    third = {
+        (network, a): full_size(f"{network}-{a}").result["accuracy_over_time"][2]
+        for network in over_time
+        for a in ("atif-u", "atif-nu")
+    }
+    assert [round(value) for value in third.values()] == [53, 17, 21, 14]
+    assert before[3] - 1 < before[2] < before[3]
+    assert all(values[3:] == sorted(values[3:], reverse=True) for values in over_time.values())
+    assert before[3] < min(before[4:6])
+    assert max(before) < before[3] + 0.3
 
 
 def test_chapter_9_eight_timesteps_lose_accuracy_but_from_a_half_step_start():
-    names = ("vgg16-atif-u", "resnet18-atif-u", "resnet18-if")
-    lost = [values[3] - values[7] for values in (full_size(name).result["accuracy_over_time"] for name in names)]
-    assert [round(points, 1) for points in (min(lost), max(lost))] == [0.6, 3.0]
+    found = (full_size("vgg16-atif-u"), full_size("resnet18-atif-u"), earlier("atif-u"), earlier("if"))
+    lost = [values[3] - values[7] for values in (record.result["accuracy_over_time"] for record in found)]
+    assert [round(points, 1) for points in (min(lost), max(lost))] == [0.6, 10.8]
+    assert max(lost) == lost[1]
     for ending, least, most in (("", 2, 5), ("-half", -1, 0.3)):
         found = records.records_of(f"cifar10-small-atif-u{ending}", "laptop")
         lost = [values[3] - values[7] for values in (r.result["accuracy_over_time"] for r in found)]
@@ -242,7 +263,7 @@ def test_chapter_9_eight_timesteps_lose_accuracy_but_from_a_half_step_start():
 
 
 def test_chapter_9_fixed_thresholds_clip_are_busier_and_answer_sooner_than_learned_ones():
-    learned, fixed, relu = (full_size(f"resnet18-{name}").result for name in ("atif-u", "if", "relu"))
+    learned, fixed, relu = (earlier(name).result for name in ("atif-u", "if", "relu"))
     assert learned["test_accuracy"] - fixed["test_accuracy"] == pytest.approx(1.19, abs=0.005)
     printed = {metric: tables.printed(metric) for metric in ("theta", "test_accuracy")}
     paper = {a: printed["test_accuracy"][f"cifar10-resnet18-{a}-staged"] for a in ("relu", "if")}
@@ -254,7 +275,7 @@ def test_chapter_9_fixed_thresholds_clip_are_busier_and_answer_sooner_than_learn
     assert min(ratios) > 0.69
     assert {largest_error(errors) for errors in fixed["errors"].values()} == {"overload"}
     assert learned["theta_neurons"] / fixed["theta_neurons"] == pytest.approx(0.58, abs=0.005)
-    started = [full_size(f"resnet18-{name}").epochs for name in ("quantized", "quantized-fixed")]
+    started = [earlier(name).epochs for name in ("quantized", "quantized-fixed")]
     apart = [started[0][place]["test_accuracy"] - started[1][place]["test_accuracy"] for place in (0, -1)]
     assert apart == pytest.approx([14.7, 1.6], abs=0.05)
     quieter = [one < other for one, other in zip(*(r["theta_layers"].values() for r in (learned, fixed)), strict=True)]
