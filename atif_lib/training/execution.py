@@ -8,7 +8,7 @@ from itertools import chain
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.accelerators import MPSAccelerator
+from lightning_fabric.accelerators.mps import MPSAccelerator
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from spikingjelly.activation_based import layer, neuron
 from spikingjelly.activation_based.memopt import BooleanSpikeCompressor, checkpoint_module
