@@ -688,7 +688,7 @@ print(f"{len(held_out.train_labels):,} to learn from, {len(held_out.test_labels)
 # * A spiking network can be trained in stages: ReLU, quantized, spikes. Most epochs then cost no more than those of a
 #   ReLU network. Such a network says nothing about training from random weights.
 # * Trained in stages on two cores, VGG-16 with ATIF-u ends 2.3 points below its ReLU network (the paper: 3.1), ResNet-18
-#   1.9 (the paper: 2.1), at a lower θ than the paper's; one seed each. ATIF-nu is not shown to be better.
+#   1.95 (the paper: 2.12), at a lower θ than the paper's; one seed each. ATIF-nu is not shown to be better.
 # * In so few epochs easy images are better: without Cutout, and small ones first (one run each). Four times the epochs,
 #   at four times the cost, gained more than either.
 # * A table is one command, and a small network is never shown in the place of a large one.
