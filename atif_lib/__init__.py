@@ -12,15 +12,15 @@ Eq.  What it says                            Where it is
 7    spike count for a constant current      atif_lib.quantization.staircase
 8    SQNR                                    atif_lib.quantization.sqnr_db
 9    gradient of the threshold               atif_lib.neurons.ATIFu
-10   derivative of the step: a sigmoid's     atif_lib.neurons.IF
+10   surrogate: a sigmoid's derivative       atif_lib.neurons.IF
 11   argument of the step, by the threshold  atif_lib.experiments.one_neuron.Eq11
 12   Eqs 9 to 11 together, by hand           atif_lib.neurons.fused.fire
 13   loss of one neuron                      atif_lib.neurons.fitting.fit_neuron
-14   one spike: its threshold                atif_lib.quantization.thresholds_from_transitions
-15   four spikes: the first threshold        atif_lib.quantization.thresholds_from_transitions
-16   two spikes: when they come              atif_lib.quantization.thresholds_from_transitions
-17   two spikes: the threshold               atif_lib.quantization.thresholds_from_transitions
-18   three spikes: when they come            atif_lib.quantization.thresholds_from_transitions
+14   one spike: its threshold                atif_lib.quantization.thresholds_from_steps
+15   four spikes: the first threshold        atif_lib.quantization.thresholds_from_steps
+16   two spikes: when they come              atif_lib.quantization.thresholds_from_steps
+17   two spikes: the threshold               atif_lib.quantization.thresholds_from_steps
+18   three spikes: when they come            atif_lib.quantization.thresholds_from_steps
 19   three spikes: the printed threshold     atif_lib.quantization.thresholds_from_steps
 20   sparsity                                atif_lib.training.evaluation.evaluate
 ===  ======================================  =================================================

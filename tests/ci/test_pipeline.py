@@ -499,7 +499,7 @@ def test_the_summary_takes_its_numbers_from_the_records():
     page = pages.summary_page(source)
     assert "{{" not in page
     assert re.search(r"One neuron learns its threshold: \d+\.\d+\s±\s0\.\d+\sdB", page)
-    assert re.search(r"claims: \d+ reproduced, .*; of these, .*: .*\d+ not run", page, re.DOTALL)
+    assert re.search(r"claims: \d+ reproduced, .*\. Of these, .*: .*\d+ not run", page, re.DOTALL)
     with pytest.raises(slides.SlideError, match=r"summary\.md: '3\.01 dB' is typed"):
         pages.summary_page("It gains 3.01 dB.")
 
