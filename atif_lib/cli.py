@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from atif_lib import checks, console, paths
 from atif_lib.results.environment import first_process
-from atif_lib.results.records import PROFILES
+from atif_lib.results.records import PROFILES, run_id
 
 
 @console.command
@@ -150,8 +150,7 @@ def _train(options: argparse.Namespace) -> None:
                 continue
             if not checkpoint.is_file():
                 _tell(f"no checkpoint in {checkpoint.parent}: seed {seed} starts from the beginning")
-        before = folder / f"{runs.run_folder(options.name, profile, seed).name}.json"
-        _tell_of_record(before, profile)
+        _tell_of_record(folder, options.name, profile, seed)
         try:
             record = runs.run(options.name, options.profile, seed, options.resume, options.validation)
         except KeyboardInterrupt:
@@ -164,8 +163,9 @@ def _train(options: argparse.Namespace) -> None:
             print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
 
 
-def _tell_of_record(path: Path, profile: str) -> None:
+def _tell_of_record(folder: Path, name: str, profile: str, seed: int) -> None:
     """Say that a run will take the place of a record; smoke runs are no results."""
+    path = folder / f"{run_id(name, profile, seed)}.json"
     if profile != "smoke" and path.is_file():
         _tell(f"this replaces the record {path}; ATIF_RESULTS names another folder for records")
 
@@ -240,7 +240,7 @@ def _bench(options: argparse.Namespace) -> None:
     from atif_lib.experiments import runs
 
     profile = options.profile or ("full" if torch.cuda.is_available() else "laptop")
-    _tell_of_record(paths.results_folder() / f"speed-{profile}-s0.json", profile)
+    _tell_of_record(paths.results_folder(), "speed", profile, 0)
     record = runs.run("speed", profile)
     print(f"{record.run_id} on {record.device} ({record.wall_s:.0f} s), in {paths.results_folder()}")
     for what in ("neuron", "step"):

@@ -103,8 +103,8 @@ def add_files(project: Project) -> None:
     page = not_found_page(project, repository(project.root))
     (project.html / "404.html").write_text(page, encoding="utf-8")
     made = {name for run in read_status(project).values() for name in run["files"] if name.startswith("figures/")}
+    (project.html / "figures").mkdir(exist_ok=True)
     for name in made:  # the folder may hold others, of chapters as they were
-        (project.html / "figures").mkdir(exist_ok=True)
         if (project.build / name).is_file():  # else the check of the links says so
             shutil.copy2(project.build / name, project.html / name)
     embed_icons(project.html)

@@ -133,8 +133,9 @@ def check_text(soup: BeautifulSoup, folders: tuple[str, ...]) -> Iterator[str]:
         yield f"MyST that was not rendered: {match[0]!r}"
     for match in HOME.finditer(text):
         yield f"a path of the building machine: {match[0]}"
+    left = str(soup)
     for folder in folders:
-        if mentions(folder).search(str(soup)):
+        if mentions(folder).search(left):
             yield f"a path of the building machine: {folder}"
 
 

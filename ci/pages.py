@@ -1,12 +1,12 @@
 """The pages that are made rather than written: the status table, the report, the summary and the 404 page."""
 
-import json
 from typing import Any
 
 from markdown_it import MarkdownIt
 
 from atif_lib.results import records, report
 from ci import slides
+from ci.execute_chapters import read_status
 from ci.project import Project, Repository
 
 SUMMARY = "summary.md"
@@ -62,8 +62,7 @@ def not_found_page(project: Project, repository: Repository) -> str:
 
 def write_generated(project: Project) -> None:
     """Write the generated pages among the staged ones."""
-    status = json.loads(project.status.read_text(encoding="utf-8")) if project.status.exists() else {}
-    (project.stage / "book" / "status.md").write_text(status_page(status), encoding="utf-8")
+    (project.stage / "book" / "status.md").write_text(status_page(read_status(project)), encoding="utf-8")
     (project.stage / "book" / "report.md").write_text(report.report_markdown(), encoding="utf-8")
     source = (project.root / "book" / SUMMARY).read_text(encoding="utf-8")
     (project.stage / "book" / SUMMARY).write_text(summary_page(source), encoding="utf-8")
