@@ -141,8 +141,14 @@ def _worth(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
             yield name_of("cifar10", "small", other.activation, variant), _like(other, f"lr × {factor:g}", changed)
         long = {"epochs": 10 * other.recipe.epochs}
         yield name_of("cifar10", "small", other.activation, "x10"), _like(other, "ten times the epochs", long)
-    residual = direct[name_of("cifar10", "resnet8", "if")]
-    yield name_of("cifar10", "resnet8", "if-data"), _like(residual, "threshold from data", data_start=True)
+    fitted = _like(direct[name_of("cifar10", "small", "if")], "threshold from data", data_start=True)
+    residual = {row: direct[name_of("cifar10", "resnet8", row)] for row in ("if", "atif-u")}
+    residual["if-data"] = _like(residual["if"], "threshold from data", data_start=True)
+    yield name_of("cifar10", "resnet8", "if-data"), residual["if-data"]
+    faster = {("small", "if-data"): fitted, **{("resnet8", row): made for row, made in residual.items()}}
+    for (network, row), made in faster.items():
+        fast = {"lr": round(3 * made.recipe.lr, 6)}
+        yield name_of("cifar10", network, row, "fast"), _like(made, "lr × 3", fast)
     plain = _like(base, "no norms", {"clip": 1.0}, network="small-plain", scale_start=True)
     for row, change in CHANGES["no norms"].items():
         made = dataclasses.replace(plain, summary=f"CIFAR-10, small without norms, {row}", **change)
