@@ -1,4 +1,7 @@
-"""What travels in networks: whether spikes are binary (`network-spikes`), and how currents are distributed."""
+"""What travels in networks: whether spikes are binary, how currents are distributed, and what gradients become.
+
+The records `network-spikes` and `network-gradients`.
+"""
 
 import copy
 import math
@@ -6,15 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from atif_lib.data import Examples
 from atif_lib.networks.activations import ACTIVATIONS
-from atif_lib.networks.architectures import NETWORKS, Network, neurons_of
+from atif_lib.networks.architectures import NETWORKS, Network, neurons_of, unfused
 from atif_lib.training.layer_errors import in_float64, watch
 
-__all__ = ["current_moments", "other_values", "spike_facts"]
+__all__ = ["current_gradients", "current_moments", "gradient_facts", "other_values", "spike_facts"]
 
 
 def spike_facts(networks: Sequence[str] = ("vgg16", "resnet18")) -> dict[str, Any]:
@@ -56,6 +60,68 @@ def other_values(network: Network, inputs: Tensor) -> float:
     network(inputs)
     strange = sum(int(((x != 0) & (x != 1)).sum()) for x in travelling)
     return strange / sum(x.numel() for x in travelling)
+
+
+def gradient_facts(networks: Sequence[str] = ("vgg16", "resnet18")) -> dict[str, Any]:
+    """Return the norms of the gradients of currents, as networks start; the mean over three draws of the weights.
+
+    Inputs and labels are random, 32 of them. With V_th = 1 a network starts as ATIF-u and ATIF-nu do, too.
+
+    Args:
+        networks: names of ``NETWORKS``; by default the paper's.
+
+    Returns:
+        By network and activation, ReLU or IF: ``..._gradients``, for each layer from the first, at each timestep; and
+        ``..._first_over_last``, the norm over all timesteps in the first layer, divided by that in the last one.
+    """
+    found: dict[str, Any] = {}
+    for network in networks:
+        for activation in ("relu", "if"):
+            drawn = []
+            for seed in range(3):
+                torch.manual_seed(seed)
+                made = NETWORKS[network](ACTIVATIONS[activation])
+                norms = current_gradients(made, torch.randn(32, 3, 32, 32), torch.randint(10, (32,)))
+                drawn.append(torch.tensor(list(norms.values())))
+            mean = torch.stack(drawn).mean(0)
+            found[f"{network}_{activation}_gradients"] = mean.tolist()
+            found[f"{network}_{activation}_first_over_last"] = (mean[0].norm() / mean[-1].norm()).item()
+    return found
+
+
+def current_gradients(network: Network, inputs: Tensor, labels: Tensor) -> dict[str, list[float]]:
+    r"""Return the norm of the gradient of the loss in the current of each layer, at each timestep.
+
+    .. math:: \Big\lVert \frac{\partial L}{\partial i(t)} \Big\rVert, \qquad t = 1 \ldots T
+
+    L is the cross-entropy of the batch, in training mode. The gradient at t is all that the current changes: its own
+    spike, and through the membrane the later ones.
+
+    Args:
+        network: with spiking neurons, or with ReLUs, which have one timestep. A copy of it runs: nothing of the network
+            changes but its membranes, which are put to rest.
+        inputs: [N, C, H, W].
+        labels: [N], of the right classes.
+
+    Returns:
+        For each layer of neurons, from the first, by its name: T numbers.
+    """
+    functional.reset_net(network)
+    network = copy.deepcopy(network).train()
+    layers = neurons_of(network) or {name: m for name, m in network.named_modules() if isinstance(m, nn.ReLU)}
+    norms: dict[str, list[float]] = {}
+
+    def watcher(name: str) -> Callable:
+        def keep(gradient: Tensor) -> None:
+            norms[name] = [each.norm().item() for each in gradient]
+
+        return lambda module, entering: entering[0].register_hook(keep) and None
+
+    for name, layer in layers.items():
+        layer.register_forward_pre_hook(watcher(name))
+    with unfused(network):
+        F.cross_entropy(network(inputs.detach().requires_grad_()), labels).backward()
+    return {name: norms[name] for name in layers}
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Laplace, Normal
 
 from atif_lib.experiments.contract import Context
-from atif_lib.experiments.currents import spike_facts
+from atif_lib.experiments.currents import gradient_facts, spike_facts
 from atif_lib.experiments.facts import (
     analysis_facts,
     count_facts,
@@ -103,6 +103,7 @@ FACTS = {
     "realisable": realisable_facts,
     "counts": count_facts,
     "spikes": spike_facts,
+    "gradients": gradient_facts,
     "features": frame_facts,
 }
 
