@@ -780,8 +780,66 @@ pd.DataFrame(rows).T
 # ten points to both. Here, too, the spiking network comes no nearer to ReLU, rather less near; that is one seed, which
 # decides nothing.
 #
-# So in this network no need for more epochs or a higher rate is seen. It has only four layers of neurons. Gradients that
-# vanish on the way would show in deeper ones, which are not tested here.
+# So in this network no need for more epochs or a higher rate is seen. It has only four layers of neurons. Do gradients
+# vanish in deeper ones? The record `network-gradients` asks the paper's two networks before any training, with
+# thresholds of 1 and random inputs: how large is the gradient of the loss in the currents of each layer?
+#
+# **Predict:** a current at the first timestep acts on all later spikes of its neuron, one at the last timestep only on
+# one. How far apart are their gradients in the last layer? And in the first?
+
+# %% tags=["hide-input"]
+(found,) = (r.result for r in records_of("network-gradients", "laptop"))
+fig, axes = plt.subplots(2, 1, figsize=(6.4, 7.2))
+table = []
+for network, marker in (("vgg16", "o"), ("resnet18", "s")):
+    for activation, label in (("relu", "ReLU"), ("if", "IF")):
+        norms = torch.tensor(found[f"{network}_{activation}_gradients"])
+        whole = norms.norm(dim=1)
+        name = {"vgg16": "VGG-16", "resnet18": "ResNet-18"}[network]
+        style = figures.neuron_style(label)
+        axes[0].plot(range(1, 1 + len(whole)), whole / whole[-1], marker=marker, label=f"{name}, {label}", **style)
+        for t in range(norms.shape[1]):
+            rows = {"network": name, "neuron": label, "layer": range(1, 1 + len(whole)), "timestep": t + 1}
+            table.append(pd.DataFrame(rows | {"norm": norms[:, t].tolist()}))
+    if network == "vgg16":
+        for t in range(T):
+            look = {"color": figures.neuron_style("IF")["color"], "alpha": 1 - 0.2 * t, "marker": "ovsD"[t]}
+            axes[1].plot(range(1, 1 + len(norms)), norms[:, t], linestyle="-", label=f"t = {t + 1}", **look)
+axes[0].set(ylabel="norm, the last layer's = 1", yscale="log")
+axes[0].set_yticks(ticks := [0.5, 1, 2, 5, 10], [f"{tick:g}" for tick in ticks])
+axes[1].set(xlabel="layer", ylabel="norm, VGG-16 with IF", yscale="log")
+for ax in axes:
+    ax.minorticks_off()
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend()
+figures.show(
+    fig,
+    "gradients",
+    alt="Above, the norm of the gradient of a layer's currents against the layer, for VGG-16 and ResNet-18 with ReLU and IF, "
+    f"relative to the last layer: towards the first layer it grows, to {found['vgg16_relu_first_over_last']:.1f} and "
+    f"{found['resnet18_relu_first_over_last']:.1f} with ReLU and to {found['vgg16_if_first_over_last']:.1f} and "
+    f"{found['resnet18_if_first_over_last']:.1f} with IF. Below, VGG-16 with IF by timestep: four lines that lie close together "
+    "in the last layer and spread towards the first, where that of the last timestep is lowest.",
+    caption="Gradients of the loss in the currents of each layer, before training. Above: all timesteps of a layer together. "
+    "Below: each timestep.",
+    data=pd.concat(table, ignore_index=True),
+)
+for network in ("vgg16", "resnet18"):
+    norms = found[f"{network}_if_gradients"]
+    print(f"{network}: t = 1 over t = 4: {norms[-1][0] / norms[-1][-1]:.1f} in the last layer,", end=" ")
+    print(f"{norms[0][0] / norms[0][-1]:.0f} in the first")
+
+# %% [markdown]
+# They do not vanish on the way to the first layer. With ReLUs they grow, and with spikes they grow less. (That is the
+# gradient of a whole layer. There are 32 times as many neurons in the first layer of VGG-16 as in its last, so each has
+# less.) Nor do they vanish on the way back in time: in each layer the gradient is largest at the *first* timestep, which
+# lies farthest back. The soft reset keeps what is left of a current, so the whole rest of the time can still use it.
+#
+# What is small is the gradient of late timesteps in early layers. In the last layer a current of $t = 1$ has twice the
+# gradient of one at $t = 4$, or a little less. On the way back this adds up, layer by layer: in the first layer it is 41
+# times in VGG-16 and 95 times in ResNet-18. A current of the last timestep has one chance to make a spike, and so has
+# that spike in each later layer. So the four thresholds of an ATIF-nu do not learn alike: before training, late currents
+# of early layers are those that the loss feels least.
 #
 # ## What can go wrong
 #

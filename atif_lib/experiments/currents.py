@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
@@ -120,7 +119,7 @@ def current_gradients(network: Network, inputs: Tensor, labels: Tensor) -> dict[
     for name, layer in layers.items():
         layer.register_forward_pre_hook(watcher(name))
     with unfused(network):
-        F.cross_entropy(network(inputs.detach().requires_grad_()), labels).backward()
+        nn.functional.cross_entropy(network(inputs.detach().requires_grad_()), labels).backward()
     return {name: norms[name] for name in layers}
 
 
