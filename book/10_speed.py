@@ -223,6 +223,8 @@ def ratios(result):
     for key, name in (("other", "VGG-16"), ("float32", "ResNet-18 in float32")):
         times = result[key]["over_ours"]
         further[f"{name}: SJ, best / ours"] = times["spikingjelly-best"]
+        memory = result[key]["peak_mib"]
+        further[f"{name}, memory: ours / SJ, plain"] = memory["ours"] / memory["spikingjelly"]
         further[f"{name}: ours / T ReLU"] = result[key]["over_t_relu"]["ours"]
         further[f"{name}: learned / T ReLU"] = result[key]["over_t_relu"]["atif-u"]
     inference = result["inference"]

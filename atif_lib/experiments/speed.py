@@ -15,7 +15,7 @@ from atif_lib.training.execution import has_bfloat16
 __all__ = ["SpeedExperiment"]
 
 NEURONS = ("spikingjelly", "spikingjelly-best", "ours-eager", "ours", "atif-u")
-OTHERS = ("relu", "spikingjelly-best", "ours", "atif-u")
+OTHERS = ("relu", "spikingjelly", "spikingjelly-best", "ours", "atif-u")
 STEPS = ("relu", "spikingjelly", "spikingjelly-best", "ours", "ours-compact", "atif-u")
 GROWING = ("relu", "spikingjelly", "ours")
 
@@ -30,10 +30,10 @@ class SpeedExperiment:
     summary: str
     neuron: tuple[int, ...] = (4, 16, 64, 32, 32)  # [T, N, C, H, W], as the first of the network below
     network: str = "resnet18"
-    other: str = "vgg16"  # a second network, of which only times are taken
+    other: str = "vgg16"  # a second network, without inference
     timesteps: int = 4
     batch: int = 32
-    repeats: int = 9  # of a training step; a lone neuron, which is quick, gets twice as many
+    repeats: int = 9  # of a step; quick ones get more: a lone neuron twice, a growing step four times as many
     growing: str = "resnet8"  # the network of which T and batch grow
     growing_batch: int = 32
     growing_timesteps: tuple[int, ...] = (1, 2, 4, 8, 16)
@@ -75,7 +75,7 @@ class SpeedExperiment:
         torch.compiler.reset()
         calls = (2 * self.repeats + 2) * len(NEURONS) + (2 * self.repeats + 1) * len(STEPS)
         calls += 2 * self.repeats * len(OTHERS)
-        calls += self.repeats * len(GROWING) * (len(self.growing_timesteps) + len(self.batches))
+        calls += 4 * self.repeats * len(GROWING) * (len(self.growing_timesteps) + len(self.batches))
         bar = tqdm(total=calls, unit="call", leave=False, disable=None)
         # A compiled neuron that met torch's limit would run uncompiled without a word: better to fail.
         with bar, torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True):
@@ -100,7 +100,7 @@ class SpeedExperiment:
         """Return the training step's times and memory, and the times of inference."""
         bar.set_description(f"step of {network}")
         steps = self._steps(cases, network, self.timesteps, self.batch, low)
-        training, inference = self._measure(bar, steps), {}
+        training, inference = self._measure(bar, steps, self.repeats), {}
         if network == self.network and low:
             passes = {case: step.infer for case, step in steps.items()}
             inference = summary(interleaved(passes, self.repeats, torch.device(self.device), bar, warm_up=1))
@@ -115,7 +115,8 @@ class SpeedExperiment:
         for value in values:
             bar.set_description(f"{what} {value}")
             size = {"timesteps": self.timesteps, "batch": self.growing_batch} | {what: value}
-            measured = self._measure(bar, self._steps(GROWING, self.growing, size["timesteps"], size["batch"]))
+            steps = self._steps(GROWING, self.growing, size["timesteps"], size["batch"])
+            measured = self._measure(bar, steps, 4 * self.repeats)
             for key in ("median_s", "peak_mib"):
                 for case, number in measured[key].items():
                     found[key].setdefault(case, []).append(number)
@@ -131,11 +132,11 @@ class SpeedExperiment:
             for case in cases
         }
 
-    def _measure(self, bar: tqdm, steps: dict[str, TrainingStep]) -> dict[str, dict[str, float]]:
+    def _measure(self, bar: tqdm, steps: dict[str, TrainingStep], repeats: int) -> dict[str, dict[str, float]]:
         """Return times and peak memory of one training step; the steps that find the peak warm up."""
         peaks = {case: peak_memory(step) for case, step in steps.items()}
         device = torch.device(self.device)
-        return summary(interleaved(steps, self.repeats, device, bar, warm_up=0)) | {"peak_mib": peaks}
+        return summary(interleaved(steps, repeats, device, bar, warm_up=0)) | {"peak_mib": peaks}
 
     def _roofline(self) -> dict[str, float]:
         device = torch.device(self.device)
