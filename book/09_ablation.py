@@ -808,6 +808,7 @@ for network, marker in (("vgg16", "o"), ("resnet18", "s")):
 axes[0].set(ylabel="norm, the last layer's = 1", yscale="log")
 axes[0].set_yticks(ticks := [0.5, 1, 2, 5, 10], [f"{tick:g}" for tick in ticks])
 axes[1].set(xlabel="layer", ylabel="norm, VGG-16 with IF", yscale="log")
+axes[1].set_yticks(ticks := [0.005, 0.01, 0.02, 0.05, 0.1, 0.2], [f"{tick:g}" for tick in ticks])
 for ax in axes:
     ax.minorticks_off()
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -830,10 +831,11 @@ for network in ("vgg16", "resnet18"):
     print(f"{norms[0][0] / norms[0][-1]:.0f} in the first")
 
 # %% [markdown]
-# They do not vanish on the way to the first layer. With ReLUs they grow, and with spikes they grow less. (That is the
-# gradient of a whole layer. There are 32 times as many neurons in the first layer of VGG-16 as in its last, so each has
-# less.) Nor do they vanish on the way back in time: in each layer the gradient is largest at the *first* timestep, which
-# lies farthest back. The soft reset keeps what is left of a current, so the whole rest of the time can still use it.
+# They do not vanish on the way to the first layer. They grow: nine or ten times with ReLUs, two or five times with
+# spikes. (That is the gradient of a whole layer. There are 32 times as many neurons in the first layer of VGG-16 as in
+# its last, so each has less.) Nor do they vanish on the way back in time: in each layer the gradient is largest at the
+# *first* timestep, which lies farthest back. The soft reset keeps what is left of a current, so the whole rest of the
+# time can still use it.
 #
 # What is small is the gradient of late timesteps in early layers. In the last layer a current of $t = 1$ has twice the
 # gradient of one at $t = 4$, or a little less. On the way back this adds up, layer by layer: in the first layer it is 41

@@ -408,11 +408,16 @@ pd.DataFrame({label: difference(*pair) for label, pair in effects.items()}).T
 # The argument by itself is not shown to matter. At slope 4 the relative one lies half a point above the absolute one,
 # and the interval holds zero. At slope 1 it lies about a point *below*, as its wider surrogate lets one expect. (That
 # interval excludes zero only just: it was the sixth seed that made it so, and of four questions one may look like an
-# effect by luck. The two of the slope would stay under any correction for that.) To separate argument and width for
-# good, one would have to train with an absolute slope of $\alpha / V_{th}$ in each layer; we have not. The relative
-# surrogate of slope 1 also has a third more θ than the base, and counted over neurons it sends nearly half more
-# spikes. Whoever takes the paper's formula with SpikingJelly's default slope of 4 in place of 1 has a network that
-# these three epochs do not tell from ours.
+# effect by luck. The two of the slope would stay under any correction for that.) The relative surrogate of slope 1 also
+# has a third more θ than the base, and counted over neurons it sends nearly half more spikes. Whoever takes the paper's
+# formula with SpikingJelly's default slope of 4 in place of 1 has a network that these three epochs do not tell from
+# ours.
+#
+# What is left of the argument where the width is the same? Differentiate $\sigma\big(\alpha (H / V_{th} - 1)\big)$ by
+# $H$: to a current, the relative surrogate of slope α *is* the absolute one of slope $\alpha / V_{th}$. Only the
+# gradient of the threshold differs, by the factor $H / V_{th}$. For $\alpha = 4$ it lies between 0.56 and 1.44 wherever the
+# surrogate has more than half of its height. So the argument is little more than a width that grows with the
+# threshold.
 #
 # ## What is a learned threshold worth?
 #

@@ -162,6 +162,24 @@ def test_a_start_at_a_bound_cannot_be_learned(kind, v0):
 # --- gradients ---
 
 
+@pytest.mark.parametrize("threshold", [0.3, 1.0, 2.5])
+def test_of_one_width_the_two_surrogates_differ_in_the_gradient_of_the_threshold_alone(threshold):
+    """An absolute slope of α / V_th is a relative one of α; the threshold's gradient lacks the factor H / V_th."""
+    found = {}
+    for argument, slope in (("relative", 4.0), ("absolute", 4.0 / threshold)):
+        node = ATIFu(1, threshold, surrogate=argument, slope=slope, step_mode="m").double()
+        current = (threshold * (1 + noise((1, 50)))).requires_grad_()
+        weights = noise((1, 50), seed=1)
+        spikes = node(current)
+        gradient = torch.autograd.grad((weights * spikes).sum(), (current, node.log_threshold), retain_graph=True)
+        found[argument] = gradient
+        if argument == "absolute":
+            by_membrane = gradient[0] * (current / threshold)
+    assert_close(found["relative"][0], found["absolute"][0])
+    assert_close(found["absolute"][1], -threshold * found["absolute"][0].sum().reshape(found["absolute"][1].shape))
+    assert_close(found["relative"][1], -threshold * by_membrane.sum().reshape(found["relative"][1].shape))
+
+
 @pytest.mark.parametrize("kind", LEARNED)
 @pytest.mark.parametrize("argument", ["relative", "absolute"])
 @pytest.mark.parametrize("channels", [0, 3])
