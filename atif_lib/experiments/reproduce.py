@@ -25,7 +25,7 @@ from tqdm import tqdm
 from atif_lib import checks
 from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
 from atif_lib.experiments.registry import find
-from atif_lib.experiments.runs import checked_seed, cost_here, has_weights, run_folder, staleness
+from atif_lib.experiments.runs import checked_seed, cost_here, has_weights, in_use, run_folder, staleness
 from atif_lib.paths import make_absolute, runs_folder
 from atif_lib.results import records
 from atif_lib.results.manifest import Manifest, load
@@ -41,7 +41,10 @@ LOG = "log.txt"  # in a run's folder: what it says
 
 
 class Job(NamedTuple):
-    """One run of a plan. ``state`` is done, stale, interrupted or missing; ``start`` the id of the run before it."""
+    """One run of a plan. ``start`` is the id of the run before it.
+
+    ``state`` is done, stale, running (in another process), interrupted or missing.
+    """
 
     experiment: str
     profile: str
@@ -162,6 +165,8 @@ def _state(job: Job, experiment: NetworkExperiment, start: Job | None, found: di
         if not why and start and start.state == "stale":
             why = f"{start.run_id}, which it starts from, is stale"
         return {"state": "stale", "why": why} if why else {"state": "done"}
+    if in_use(job.folder):
+        return {"state": "running", "why": "in another process"}
     return {"state": "interrupted" if (job.folder / "checkpoint.pt").is_file() else "missing"}
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "estimate",
     "export",
     "has_weights",
+    "in_use",
     "is_done",
     "run",
     "run_folder",
@@ -151,6 +152,19 @@ def _alone(folder: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise RuntimeError(f"{folder} is in use: another process trains this run; wait for it, or stop it") from None
+
+
+def in_use(folder: Path) -> bool:
+    """Tell whether a process trains the run of this folder now."""
+    if not (folder / "lock").is_file():
+        return False
+    try:
+        with FileLock(folder / "lock", blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that this process may only read: it cannot know
+        return False
 
 
 def _sittings(folder: Path, resumed: bool) -> dict[str, list[str]]:

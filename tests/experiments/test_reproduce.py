@@ -17,6 +17,7 @@ import pytest
 import torch
 import training_worker as worker
 import yaml
+from filelock import FileLock
 
 from atif_lib.__main__ import main
 from atif_lib.data.storage import file_sha256
@@ -300,6 +301,15 @@ def test_a_run_s_failure_is_explained_by_what_it_said_itself(folders, scripts, s
     scripts[CELLS[0]] = script
     assert reproduce._Children(1).run(job) == f"{why} See {log}"
     assert log.read_text(encoding="utf-8").startswith("the error of an earlier start\n")
+
+
+def test_a_run_that_another_process_trains_is_said_to_run(folders, small_table):
+    job = smoke_plan(small_table).open[0]
+    job.folder.mkdir(parents=True)
+    (job.folder / "checkpoint.pt").touch()
+    with FileLock(job.folder / "lock"):
+        assert f"running     {job.run_id} (in another process)" in reproduce.describe(smoke_plan(small_table))
+    assert f"interrupted {job.run_id}" in reproduce.describe(smoke_plan(small_table))
 
 
 def test_the_bar_counts_what_succeeded(folders, small_table, monkeypatch):
