@@ -569,6 +569,18 @@ def test_chapter_9_pairs_of_one_day_and_of_two():
     assert max(steps[:3]) < min(steps[3:])
 
 
+def test_chapter_9_gradients_grow_towards_the_first_layer_and_back_in_time():
+    (found,) = (r.result for r in recorded("network-gradients"))
+    ratios = {key.removesuffix("_first_over_last"): round(v) for key, v in found.items() if key.endswith("last")}
+    assert ratios == {"vgg16_relu": 10, "vgg16_if": 2, "resnet18_relu": 9, "resnet18_if": 5}
+    for network, expected in (("vgg16", 41), ("resnet18", 95)):
+        layers = found[f"{network}_if_gradients"]
+        assert all(norms == sorted(norms, reverse=True) for norms in layers)
+        first, last = (norms[0] / norms[-1] for norms in (layers[0], layers[-1]))
+        assert round(first) == expected
+        assert 1.7 < last < 2
+
+
 def test_chapter_14_a_fixed_threshold_with_less_error_is_not_the_better_one():
     verdicts = {
         stem: verdict(stem, "if-data", "if") for stem in ("cifar10-small", "cifar10-resnet8", "cifar10-small-plain")
