@@ -834,9 +834,10 @@ for network in ("vgg16", "resnet18"):
 # %% [markdown]
 # They do not vanish on the way to the first layer. They grow: nine or ten times with ReLUs, two or five times with
 # spikes. (That is the gradient of a whole layer. There are 32 times as many neurons in the first layer of VGG-16 as in
-# its last, so each has less.) Nor do they vanish on the way back in time: in each layer the gradient is largest at the
-# *first* timestep, which lies farthest back. The soft reset keeps what is left of a current, so the whole rest of the
-# time can still use it.
+# its last, so each has less. That batch norm makes gradients grow with depth before training is known of networks
+# without spikes {cite:p}`yang2019meanfield`. Networks without norms were not looked at.) Nor do they vanish on the way
+# back in time: in each layer the gradient is largest at the *first* timestep, which lies farthest back. The soft reset
+# keeps what is left of a current, so the whole rest of the time can still use it.
 #
 # What is small is the gradient of late timesteps in early layers. In the last layer a current of $t = 1$ has twice the
 # gradient of one at $t = 4$, or a little less. On the way back this adds up, layer by layer: in the first layer it is 41
