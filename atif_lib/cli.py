@@ -146,7 +146,7 @@ def _train(options: argparse.Namespace) -> None:
         checkpoint = runs.run_folder(options.name, profile, seed, options.validation) / "checkpoint.pt"
         if options.resume and network:
             if runs.is_done(options.name, profile, seed, options.validation):
-                _tell(f"seed {seed} has ended; without --resume it is trained anew")
+                _tell(f"seed {seed} has ended: nothing to do (without --resume it would be trained anew)")
                 continue
             if not checkpoint.is_file():
                 _tell(f"no checkpoint in {checkpoint.parent}: seed {seed} starts from the beginning")
@@ -194,7 +194,8 @@ def _reproduce(options: argparse.Namespace) -> int:
         raise ValueError("reproduce takes --dry-run or --snakefile, got both")
     tables = options.tables or [1, 2, 3]
     checks.integer("jobs", options.jobs)
-    found = reproduce.plan(tables, options.seeds, options.protocol, options.profile)
+    chosen = options.seeds, options.protocol, options.profile
+    found = reproduce.plan(tables, *chosen)
     if options.snakefile:
         workflow = reproduce.snakefile(found, options.jobs)
         paths.write_whole(options.snakefile, lambda file: file.write(workflow.encode()))
@@ -207,7 +208,15 @@ def _reproduce(options: argparse.Namespace) -> int:
         print(f"\n{reproduce.describe(found, seconds, options.jobs)}", flush=True)
     if options.dry_run:
         return 0
-    failed = reproduce.run(found, seconds, options.jobs)
+    ran: set[str] = set()
+    while not (failed := reproduce.run(found, seconds, options.jobs)):
+        ran |= {job.run_id for job in found.open}
+        found = reproduce.plan(tables, *chosen)
+        if ran.issuperset(job.run_id for job in found.open):
+            break
+        _tell("runs are stale now, because what they start from came out with other weights: they are made again")
+        print(reproduce.describe(found), flush=True)
+        seconds = reproduce.seconds_here(found, options.jobs)
     if failed:
         print(f"atif_lib: {', '.join(failed)} failed", file=sys.stderr)
     if options.protocol == "staged" and not options.profile:
@@ -262,7 +271,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     for layer, theta in metrics.get("theta_layers", {}).items():
         print(f"{'theta of ' + layer:30} {theta:.4f}")
     for t, accuracy in enumerate(accuracy_over_time(network, examples), 1):
-        print(f"after {t} timesteps   {accuracy:.2f} %")
+        print(f"{f'after {t} timestep' + 's' * (t > 1):20}{accuracy:.2f} %")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -312,15 +321,21 @@ def _run_chapter(chapter: str, profile: str, out: Path) -> None:
         notebook = Path(folder) / f"{chapter}.ipynb"
         jupytext.write(jupytext.read(source), notebook)
         _tell(f"running chapter {chapter}, which draws it")
-        papermill.execute_notebook(
-            str(notebook),
-            str(notebook),
-            {"profile": profile},
-            kernel_name="python3",
-            language="python",
-            start_timeout=600,
-            extra_arguments=["--log-level=CRITICAL"],
-        )
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(notebook),
+                {"profile": profile},
+                kernel_name="python3",
+                language="python",
+                start_timeout=600,
+                extra_arguments=["--log-level=CRITICAL"],
+            )
+        except papermill.PapermillExecutionError as error:
+            if not os.environ.get("ATIF_RESULTS"):
+                raise
+            why = f"{error.ename}: {error.evalue}; the records that it shows are looked for in"
+            raise RuntimeError(f"{chapter}: {why} ATIF_RESULTS={paths.results_folder()} alone") from None
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -341,7 +356,7 @@ def _report(options: argparse.Namespace) -> int:
         print("\n".join(disagreements) or "manifest, README and records agree")
         return int(bool(disagreements))
     render = {"text": report.report_text, "md": report.report_markdown, "readme": report.readme_table}
-    print(render[options.format or "text"]())
+    print(render[options.format or "text"](report.as_measured()))
     return 0
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-__all__ = ["CLOSED", "command", "is_closed"]
+__all__ = ["CLOSED", "command", "duration", "is_closed"]
 
 CLOSED = 141  # 128 + SIGPIPE: what a shell says of a program whose reader has gone, as in `... | head -1`
 
@@ -34,6 +34,14 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
     return run
+
+
+def duration(seconds: float) -> str:
+    """Write a time as a person says it: in seconds, minutes or hours."""
+    for unit, length, shown in (("hours", 3600, ".1f"), ("minutes", 60, ".0f")):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:{shown}} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def is_closed(error: OSError) -> bool:

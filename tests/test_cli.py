@@ -76,7 +76,7 @@ def test_train_then_evaluate(run, folders):
     assert output.splitlines() == [
         "64 test examples of digits, source scikit-learn",
         f"test_accuracy      {accuracies[1]:.4g}",
-        f"after 1 timesteps   {accuracies[1]:.2f} %",
+        f"after 1 timestep    {accuracies[1]:.2f} %",
     ]
 
 
@@ -101,7 +101,7 @@ def test_resumed_it_leaves_alone_what_has_ended(run, folders):
     before = (folders[0] / f"{QUICK}-smoke-s1.json").read_bytes()
     status, output, errors = run("train", QUICK, "--profile", "smoke", "--seeds", "1", "2", "--resume")
     assert status == 0
-    assert "seed 1 has ended; without --resume it is trained anew" in errors
+    assert "seed 1 has ended: nothing to do (without --resume it would be trained anew)" in errors
     assert "seed 1 starts" not in errors
     assert [line.split(":")[0] for line in output.splitlines()] == [f"{QUICK}-smoke-s2"]
     assert (folders[0] / f"{QUICK}-smoke-s1.json").read_bytes() == before
@@ -295,6 +295,33 @@ def test_a_reader_s_notebook_beside_the_figures_is_kept(run, tmp_path, monkeypat
     assert notes.read_text(encoding="utf-8") == "my notes"
     assert len(set(executed)) == 2
     assert not any(path.parent.exists() for path in executed)
+
+
+def test_a_chapter_that_fails_says_which_folder_of_records_it_saw(run, results, tmp_path, monkeypatch):
+    papermill = pytest.importorskip("papermill")
+
+    def fail(*_, **__):
+        raise papermill.PapermillExecutionError(1, 1, "(fixed,) = []", "ValueError", "not enough values", [])
+
+    results.mkdir()
+    monkeypatch.setenv("ATIF_FIGURES", "")
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    status, _, errors = run("figure", "1A", "--out", str(tmp_path))
+    assert status == 2
+    assert "ValueError: not enough values; the records that it shows are looked for in ATIF_RESULTS=" in errors
+    monkeypatch.delenv("ATIF_RESULTS")
+    with pytest.raises(papermill.PapermillExecutionError):
+        run("figure", "1A", "--out", str(tmp_path))
+
+
+def test_the_report_on_a_folder_of_one_s_own_has_the_verdicts_of_its_records(run, results):
+    results.mkdir()
+    status, output, _ = run("report")
+    assert status == 0
+    *lines, paper, small, beyond = output.strip().splitlines()
+    assert all(line.endswith("not run") for line in (paper, small, beyond))
+    assert not any(line.startswith(("reproduced", "partly", "open", "not  ")) for line in lines)
+    assert "One seed, in stages" not in output, "a note on what other records say"
 
 
 def test_a_record_that_will_be_replaced_is_told_of(run, results):

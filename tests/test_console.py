@@ -103,3 +103,18 @@ def test_without_a_console_nothing_is_prepared(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)  # as under pythonw
     monkeypatch.setattr(sys, "stderr", None)
     assert command_line.main(["list", "toy"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0 seconds"),
+        (89, "89 seconds"),
+        (90, "2 minutes"),
+        (5399, "90 minutes"),
+        (5400, "1.5 hours"),
+        (9e4, "25.0 hours"),
+    ],
+)
+def test_a_duration_is_said_in_the_unit_that_fits(seconds, said):
+    assert console.duration(seconds) == said

@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from atif_lib import checks
+from atif_lib.console import duration
 from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
 from atif_lib.experiments.registry import find
 from atif_lib.experiments.runs import checked_seed, cost_here, has_weights, in_use, run_folder, staleness
@@ -111,11 +112,11 @@ def plan(
         start = jobs.get(job.start or "")
         if start and job.state != "done" and start.state == "done" and (why := _weights_lack(start, found)):
             jobs[start.run_id] = start._replace(state="missing", why=why)
-    for job in jobs.values():
+    for job in jobs.values():  # each behind the one that it starts from
         start = jobs.get(job.start or "")
-        if start and job.state == "done" and start.state != "done":
+        if start and job.state == "done" and (start.state != "done" or start.why):
             why = f"stale then, unless {start.run_id} comes out with the same weights again"
-            jobs[job.run_id] = job._replace(why=why)
+            jobs[job.run_id] = job._replace(why=start.why if start.state == "done" else why)
     return Plan(tuple(tables), tuple(jobs.values()))
 
 
@@ -248,15 +249,17 @@ def describe(found: Plan, seconds: dict[str, float] | None = None, jobs: int = 1
     for n, job in enumerate(found.jobs, 1):
         if seconds and job.run_id not in seconds:
             continue
-        took = f"  {seconds[job.run_id] / 3600:.2f} hours" if seconds and job.run_id in seconds else ""
+        took = f"  {duration(seconds[job.run_id])}" if seconds and job.run_id in seconds else ""
         why = f" ({job.why})" if job.why else ""
         lines.append(f"{n:3}  {job.state:11} {job.run_id}{why}{took}")
     done = len(found.jobs) - len(found.open)
     if seconds is None:
         return "\n".join([*lines, f"{done} of {len(found.jobs)} runs are done"])
-    hours = _hours(seconds, jobs)
+    doubtful = sum(bool(job.why) for job in found.jobs if job.state == "done")
+    more = f", and {doubtful} that are done would be made again if they turn stale" if doubtful else ""
+    hours = duration(3600 * _hours(seconds, jobs))
     sharing = f", {jobs} side by side with {_threads(jobs)} thread{'s' * (_threads(jobs) > 1)} each" if jobs > 1 else ""
-    lines.append(f"{done} of {len(found.jobs)} runs are done; the others take about {hours:.1f} hours here{sharing}")
+    lines.append(f"{done} of {len(found.jobs)} runs are done; the others take about {hours} here{sharing}{more}")
     return "\n".join(lines)
 
 
@@ -325,7 +328,7 @@ def run(found: Plan, seconds: dict[str, float], jobs: int = 1) -> list[str]:
                     order.done(name)
                     ready += order.get_ready()
                 else:
-                    bar.say(f"{name} begins")
+                    bar.say(f"{name} begins; what it says goes to {todo[name].folder / LOG}")
                     running[pool.submit(children.run, todo[name])] = name
             for future in wait(running, timeout=2, return_when=FIRST_COMPLETED).done:
                 name = running.pop(future)

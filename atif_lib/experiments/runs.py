@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from atif_lib import checks, data
+from atif_lib.console import duration
 from atif_lib.data.storage import file_sha256
 from atif_lib.experiments.contract import Context
 from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
@@ -302,7 +303,7 @@ def estimate(name: str, profile: str | None = None, count: int = 5) -> dict[str,
         "training examples": f"{len(examples.train_labels):,}, source {examples.source}",
         "updates": f"{updates:,} of {recipe.batch_size} examples in {recipe.epochs} epochs",
         "seconds an update": f"{step:.3f} (median of {times}; the first, with compilation, {first:.1f})",
-        "training time": f"{step * updates / 3600:.2f} hours, less the tests after each epoch",
+        "training time": f"{duration(step * updates)}, less the tests after each epoch",
         "peak memory": "unknown here" if peak is None else f"{peak:,.0f} MiB",
         "device": str(next(network.parameters()).device),
         "precision": recipe.precision,

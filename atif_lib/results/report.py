@@ -20,6 +20,7 @@ from atif_lib.results.page import counts, held, our_value, paper_value, tally
 from atif_lib.results.records import Record, RecordError, differing
 
 __all__ = [
+    "as_measured",
     "check",
     "figure_chapters",
     "readme_table",
@@ -31,6 +32,21 @@ __all__ = [
 ]
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
+
+
+def as_measured(manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> Manifest:
+    """Return the manifest with the verdicts that the records give, which may be those of a folder of one's own.
+
+    The note of a verdict that changes is left out, for it says why the other was given.
+    """
+    manifest, runs = _defaults(manifest, runs)
+
+    def judged(entry: Entry) -> Entry:
+        verdict = entry.expected(runs)
+        return entry if verdict == entry.verdict else entry.model_copy(update={"verdict": verdict, "note": ""})
+
+    parts = {name: tuple(map(judged, getattr(manifest, name))) for name in ("entries", "small", "beyond")}
+    return manifest.model_copy(update=parts)
 
 
 def check(manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> list[str]:
