@@ -30,6 +30,7 @@ help:  ## show this list
 	@echo "  PROFILE=smoke|laptop|full, JOBS=2, PYTHON=python3 and DRAFT=1 (unwritten pages left out) may be set."
 
 setup: $(STAMP)  ## make .venv with the pinned packages and the library
+	@echo "Ready. Next: source $(VENV)/bin/activate"
 
 $(STAMP):
 	@$(OURS)
