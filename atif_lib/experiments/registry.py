@@ -141,9 +141,9 @@ def _worth(direct: dict[str, NetworkExperiment]) -> Iterator[Named]:
             yield name_of("cifar10", "small", other.activation, variant), _like(other, f"lr × {factor:g}", changed)
         long = {"epochs": 10 * other.recipe.epochs}
         yield name_of("cifar10", "small", other.activation, "x10"), _like(other, "ten times the epochs", long)
-    fixed = direct[name_of("cifar10", "small", "if")]
-    yield name_of("cifar10", "small", "if", "again"), _like(fixed, "once more")  # how far one seed ends from itself
-    fitted = _like(fixed, "threshold from data", data_start=True)
+    for row in ("if", "atif-u"):  # how far one seed ends from itself
+        yield name_of("cifar10", "small", row, "again"), _like(direct[name_of("cifar10", "small", row)], "once more")
+    fitted = _like(direct[name_of("cifar10", "small", "if")], "threshold from data", data_start=True)
     residual = {row: direct[name_of("cifar10", "resnet8", row)] for row in ("if", "atif-u")}
     residual["if-data"] = _like(residual["if"], "threshold from data", data_start=True)
     yield name_of("cifar10", "resnet8", "if-data"), residual["if-data"]
