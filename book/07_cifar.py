@@ -240,8 +240,8 @@ show_ran(gap_table({name: (f"cifar10-{stem}",) * 2 for name, stem in (("VGG-16",
 # the paper's is 1.31.
 #
 # (ResNet-18 has a second chain, of an earlier recipe: whole images in each epoch, [Cutout](first-stage-images) in all
-# stages, and thresholds that were fitted to a sample that held only the first column of each map. It is the only one with
-# the threshold fixed at 1. A table further down and [](09_ablation.py) have it.)
+# stages, and thresholds that were fitted to a sample that held only the first column of each map. A table further down
+# has it.)
 #
 # Quantized, and before any update, VGG-16 still has 87.7 of its 90.8 %, and ResNet-18 86.7 of 90.9 %. The second
 # conversion costs more: right after the neurons began to spike VGG-16 had lost 37 points of its quantized network's

@@ -439,6 +439,7 @@ WORTH = {
     "small, 3 times the learning rate": ("small", "-fast"),
     "small, ten times the epochs": ("small", "-x10"),
     "resnet8": ("resnet8", ""),
+    "resnet8, 3 times the learning rate": ("resnet8", "-fast"),
     "no norms, scaled": ("small-plain", ""),
     "no norms, scaled, 0.3 of the learning rate": ("small-plain", "-slow"),
     "no norms, as torch draws them": ("small-plain", "-raw"),
