@@ -339,6 +339,7 @@ pd.DataFrame(rows).T
 # **Predict:** train a network again, with the same seed: a rounding in the last digit is enough to lead two trainings
 # apart. Does it end as far from itself as from a network of another seed?
 
+
 # %%
 def step(better: str, worse: str, seeds: range) -> dict[str, str]:
     """Return the mean difference in accuracy of the small VGG over these seeds, with Student's interval."""
