@@ -428,7 +428,7 @@ pd.DataFrame(rows).T.fillna("").rename_axis(["neuron", "passed on"]) if rows els
 #
 # Everything in Chapters 2 to 5 was for a Gaussian current, because the paper says that the inputs of a network's
 # neurons are about normally distributed, with their peak near zero. Is it so? The records of the small networks hold
-# the moments of their mean currents on 1,000 test images (of the threshold fixed at 1, those of three seeds); here are
+# the moments of their mean currents on 1,000 test images (of the threshold fixed at 1, those of nine seeds); here are
 # the means over seeds. Skewness and excess kurtosis are 0 for a normal
 # distribution; the excess kurtosis of a Laplace distribution, with its sharper peak and heavier tails, is 3.
 #
