@@ -407,7 +407,7 @@ def apart(one, other, seed):
 def test_chapter_9_the_step_to_atif_nu_in_the_small_vgg():
     step = tables.compare("cifar10-small-atif-nu", "cifar10-small-atif-u")
     assert step.n == 12
-    assert 0 < step.interval[0]
+    assert step.interval[0] > 0
     assert step.mean == pytest.approx(0.32, abs=0.01)
     assert mean(apart("atif-nu", "atif-u", seed) for seed in range(6)) == pytest.approx(0.56, abs=0.01)
 
