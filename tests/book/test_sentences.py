@@ -724,6 +724,16 @@ def test_chapter_14_without_norms_at_the_lower_rate_it_is_better_than_the_best_f
     assert step.interval[1] < 4.16
 
 
+def test_chapter_14_in_the_small_resnet_too():
+    step = tables.compare("cifar10-resnet8-atif-u-fast", "cifar10-resnet8-if-fast")
+    assert step.n == 3
+    assert 0 < step.interval[0] < step.interval[1] < 4.16
+    assert step.mean == pytest.approx(2.4, abs=0.05)
+    assert tables.compare("cifar10-resnet8-atif-u-fast", "cifar10-resnet8-if-fast", "theta").interval[1] > 0
+    learned, fixed = (mean(r.result["theta"] for r in recorded(f"cifar10-small-{a}")) for a in ("atif-u", "if"))
+    assert learned / fixed == pytest.approx(24 / 25, abs=0.005)
+
+
 def test_chapter_14_at_three_times_the_rate_a_learned_threshold_is_better_than_one_fixed_at_1():
     step = tables.compare("cifar10-small-atif-u-fast", "cifar10-small-if-fast")
     assert step.n == 6
