@@ -254,9 +254,10 @@ pd.DataFrame({PLACES[name]: ratios(record.result) for name, record in records.it
 # too: alone it is then the fastest on this processor. (Ours computes its membranes three times, once forward and
 # twice backward, to keep less.) In a network that learns in bfloat16 it is the other way round: there our neuron
 # takes over batch norms, sums of two paths, and conversions of numbers, for which other networks pass over memory
-# separately. That makes a step 1.5 times as fast as with SpikingJelly's compiled neuron in ResNet-18, and 1.3 times
-# in VGG-16. In float32, and where a network only answers, it is 7 % faster. And a spiking step does not have to take
-# longer than $T$ steps of the ReLU network as torch runs it, although its neurons compute much more than a ReLU does.
+# separately. That makes a step 1.7 times as fast as with SpikingJelly's compiled neuron in ResNet-18, and 1.4 times
+# in VGG-16. In float32 it is a quarter faster, and where a network only answers a tenth. And in bfloat16 a spiking step
+# does not have to take longer than about $T$ steps of the ReLU network as torch runs it, although its neurons compute
+# much more than a ReLU does. (In float32 it takes a tenth longer.)
 # A part of that is that stem and update run once, not $T$ times, and a part that the ReLU network is not fused; a
 # compiled one was not measured. How much each of these causes brings was not measured apart.
 #
@@ -275,7 +276,7 @@ figures.show_source(save_memory)
 # In training it is a field of the recipe, `Recipe(save_memory=True)`. Outputs, gradients and running means are equal
 # *to the last bit*, which a test checks. Memory is what torch's own allocator holds at the peak of a step, weights and
 # the state of the optimizer included. With `save_memory` the step of ResNet-18 in the bars above holds 320 MiB in place of
-# 413, and takes 16 % longer. (The ReLU network holds 200. `save_memory` is for residual networks only.)
+# 413, and takes 18 % longer. (The ReLU network holds 200. `save_memory` is for residual networks only.)
 
 # %% tags=["hide-cell"]
 figures.show_source(peak_memory)
@@ -327,9 +328,10 @@ for name, record in records.items():
 # %% [markdown]
 # The stem, which sees the image itself, runs once for any $T$, and so do the update of the weights and what the framework
 # does between two layers. All else should be proportional to $T$. For memory it is, but for a constant:
-# backpropagation through time keeps every timestep. The times of this record are too noisy to show it: a further timestep
-# costs less between 2 and 8 than below, and twice as much between 8 and 16. With the batch it is alike: 16 times the images
-# take 14 times the memory, but only 6 times the time, for small batches do not fill the processor.
+# backpropagation through time keeps every timestep. For time it is not, in a network as small as this: the first timesteps
+# cost little, for their maps do not fill the processor, and a further one costs more the more there are. From 8 timesteps
+# to 16 the step takes twice as long. With the batch it is alike: 16 times the images take 14 times the memory, but only
+# 7 times the time.
 #
 # ## The roofline
 #
@@ -384,8 +386,8 @@ for name, record in records.items():
     )
 
 # %% [markdown]
-# On our processor the step is bound by arithmetic, and reaches nine tenths of the roof. So a faster neuron could gain
-# a tenth here, no more.
+# On our processor the step is bound by arithmetic, and reaches two thirds of the roof. So a third is left, for the neurons
+# and the convolutions together; a faster neuron alone could not gain more than that.
 #
 # To become faster, a point below the slope has to move fewer bytes, and a point below the flat part has to do more
 # operations a second. A perfect neuron could gain about the distance to the roof. How near the points come

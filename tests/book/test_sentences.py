@@ -941,6 +941,16 @@ def test_chapter_10_a_step_costs_about_t_steps_of_relu_and_less_than_spikingjell
         assert over_relu["ours"] < 1.05
         assert over_relu["atif-u"] < 1.05
         assert min(value for case, value in over_ours.items() if case.startswith("spikingjelly")) > 1
+    ratios = [record.result[key]["over_ours"]["spikingjelly-best"] for key in ("step", "other", "float32", "inference")]
+    assert ratios == pytest.approx([1.7, 1.4, 1.25, 1.1], abs=0.05)
+    assert 1.05 < record.result["float32"]["over_t_relu"]["ours"] < 1.1
     peak = record.result["step"]["peak_mib"]
     assert peak["ours-compact"] < peak["ours"] < 0.7 * peak["spikingjelly"]
     assert 0.7 < peak["ours"] / peak["spikingjelly-best"] < 0.75
+    assert record.result["other"]["peak_mib"]["ours"] < 0.7 * record.result["other"]["peak_mib"]["spikingjelly"]
+    times = record.result["step"]["median_s"]
+    assert times["ours-compact"] / times["ours"] == pytest.approx(1.18, abs=0.005)
+    assert record.result["roofline"]["compute_s"] / times["ours"] == pytest.approx(2 / 3, abs=0.02)
+    growth = {key: record.result[key]["median_s"]["ours"] for key in ("timesteps", "batch")}
+    assert growth["timesteps"][-1] / growth["timesteps"][-2] == pytest.approx(2, abs=0.1)
+    assert growth["batch"][-1] / growth["batch"][0] == pytest.approx(7, abs=0.5)
