@@ -346,7 +346,9 @@ def step(better: str, worse: str, seeds: range) -> dict[str, str]:
     ours, theirs = (
         {r.seed: r.result["test_accuracy"] for r in records_of(f"cifar10-small-{a}", "laptop")} for a in (better, worse)
     )
-    found = [ours[seed] - theirs[seed] for seed in seeds]
+    found = [ours[seed] - theirs[seed] for seed in seeds if seed in ours and seed in theirs]
+    if len(found) < 2:
+        return {"accuracy, points": "not run", "each": ""}
     low, high = student(found)
     return {
         "accuracy, points": f"{mean(found):+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "−"),

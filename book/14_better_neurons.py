@@ -247,9 +247,12 @@ Markdown(provenance(experiments.values()))
 
 # %% [markdown]
 # Seeds are paired: two networks of one seed see the same images in the same order, and start from the same weights. So
-# what counts is the difference of each pair, and the 95 % interval of its mean. ([](09_ablation.py#six-new-pairs) says
-# what pairs of several days and processors can hide; most of these are of two days.) The intervals below use the three
+# what counts is the difference of each pair, and the 95 % interval of its mean. The intervals below use the three
 # seeds that every change has.
+#
+# One reservation: most of these pairs are of two days. The base of the same three seeds, trained again on a third day,
+# ended about half a point higher ([](09_ablation.py#six-new-pairs)). So half a point of a difference in accuracy may be
+# that of the days. The two changes that are shown to differ do so by about two points and more.
 #
 # But eight changes are compared with one base. If none of them did anything, at least one of eight separate intervals
 # would still exclude zero far more often than one time in twenty. *Dunnett's* intervals allow for that. A family is
