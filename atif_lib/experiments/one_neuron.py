@@ -103,7 +103,6 @@ FACTS = {
     "realisable": realisable_facts,
     "counts": count_facts,
     "spikes": spike_facts,
-    "gradients": gradient_facts,
     "features": frame_facts,
 }
 
@@ -123,3 +122,19 @@ class ExactExperiment:
     def run(self, context: Context) -> None:
         """Compute them; the seed is not used."""
         context.draft.result = FACTS[self.measures]()
+
+
+@dataclass(frozen=True)
+class GradientExperiment:
+    """Gradients of networks before any training, for a draw of weights and inputs by each seed."""
+
+    summary: str
+    profiles = ("laptop",)
+
+    def at(self, profile: str) -> "GradientExperiment":
+        """Return the same at every profile."""
+        return self
+
+    def run(self, context: Context) -> None:
+        """Draw and measure, and fill in the record."""
+        context.draft.result = gradient_facts(context.seed)

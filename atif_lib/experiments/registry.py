@@ -12,7 +12,7 @@ from atif_lib import checks
 from atif_lib.experiments import recipes
 from atif_lib.experiments.contract import Experiment
 from atif_lib.experiments.networks import NetworkExperiment
-from atif_lib.experiments.one_neuron import ExactExperiment, NeuronExperiment
+from atif_lib.experiments.one_neuron import ExactExperiment, GradientExperiment, NeuronExperiment
 from atif_lib.experiments.speed import SpeedExperiment
 from atif_lib.results.manifest import STAGES, chain
 
@@ -234,7 +234,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "limits-realisable": ExactExperiment("the best that T thresholds realise, T = 1 ... 8", "realisable"),
     "limits-counts": ExactExperiment("thresholds that count as Lloyd-Max does, T = 9 ... 11", "counts"),
     "network-spikes": ExactExperiment("Section 2: spikes are binary", "spikes"),
-    "network-gradients": ExactExperiment("Section 5: whether gradients vanish", "gradients"),
+    "network-gradients": GradientExperiment("Section 5: whether gradients vanish"),
     "speed": SpeedExperiment("time and memory of a training step against SpikingJelly's and the ReLU network's"),
     "gsc-features": ExactExperiment("Section 4.1: frames of features in a second of sound", "features"),
     "toy-fixed": NeuronExperiment("Fig. 3A: fixed V_th = 1, T = 4", "IF", steps=0),

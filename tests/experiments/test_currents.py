@@ -134,7 +134,7 @@ def test_asking_for_gradients_changes_nothing_of_a_network_but_puts_it_to_rest()
 
 
 def test_the_record_s_gradients_are_a_number_for_each_layer_and_timestep():
-    found = gradient_facts(("small",))
+    found = gradient_facts(1, ("small",))
     assert [len(norms) for norms in found["small_if_gradients"]] == [4] * 4
     assert [len(norms) for norms in found["small_relu_gradients"]] == [1] * 4
     for activation in ("relu", "if"):
