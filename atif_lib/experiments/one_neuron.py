@@ -23,7 +23,7 @@ from atif_lib.neurons.soft_reset import SoftResetNode
 from atif_lib.quantization.density import GAUSSIAN, LAPLACE
 from atif_lib.quantization.families import best_uniform
 
-__all__ = ["Eq11", "ExactExperiment", "NeuronExperiment"]
+__all__ = ["Eq11", "ExactExperiment", "GradientExperiment", "NeuronExperiment"]
 
 
 class Eq11(ATIFu):

@@ -185,12 +185,12 @@ def test_a_setting_that_a_record_lacks_had_what_is_now_its_default(validation):
 
 def test_one_record_says_all_of_exactly_the_experiments_that_no_seed_changes():
     from atif_lib.experiments.networks import NetworkExperiment
-    from atif_lib.experiments.one_neuron import NeuronExperiment
+    from atif_lib.experiments.one_neuron import GradientExperiment, NeuronExperiment
     from atif_lib.experiments.registry import EXPERIMENTS
 
     def draws(experiment):
         learns = isinstance(experiment, NeuronExperiment) and experiment.steps > 0
-        return learns or isinstance(experiment, NetworkExperiment)
+        return learns or isinstance(experiment, NetworkExperiment | GradientExperiment)
 
     assert sorted(manifests.load().one_record) == sorted(name for name, e in EXPERIMENTS.items() if not draws(e))
 
