@@ -344,7 +344,7 @@ pd.DataFrame(rows).T
 # apart. Does it end as far from itself as from a network of another seed?
 
 
-# %%
+# %% tags=["hide-output"]
 def step(better: str, worse: str, seeds: range) -> dict[str, str]:
     """Return the mean difference in accuracy of the small VGG over these seeds, with Student's interval."""
     ours, theirs = (
@@ -845,7 +845,7 @@ pd.DataFrame(rows).T
 # **Predict:** a current at the first timestep acts on all later spikes of its neuron, one at the last timestep only on
 # one. How far apart are their gradients in the last layer? And in the first?
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 draws = [r.result for r in records_of("network-gradients", "laptop")]
 found = {key: torch.tensor([draw[key] for draw in draws]).mean(0) for key in draws[0]}
 fig, axes = plt.subplots(2, 1, figsize=(6.4, 7.2))

@@ -591,6 +591,13 @@ def test_chapter_9_six_new_pairs_show_the_learned_threshold_and_leave_atif_nu_op
     assert np.corrcoef([fixed[s] for s in new], [learned[s] for s in new])[0, 1] == pytest.approx(0.75, abs=0.005)
 
 
+def test_chapter_9_atif_nu_sends_more_spikes_by_neurons_in_the_small_vgg_and_six_pairs_leave_the_learned_theta_open():
+    assert verdict("cifar10-small", "atif-nu", "atif-u", "theta_neurons") == "higher"
+    learned, fixed = ({r.seed: r.result["theta"] for r in recorded(f"cifar10-small-{a}")} for a in ("atif-u", "if"))
+    low, high = intervals.student([learned[s] - fixed[s] for s in range(6, 12)])
+    assert low < 0 < high
+
+
 def test_chapter_9_pairs_of_two_days_said_nothing_and_trained_again_they_say_the_same_as_the_others():
     (fixed, day), (learned, day_learned) = map(accuracies, ("if", "atif-u"))
     assert [day[seed] == day_learned[seed] for seed in range(12)] == [False] * 3 + [True] * 9
