@@ -316,7 +316,7 @@ pd.DataFrame(rows).T
 #   it is open.
 # * **θ:** a learned threshold is quieter than the fixed one in both networks, as in Table 3; in the small VGG by four
 #   percent, which six new pairs alone leave open. That ATIF-nu has a higher θ than ATIF-u, as there, is shown in the
-#   small ResNet only.
+#   small ResNet only. (Counted over neurons it sends more spikes in the small VGG, too.)
 # * **The half-step start** makes both networks send more spikes, and is not shown to make either more accurate. Its 4
 #   dB are those of a lone neuron: 1.08 dB are left where the next layer scales and shifts what it reads, and nothing
 #   where the norm before the neuron can shift its steps, as here ([](12_limits.py)). [](14_better_neurons.py) comes
