@@ -340,6 +340,7 @@ def _run_chapter(chapter: str, profile: str, out: Path) -> None:
 
 def _report(options: argparse.Namespace) -> int:
     from atif_lib.results import report
+    from atif_lib.results.records import load_all
 
     if options.check and options.format:
         raise ValueError("report takes --check or --format, got both")
@@ -356,7 +357,8 @@ def _report(options: argparse.Namespace) -> int:
         print("\n".join(disagreements) or "manifest, README and records agree")
         return int(bool(disagreements))
     render = {"text": report.report_text, "md": report.report_markdown, "readme": report.readme_table}
-    print(render[options.format or "text"](report.as_measured()))
+    runs = load_all()
+    print(render[options.format or "text"](report.as_measured(runs=runs), runs))
     return 0
 
 

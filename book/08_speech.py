@@ -312,7 +312,7 @@ time_table({label: record.result["accuracy_over_time"] for label, record in foun
 # With the threshold fixed at 1 the network is half a point less accurate than with ATIF-u, which is 15 clips, and it
 # sends two and a half times as many spikes: 1.1 a neuron for each word, against 0.46. (Those are counts over neurons; its
 # θ, the mean over layers, is three times as high.) The paper has no such row; on CIFAR-10 its step is 4.16
-# points, and ours 1.19, by an earlier recipe. But look at its first timestep in the second table: 95.9 % are there already.
+# points, and ours 2.39. But look at its first timestep in the second table: 95.9 % are there already.
 #
 # Right after their neurons began to spike the networks with a learned threshold had lost one point, where on CIFAR-10 the
 # same network had lost 17. After two timesteps they are at chance, or near it, as on images

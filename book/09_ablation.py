@@ -16,7 +16,6 @@
 # %%
 import copy
 import math
-from statistics import mean
 
 import pandas as pd
 import torch
@@ -32,7 +31,7 @@ from atif_lib.networks import neurons_of, set_timesteps
 from atif_lib.results import figures
 from atif_lib.results.intervals import student
 from atif_lib.results.manifest import Check, Quantity
-from atif_lib.results.records import records_of
+from atif_lib.results.records import load_all, records_of
 from atif_lib.results.tables import (
     ABLATION,
     difference,
@@ -345,21 +344,13 @@ pd.DataFrame(rows).T
 
 
 # %% tags=["hide-output"]
-def step(better: str, worse: str, seeds: range) -> dict[str, str]:
-    """Return the mean difference in accuracy of the small VGG over these seeds, with Student's interval."""
-    ours, theirs = (
-        {r.seed: r.result["test_accuracy"] for r in records_of(f"cifar10-small-{a}", "laptop")} for a in (better, worse)
-    )
-    found = [ours[seed] - theirs[seed] for seed in seeds if seed in ours and seed in theirs]
-    if len(found) < 2:
-        return {"accuracy, points": "not run", "each": ""}
-    low, high = student(found)
-    return {
-        "accuracy, points": f"{mean(found):+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "−"),
-        "each": ", ".join(f"{d:+.2f}" for d in found).replace("-", "−"),
-    }
+def step(better: str, worse: str, seeds: range) -> dict:
+    """Return the difference in accuracy of the small VGG over these seeds alone."""
+    runs = [r for r in everything if r.seed in seeds]
+    return difference(f"cifar10-small-{better}", f"cifar10-small-{worse}", runs=runs)
 
 
+everything = load_all()
 pd.DataFrame(
     {
         "learned − fixed, seeds 0 to 2, of two days": step("atif-u", "if", range(3)),

@@ -399,17 +399,13 @@ def test_chapter_9_the_number_of_levels_explains_the_gap_a_little_better_than_th
         assert np.corrcoef(sqnr[own], gap[own])[0, 1] > 0  # less error goes with a wider gap, if with any
 
 
-def apart(one, other, seed):
-    """Difference in accuracy of two networks of the small VGG of one seed."""
-    return accuracies(one)[0][seed] - accuracies(other)[0][seed]
-
-
 def test_chapter_9_the_step_to_atif_nu_in_the_small_vgg():
     step = tables.compare("cifar10-small-atif-nu", "cifar10-small-atif-u")
     assert step.n == 12
     assert step.interval[0] > 0
     assert step.mean == pytest.approx(0.32, abs=0.01)
-    assert mean(apart("atif-nu", "atif-u", seed) for seed in range(6)) == pytest.approx(0.56, abs=0.01)
+    (uneven, _), (even, _) = map(accuracies, ("atif-nu", "atif-u"))
+    assert mean(uneven[seed] - even[seed] for seed in range(6)) == pytest.approx(0.56, abs=0.01)
 
 
 def test_chapter_9_in_the_safe_region_the_error_is_about_that_of_atif_nu_and_the_accuracy_open():
