@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from tempfile import TemporaryDirectory
 
 from atif_lib import checks, console, paths
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     figure.set_defaults(command=_figure)
 
     report = commands.add_parser("report", help="what reproduces, claim by claim")
+    report.add_argument("words", nargs="*", help="only the claims whose names or places have all of these")
     report.add_argument("--format", choices=("text", "md", "readme"), help="text by default")
     report.add_argument("--check", action="store_true", help="fail where manifest, README and records disagree")
     report.add_argument("--update", type=Path, metavar="README", help="rewrite the claims table of this file")
@@ -202,8 +204,8 @@ def _reproduce(options: argparse.Namespace) -> int:
         command = f"snakemake --cores {reproduce.cores(options.jobs)} --snakefile {options.snakefile}"
         print(f"{options.snakefile}: {len(found.open)} rules; run it with {command}")
         return 0
-    print(reproduce.describe(found), flush=True)  # before the timing, which takes minutes and needs the data
-    seconds = reproduce.seconds_here(found, options.jobs)
+    print(reproduce.describe(found), flush=True)  # before the timing, which may take minutes and needs the data
+    seconds = reproduce.seconds_here(found, options.jobs, anew=options.dry_run)
     if seconds:
         print(f"\n{reproduce.describe(found, seconds, options.jobs)}", flush=True)
     if options.dry_run:
@@ -216,7 +218,7 @@ def _reproduce(options: argparse.Namespace) -> int:
             break
         _tell("runs are stale now, because what they start from came out with other weights: they are made again")
         print(reproduce.describe(found), flush=True)
-        seconds = reproduce.seconds_here(found, options.jobs)
+        seconds = reproduce.seconds_here(found, options.jobs, anew=False)
     if failed:
         print(f"atif_lib: {', '.join(failed)} failed", file=sys.stderr)
     if options.protocol == "staged" and not options.profile:
@@ -288,8 +290,9 @@ def _table(options: argparse.Namespace) -> None:
 def _print_table(number: int) -> None:
     from atif_lib.results.tables import paper_table, training_table
 
-    print(paper_table(number).to_string())
-    print(f"\nHow ours were trained:\n{training_table(number).to_string()}")
+    width = get_terminal_size(fallback=(1000, 0)).columns  # in a file or a pipe each row is a line
+    print(paper_table(number).to_string(line_width=width))
+    print(f"\nHow ours were trained:\n{training_table(number).to_string(line_width=width)}")
 
 
 def _figure(options: argparse.Namespace) -> None:
@@ -344,6 +347,9 @@ def _report(options: argparse.Namespace) -> int:
 
     if options.check and options.format:
         raise ValueError("report takes --check or --format, got both")
+    whole = options.check or options.update or options.verdicts or options.format
+    if options.words and whole:
+        raise ValueError(f"report takes words or an option, got both: {' '.join(options.words)}")
     if options.verdicts and paths.CHECKOUT is None:
         raise RuntimeError("report --verdicts rewrites the manifest: it needs a checkout of the repository")
     if options.verdicts:
@@ -356,9 +362,11 @@ def _report(options: argparse.Namespace) -> int:
         disagreements = [*report.check(), *stale, *renew]
         print("\n".join(disagreements) or "manifest, README and records agree")
         return int(bool(disagreements))
+    if (options.update or options.verdicts) and not options.format:
+        return 0
     render = {"text": report.report_text, "md": report.report_markdown, "readme": report.readme_table}
     runs = load_all()
-    print(render[options.format or "text"](report.as_measured(runs=runs), runs))
+    print(render[options.format or "text"](report.having(report.as_measured(runs=runs), options.words), runs))
     return 0
 
 

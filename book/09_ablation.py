@@ -202,8 +202,9 @@ for network, result in uneven.items():
     even = large[network]
     print(f"{network}: ATIF-nu {result['test_accuracy']:.2f} %, ATIF-u {even['test_accuracy']:.2f} %;", end=" ")
     print(f"θ {result['theta']:.4f} and {even['theta']:.4f}")
-    spread[network] = [f"{100 * (max(v) / min(v) - 1):.1f}" for v in result["thresholds"].values()]
-pd.DataFrame.from_dict(spread, "index", columns=range(1, 18)).fillna("").rename_axis("spread in %, layer")
+    thresholds = enumerate(result["thresholds"].values(), 1)
+    spread[network] = {n: f"{100 * (max(v) / min(v) - 1):.1f}" for n, v in thresholds}
+pd.DataFrame(spread).T.fillna("").rename_axis("spread in %, layer")
 
 # %% [markdown]
 # Not far. In VGG-16 it is about six percent or less in the first ten layers, and 11 to 31 % in the last three, in

@@ -11,6 +11,7 @@ import torch
 import training_worker as worker
 
 from atif_lib import cli as command_line
+from atif_lib import paths
 from atif_lib.experiments import runs
 from atif_lib.experiments.registry import EXPERIMENTS
 from atif_lib.results import records
@@ -215,6 +216,7 @@ def test_resume_and_validation_reach_the_run(run, monkeypatch):
         (["train", "toy-staircase", "--seeds", "0", "1"], "seeds=[0, 1]; allowed: 0 alone, for toy-staircase uses no"),
         (["train", "speed", "--profile", "smoke", "--seeds", "7"], "seeds=[7]; allowed: 0 alone, for speed uses no"),
         (["report", "--check", "--format", "md"], "report takes --check or --format, got both"),
+        (["report", "vgg", "--check"], "report takes words or an option, got both: vgg"),
         (["evaluate", f"{QUICK}-smoke-s9"], "no weights at"),
         (["figure", "9"], "figure '9' is not in the paper"),
         (["figure", ""], "figure '' is not in the paper"),
@@ -254,6 +256,16 @@ def test_tables_have_the_paper_s_values(run, number, folders):
     paper = {1: ("95.6", "71.42", "0.191"), 2: ("94.46", "94.31", "0.12"), 3: ("89.68", "0.113", "0.592")}[number]
     assert all(value in output for value in paper)
     assert "not run" in output, "there is no record here"
+
+
+def test_a_table_fits_the_terminal_and_is_a_line_a_row_in_a_file(run, folders, monkeypatch):
+    folders[0].mkdir()
+    monkeypatch.setenv("COLUMNS", "100")
+    _, output, _ = run("table", "3")
+    assert max(map(len, output.splitlines())) <= 100
+    monkeypatch.delenv("COLUMNS")  # then it asks the terminal, and here is none
+    _, output, _ = run("table", "3")
+    assert [line.count("89.68") for line in output.splitlines() if line.startswith("Uniform, V_th fixed")] == [1, 0]
 
 
 def test_as_a_process(tmp_path):
@@ -322,6 +334,18 @@ def test_the_report_on_a_folder_of_one_s_own_has_the_verdicts_of_its_records(run
     assert all(line.endswith("not run") for line in (paper, small, beyond))
     assert not any(line.startswith(("reproduced", "partly", "open", "not  ")) for line in lines)
     assert "One seed, in stages" not in output, "a note on what other records say"
+
+
+def test_the_report_has_only_what_is_asked_for(run, monkeypatch):
+    monkeypatch.setenv("ATIF_RESULTS", str(paths.shipped_results()))
+    status, output, _ = run("report", "TABLE", "3", "theta")
+    assert status == 0
+    named = {line.split()[1] for line in output.splitlines() if line.endswith(" [Table 3]")}
+    assert named == {"table-3-fixed-theta:", "table-3-atif-u-theta:", "table-3-atif-nu-theta:"}
+    assert "87 entries" not in output
+    status, output, errors = run("report", "nothing-like-this")
+    assert (status, output) == (2, "")
+    assert "no claim's name or place has 'nothing-like-this'" in errors
 
 
 def test_a_record_that_will_be_replaced_is_told_of(run, results):

@@ -5,6 +5,7 @@ whose experiment was changed since, or whose first stage was trained anew, is st
 """
 
 import csv
+import json
 import math
 import os
 import shlex
@@ -27,8 +28,9 @@ from atif_lib.console import duration
 from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
 from atif_lib.experiments.registry import find
 from atif_lib.experiments.runs import checked_seed, cost_here, has_weights, in_use, run_folder, staleness
-from atif_lib.paths import make_absolute, runs_folder
+from atif_lib.paths import make_absolute, runs_folder, write_whole
 from atif_lib.results import records
+from atif_lib.results.environment import device
 from atif_lib.results.manifest import Manifest, load
 from atif_lib.results.records import Record
 from atif_lib.training.checkpoints import handle_stops, tell_stop
@@ -39,6 +41,7 @@ PROTOCOLS = {"staged": "-staged", "fast": "", "paper": "-paper"}
 """The ending of an experiment's name for each protocol."""
 
 LOG = "log.txt"  # in a run's folder: what it says
+COSTS = "seconds.json"  # in the folder of runs: how long each kind of run would take, as measured last
 
 
 class Job(NamedTuple):
@@ -207,34 +210,52 @@ def _arguments(job: Job) -> list[str]:
     return ["-m", "atif_lib", "train", job.experiment, *options]
 
 
-def seconds_here(found: Plan, jobs: int = 1) -> dict[str, float]:
+def seconds_here(found: Plan, jobs: int = 1, anew: bool = True) -> dict[str, float]:
     """Measure by a few updates how many seconds each open run would take here, by its id, with its share of the cores.
 
     What an interrupted run has done is left out of account.
+
+    Args:
+        found: see `plan`.
+        jobs: runs side by side.
+        anew: False takes what was measured last on this device with as many threads, and measures the rest.
 
     Raises:
         ValueError: ``jobs`` is not at least 1.
     """
     jobs = checks.integer("jobs", jobs)
-    costs: dict[tuple[str, str], float] = {}
-    kinds = len({(job.experiment, job.profile) for job in found.open})
-    if kinds:
-        tqdm.write(f"timing {kinds} kinds of run; to compile a spiking network takes a minute or more", file=sys.stderr)
     before = torch.get_num_threads()
     torch.set_num_threads(_threads(jobs))
     try:
-        for job in tqdm(found.open, desc="measuring", unit="run", leave=False, disable=None):
-            key = job.experiment, job.profile
-            if key not in costs:
-                costs[key] = _seconds_of(*key)
+        kind_of = {job.run_id: f"{job.experiment}, {job.profile}, {device()}" for job in found.open}
+        known = _costs()
+        todo = {kind_of[job.run_id]: job for job in found.open if anew or kind_of[job.run_id] not in known}
+        if todo:
+            compiling = "to compile a spiking network takes a minute or more"
+            tqdm.write(f"timing {len(todo)} kinds of run; {compiling}", file=sys.stderr)
+        for kind, job in tqdm(todo.items(), desc="measuring", unit="run", leave=False, disable=None):
+            known[kind] = _seconds_of(job.experiment, job.profile)
+            _keep_costs(_costs() | {kind: known[kind]})
     finally:
         torch.set_num_threads(before)
         if torch.accelerator.is_available():
             torch.accelerator.empty_cache()  # the runs to come need it
     return {
-        job.run_id: costs[job.experiment, job.profile] * (1 - min(1.0, _epochs_done(job) / _epochs(job)))
-        for job in found.open
+        job.run_id: known[kind_of[job.run_id]] * (1 - min(1.0, _epochs_done(job) / _epochs(job))) for job in found.open
     }
+
+
+def _costs() -> dict[str, float]:
+    """Return what was measured before; of a file that is no such thing, nothing."""
+    with suppress(FileNotFoundError, ValueError, AttributeError):
+        found = json.loads((runs_folder() / COSTS).read_text(encoding="utf-8"))
+        return {kind: seconds for kind, seconds in found.items() if isinstance(seconds, float)}
+    return {}
+
+
+def _keep_costs(costs: dict[str, float]) -> None:
+    runs_folder().mkdir(parents=True, exist_ok=True)
+    write_whole(runs_folder() / COSTS, lambda file: file.write(json.dumps(costs, indent=1).encode()))
 
 
 def _seconds_of(experiment: str, profile: str) -> float:

@@ -23,6 +23,7 @@ __all__ = [
     "as_measured",
     "check",
     "figure_chapters",
+    "having",
     "readme_table",
     "report_markdown",
     "report_text",
@@ -45,7 +46,23 @@ def as_measured(manifest: Manifest | None = None, runs: Sequence[Record] | None 
         verdict = entry.expected(runs)
         return entry if verdict == entry.verdict else entry.model_copy(update={"verdict": verdict, "note": ""})
 
-    parts = {name: tuple(map(judged, getattr(manifest, name))) for name in ("entries", "small", "beyond")}
+    parts = {name: tuple(map(judged, getattr(manifest, name))) for name in PARTS}
+    return manifest.model_copy(update=parts)
+
+
+def having(manifest: Manifest, words: Sequence[str]) -> Manifest:
+    """Return the manifest with only those entries whose ids or places in the paper have all of the words.
+
+    Raises:
+        ValueError: no entry has them.
+    """
+    wanted = [word.casefold() for word in words]
+    parts = {
+        name: tuple(e for e in getattr(manifest, name) if all(w in f"{e.id} {e.where}".casefold() for w in wanted))
+        for name in PARTS
+    }
+    if not any(parts.values()):
+        raise ValueError(f"no claim's name or place has {' and '.join(map(repr, words))}; see `report` without words")
     return manifest.model_copy(update=parts)
 
 

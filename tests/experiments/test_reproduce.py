@@ -496,6 +496,25 @@ def test_epochs_count_that_a_run_goes_on_from_and_not_those_of_an_earlier_traini
     assert found == {job.run_id: pytest.approx(100 / epochs if unfinished else 100)}
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_was_measured_is_measured_again_only_where_that_is_asked_for(folders, monkeypatch, damaged):
+    found = reproduce.Plan((3,), tuple(reproduce.Job(name, "laptop", 0, "missing", None) for name in CELLS[:2]))
+    measured = []
+    cost = runs.CostHere(1.0, 1.0, 100, 2, None, None, None)
+    monkeypatch.setattr(reproduce, "cost_here", lambda name, profile, count: measured.append(name) or cost)
+    first = reproduce.seconds_here(found._replace(jobs=found.jobs[:1]))
+    if damaged:
+        (folders[1] / reproduce.COSTS).write_text('{"half": ', encoding="utf-8")
+    assert reproduce.seconds_here(found, anew=False) == first | {found.jobs[1].run_id: 100}
+    assert measured == [CELLS[0], *(CELLS[:2] if damaged else CELLS[1:2])]
+    measured.clear()
+    reproduce.seconds_here(found)
+    assert measured == list(CELLS[:2])
+    measured.clear()
+    reproduce.seconds_here(found, jobs=2, anew=False)
+    assert measured == list(CELLS[:2]) if torch.get_num_threads() > 1 else not measured, "with other threads"
+
+
 @pytest.mark.parametrize("state", ["stale", "missing"])
 def test_a_record_that_is_there_keeps_no_rule_from_running(folders, small_table, state, tmp_path, monkeypatch):
     """Snakemake does nothing for an output that exists, and the record of a stale run does."""
@@ -556,7 +575,7 @@ def test_children_that_ignore_ctrl_c_are_stopped_by_what_stops_the_command(folde
 def test_what_failed_is_named_where_no_record_has_a_threshold(folders, monkeypatch, capsys):
     with records.recording("toy-fixed", "smoke", 0, {}) as draft:
         draft.result["test_accuracy"] = 1.0
-    monkeypatch.setattr(reproduce, "seconds_here", lambda found, jobs: no_time(found))
+    monkeypatch.setattr(reproduce, "seconds_here", lambda found, jobs, anew: no_time(found))
     monkeypatch.setattr(reproduce, "run", lambda found, seconds, jobs: [found.jobs[0].run_id])
     assert main(["reproduce", "table", "3", "--protocol", "fast"]) == 1
     output, errors = capsys.readouterr()
@@ -570,7 +589,7 @@ def test_what_turns_stale_is_made_again_by_the_same_call(folders, monkeypatch, c
     done = first._replace(state="done")
     plans = iter([(first, second._replace(state="done", why="stale then")), (done, second._replace(state="stale"))])
     monkeypatch.setattr(reproduce, "plan", lambda *_: reproduce.Plan((3,), next(plans, (done,))))
-    monkeypatch.setattr(reproduce, "seconds_here", lambda found, jobs: no_time(found))
+    monkeypatch.setattr(reproduce, "seconds_here", lambda found, jobs, anew: no_time(found))
     ran = []
     monkeypatch.setattr(reproduce, "run", lambda found, *_: ran.append([j.run_id for j in found.open]) or [])
     assert main(["reproduce", "table", "3", "--profile", "smoke"]) == 0
@@ -581,7 +600,7 @@ def test_what_turns_stale_is_made_again_by_the_same_call(folders, monkeypatch, c
 
 
 def test_what_is_no_run_in_stages_is_shown_as_it_came_out(folders, monkeypatch, capsys):
-    monkeypatch.setattr(reproduce, "seconds_here", lambda found, jobs: no_time(found))
+    monkeypatch.setattr(reproduce, "seconds_here", lambda found, jobs, anew: no_time(found))
     monkeypatch.setattr(reproduce, "run", lambda found, seconds, jobs: [])
     assert main(["reproduce", "table", "3", "--protocol", "fast"]) == 0
     shown = capsys.readouterr().out.splitlines()
