@@ -63,7 +63,10 @@ class Recipe:
     clip: float | None = None
     """Largest norm of the gradient; a longer one is shortened to it."""
     precision: Precision = "32-true"
-    """Lightning Fabric's: float32, or bfloat16 where that is safe; experiments take float32 where it would be slow."""
+    """Lightning Fabric's: float32, or bfloat16 where that is safe; experiments take float32 where it would be slow.
+
+    In float32 NVIDIA's GPUs since Ampere round what convolutions multiply to TF32, as torch lets them by default.
+    """
     channels_last: bool = False
     """Keep images with their channels innermost, which is faster in bfloat16."""
     compile: bool = False
