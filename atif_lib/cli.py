@@ -12,6 +12,8 @@ from atif_lib import checks, console, paths
 from atif_lib.results.environment import first_process
 from atif_lib.results.records import PROFILES, run_id
 
+_WIDE = 200  # columns from which a table has the names of our experiments too
+
 
 @console.command
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("what", choices=("table", "all"), help="`table` and its numbers, or all three tables")
     reproduce.add_argument("tables", type=int, nargs="*", metavar="NUMBER", help="1, 2, 3; with `table` only")
     reproduce.add_argument(
-        "--dry-run", action="store_true", help="only say what is there, and what the rest would take"
+        "--dry-run", action="store_true", help="only say what is there, and measure what the rest would take"
     )
     reproduce.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="by default 0")
     reproduce.add_argument("--protocol", default="staged", help="staged (the default), fast or paper: see chapter 7")
@@ -98,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     figure.set_defaults(command=_figure)
 
     report = commands.add_parser("report", help="what reproduces, claim by claim")
-    report.add_argument("words", nargs="*", help="only the claims whose names or places have all of these")
+    report.add_argument("words", nargs="*", help="only what has all of these, for example `table 3`, `open`, `vgg`")
     report.add_argument("--format", choices=("text", "md", "readme"), help="text by default")
     report.add_argument("--check", action="store_true", help="fail where manifest, README and records disagree")
     report.add_argument("--update", type=Path, metavar="README", help="rewrite the claims table of this file")
@@ -114,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
 def _list(options: argparse.Namespace) -> None:
     from atif_lib.experiments.registry import EXPERIMENTS
 
-    names = [name for name in EXPERIMENTS if all(word in name for word in options.words)]
+    names = [name for name in EXPERIMENTS if all(word.casefold() in name for word in options.words)]
     if not names:
         raise ValueError(f"no experiment's name has {' and '.join(map(repr, options.words))}; see `list` without words")
     for name in names:
@@ -130,6 +132,9 @@ def _train(options: argparse.Namespace) -> None:
 
     experiment = find(options.name)
     network = isinstance(experiment, NetworkExperiment)
+    if not network and (options.resume or options.validation):  # it would replace the record all the same
+        given = " and ".join(f"--{option}" for option in ("resume", "validation") if getattr(options, option))
+        raise ValueError(f"{given}: {options.name} trains no network; allowed: with an experiment that trains one")
     if idle := _idle_options(options, network):
         _tell(f"{', '.join(idle)}: of no use to {'a dry run' if network else 'a run that trains no network'}")
     if options.deterministic:
@@ -174,7 +179,7 @@ def _tell_of_record(folder: Path, name: str, profile: str, seed: int) -> None:
 
 def _idle_options(options: argparse.Namespace, network: bool) -> list[str]:
     """Return the options given that change nothing: of a dry run, or of a run that trains no network."""
-    names = ("resume", "validation") if network else ("resume", "validation", "deterministic")
+    names = ("resume", "validation") if network else ("deterministic",)
     idle = [f"--{name}" for name in names if getattr(options, name)] if options.dry_run or not network else []
     if options.dry_run and options.seeds != [0]:
         idle.append("--seeds")
@@ -191,7 +196,8 @@ def _reproduce(options: argparse.Namespace) -> int:
     from atif_lib.experiments import reproduce
 
     if (options.what == "all") == bool(options.tables):
-        raise ValueError(f"reproduce takes `table` with numbers, or `all` without, got {options.tables or 'no number'}")
+        got = " ".join(map(str, [options.what, *options.tables]))
+        raise ValueError(f"reproduce takes `table` with numbers, or `all` without, got {got}")
     if options.dry_run and options.snakefile:
         raise ValueError("reproduce takes --dry-run or --snakefile, got both")
     tables = options.tables or [1, 2, 3]
@@ -269,16 +275,18 @@ def _evaluate(options: argparse.Namespace) -> None:
     network, examples = trained(options.run)
     metrics = evaluate(network, examples)
     print(f"{len(examples.test_labels):,} test examples of {examples.name}, source {examples.source}")
-    print("\n".join(f"{k:18} {v:.4g}" for k, v in metrics.items() if not isinstance(v, dict)))
-    for layer, theta in metrics.get("theta_layers", {}).items():
-        print(f"{'theta of ' + layer:30} {theta:.4f}")
+    rows = {k: f"{v:.4g}" + " %" * (k == "test_accuracy") for k, v in metrics.items() if not isinstance(v, dict)}
+    rows |= {f"theta of {layer}": f"{theta:.4f}" for layer, theta in metrics.get("theta_layers", {}).items()}
     for t, accuracy in enumerate(accuracy_over_time(network, examples), 1):
-        print(f"{f'after {t} timestep' + 's' * (t > 1):20}{accuracy:.2f} %")
+        rows[f"after {t} timestep" + "s" * (t > 1)] = f"{accuracy:.2f} %"
+    print("\n".join(f"{label:{max(map(len, rows))}}  {value}" for label, value in rows.items()))
 
 
 def _export(options: argparse.Namespace) -> None:
     from atif_lib.experiments.runs import export
 
+    if options.out:
+        paths.make_folder("out", options.out)
     path, before, after = export(options.run, options.out or paths.weights_folder())
     print(f"{path} ({path.stat().st_size / 2**20:.2f} MiB): test accuracy {after:.2f} %, before {before:.2f} %")
 
@@ -290,9 +298,14 @@ def _table(options: argparse.Namespace) -> None:
 def _print_table(number: int) -> None:
     from atif_lib.results.tables import paper_table, training_table
 
-    width = get_terminal_size(fallback=(1000, 0)).columns  # in a file or a pipe each row is a line
-    print(paper_table(number).to_string(line_width=width))
+    width, table = _width(), paper_table(number)
+    print((table if width >= _WIDE else table.drop(columns="experiment")).to_string(line_width=width))
     print(f"\nHow ours were trained:\n{training_table(number).to_string(line_width=width)}")
+
+
+def _width() -> int:
+    """Return the columns of the terminal, or of COLUMNS; in a file or a pipe each row is a line."""
+    return get_terminal_size(fallback=(1000, 0)).columns
 
 
 def _figure(options: argparse.Namespace) -> None:
@@ -318,7 +331,7 @@ def _run_chapter(chapter: str, profile: str, out: Path) -> None:
     except ModuleNotFoundError as error:
         raise RuntimeError(f'figure needs {error.name}: run pip install ".[book]" in the checkout') from error
     source = paths.CHECKOUT / "book" / f"{chapter}.py"
-    out.mkdir(parents=True, exist_ok=True)
+    paths.make_folder("out", out)
     os.environ["ATIF_FIGURES"] = str(out.resolve())
     with TemporaryDirectory() as folder:  # a notebook of that name in ``out`` is the reader's
         notebook = Path(folder) / f"{chapter}.ipynb"
@@ -347,9 +360,11 @@ def _report(options: argparse.Namespace) -> int:
 
     if options.check and options.format:
         raise ValueError("report takes --check or --format, got both")
-    whole = options.check or options.update or options.verdicts or options.format
-    if options.words and whole:
-        raise ValueError(f"report takes words or an option, got both: {' '.join(options.words)}")
+    given = [f"--{name}" for name in ("check", "format", "update", "verdicts") if getattr(options, name)]
+    if options.words and given:
+        raise ValueError(f"report takes words or {given[0]}, got both: {' '.join(options.words)}")
+    if options.update and not options.update.is_file():
+        raise ValueError(f"update={str(options.update)!r}; allowed: a file that is there, such as README.md")
     if options.verdicts and paths.CHECKOUT is None:
         raise RuntimeError("report --verdicts rewrites the manifest: it needs a checkout of the repository")
     if options.verdicts:
@@ -364,9 +379,13 @@ def _report(options: argparse.Namespace) -> int:
         return int(bool(disagreements))
     if (options.update or options.verdicts) and not options.format:
         return 0
-    render = {"text": report.report_text, "md": report.report_markdown, "readme": report.readme_table}
     runs = load_all()
-    print(render[options.format or "text"](report.having(report.as_measured(runs=runs), options.words), runs))
+    measured = report.as_measured(runs=runs)
+    if options.format in (None, "text"):
+        print(report.report_text(report.having(measured, options.words), runs, width=_width()))
+        return 0
+    render = {"md": report.report_markdown, "readme": report.readme_table}
+    print(render[options.format](measured, runs))
     return 0
 
 

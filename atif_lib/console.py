@@ -41,7 +41,7 @@ def duration(seconds: float) -> str:
     for unit, length, shown in (("hours", 3600, ".1f"), ("minutes", 60, ".0f")):
         if seconds >= 1.5 * length:
             return f"{seconds / length:{shown}} {unit}"
-    return f"{seconds:.0f} seconds"
+    return "1 second" if f"{seconds:.0f}" == "1" else f"{seconds:.0f} seconds"
 
 
 def is_closed(error: OSError) -> bool:

@@ -31,6 +31,7 @@ __all__ = [
     "data_folder",
     "figures_folder",
     "make_absolute",
+    "make_folder",
     "results_folder",
     "results_folders",
     "runs_folder",
@@ -53,6 +54,18 @@ def make_absolute() -> None:
     for variable in ("ATIF_DATA", "ATIF_FIGURES", "ATIF_RESULTS", "ATIF_RUNS"):
         if os.environ.get(variable):
             os.environ[variable] = str(_named(variable))
+
+
+def make_folder(name: str, folder: Path) -> None:
+    """Make a folder that an argument names.
+
+    Raises:
+        ValueError: it is a file, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{name}={str(folder)!r}; allowed: a folder that is there or can be made ({error})") from error
 
 
 def results_folder() -> Path:

@@ -14,7 +14,7 @@ from atif_lib import cli as command_line
 from atif_lib import paths
 from atif_lib.experiments import runs
 from atif_lib.experiments.registry import EXPERIMENTS
-from atif_lib.results import records
+from atif_lib.results import manifest, records, report
 from atif_lib.results.report import figure_chapters
 from atif_lib.training import loop as training
 
@@ -76,8 +76,8 @@ def test_train_then_evaluate(run, folders):
     assert status == 0
     assert output.splitlines() == [
         "64 test examples of digits, source scikit-learn",
-        f"test_accuracy      {accuracies[1]:.4g}",
-        f"after 1 timestep    {accuracies[1]:.2f} %",
+        f"test_accuracy     {accuracies[1]:.4g} %",
+        f"after 1 timestep  {accuracies[1]:.2f} %",
     ]
 
 
@@ -149,8 +149,7 @@ def test_interrupted_without_a_checkpoint_it_promises_nothing(run, monkeypatch, 
 
 
 IDLE = {
-    "toy-fixed --profile smoke --resume": "--resume: of no use to a run that trains no network",
-    "toy-fixed --profile smoke --validation --resume": "--resume, --validation: of no use to a run that trains no",
+    "toy-fixed --profile smoke --deterministic": "--deterministic: of no use to a run that trains no network",
     f"{QUICK} --profile smoke --dry-run --resume --seeds 3": "--resume, --seeds: of no use to a dry run",
     f"{QUICK} --profile smoke --resume": "no checkpoint in ",
 }
@@ -159,12 +158,13 @@ IDLE = {
 @pytest.mark.parametrize("line", IDLE)
 def test_options_that_change_nothing_are_told(run, line, monkeypatch):
     monkeypatch.setenv("RANK", "")  # as a launcher's script may leave it
+    monkeypatch.setattr(command_line, "_be_deterministic", lambda: None)  # torch would stay so in the tests to come
     status, output, errors = run("train", *line.split())
     assert status == 0
     assert errors.splitlines()[0].startswith(f"atif_lib: {IDLE[line]}")
     assert not output.rstrip().endswith("validation"), "the record is in the folder that is named"
     assert (
-        run("train", *line.replace("--resume", "").replace("--validation", "").split("--seeds")[0].split())[2].count(
+        run("train", *line.replace("--resume", "").replace("--deterministic", "").split("--seeds")[0].split())[2].count(
             "atif_lib: "
         )
         == 0
@@ -216,7 +216,12 @@ def test_resume_and_validation_reach_the_run(run, monkeypatch):
         (["train", "toy-staircase", "--seeds", "0", "1"], "seeds=[0, 1]; allowed: 0 alone, for toy-staircase uses no"),
         (["train", "speed", "--profile", "smoke", "--seeds", "7"], "seeds=[7]; allowed: 0 alone, for speed uses no"),
         (["report", "--check", "--format", "md"], "report takes --check or --format, got both"),
-        (["report", "vgg", "--check"], "report takes words or an option, got both: vgg"),
+        (["report", "vgg", "--check"], "report takes words or --check, got both: vgg"),
+        (["report", "--update", "nix.md"], "update='nix.md'; allowed: a file that is there"),
+        (["train", "toy-fixed", "--resume"], "--resume: toy-fixed trains no network"),
+        (["train", "toy-fixed", "--validation", "--resume"], "--resume and --validation: toy-fixed trains no network"),
+        (["reproduce", "all", "3"], "or `all` without, got all 3"),
+        (["figure", "1A", "--out", str(Path(__file__))], "test_cli.py'; allowed: a folder that is there or can be"),
         (["evaluate", f"{QUICK}-smoke-s9"], "no weights at"),
         (["figure", "9"], "figure '9' is not in the paper"),
         (["figure", ""], "figure '' is not in the paper"),
@@ -342,10 +347,37 @@ def test_the_report_has_only_what_is_asked_for(run, monkeypatch):
     assert status == 0
     named = {line.split()[1] for line in output.splitlines() if line.endswith(" [Table 3]")}
     assert named == {"table-3-fixed-theta:", "table-3-atif-u-theta:", "table-3-atif-nu-theta:"}
-    assert "87 entries" not in output
-    status, output, errors = run("report", "nothing-like-this")
-    assert (status, output) == (2, "")
-    assert "no claim's name or place has 'nothing-like-this'" in errors
+    assert output.strip().endswith("3 figures, table cells and claims of the paper: 3 open")
+
+
+@pytest.mark.parametrize(
+    ("words", "places"),
+    [
+        ("section 1", {"Section 1", "Sections 1 and 4.2"}),
+        ("figure 1", {"Figure 1A", "Figure 1B"}),
+        ("Figure 1A", {"Figure 1A"}),
+        ("table 2 ann", {"Table 2"}),
+    ],
+)
+def test_the_report_finds_places(words, places):
+    assert {entry.where for entry in report.having(manifest.load(), words.split()).entries} == places
+
+
+def test_the_report_says_that_it_finds_nothing():
+    with pytest.raises(ValueError, match="no entry has 'nothing' and '9' in its id, place, text or verdict"):
+        report.having(manifest.load(), ["nothing", "9"])
+
+
+def test_the_report_finds_verdicts():
+    found = report.having(manifest.load(), ["reproduced"])
+    assert {entry.verdict for entry in found.all() if "reproduced" not in entry.text} == {"reproduced"}
+
+
+def test_the_report_fits_the_terminal(run, monkeypatch):
+    monkeypatch.setenv("ATIF_RESULTS", str(paths.shipped_results()))
+    monkeypatch.setenv("COLUMNS", "80")
+    _, output, _ = run("report", "eq.")
+    assert max(map(len, output.splitlines())) <= 80
 
 
 def test_a_record_that_will_be_replaced_is_told_of(run, results):

@@ -20,7 +20,7 @@ DATASETS = {**images.DATASETS, **speech.DATASETS}
 
 
 def _dataset(name: str) -> storage.Dataset:
-    checks.choice("name of a data set", name, DATASETS)
+    checks.choice("name", name, DATASETS)
     return DATASETS[name]
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load as load_weights
+from tqdm import tqdm
 
 from atif_lib import data
 from atif_lib.data.storage import file_sha256
@@ -91,6 +93,9 @@ class NetworkExperiment:
         """
         draft, seed, start = context.draft, context.seed, context.start
         examples = self.examples() if context.examples is None else context.examples
+        if context.examples is None and examples.name == STAND_INS.get(self.dataset) and first_process():
+            taken = f"this smoke run takes {examples.name} in its place"
+            tqdm.write(f"{self.dataset} is not here: {taken}", file=sys.stderr)
         torch.manual_seed(seed)
         network = self.build(examples)
         recipe = recipe_here(self.recipe)

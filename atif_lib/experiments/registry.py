@@ -14,6 +14,7 @@ from atif_lib.experiments.contract import Experiment
 from atif_lib.experiments.networks import NetworkExperiment
 from atif_lib.experiments.one_neuron import ExactExperiment, GradientExperiment, NeuronExperiment
 from atif_lib.experiments.speed import SpeedExperiment
+from atif_lib.networks import ACTIVATIONS, NETWORKS
 from atif_lib.results.manifest import STAGES, chain
 
 __all__ = ["CHANGES", "EXPERIMENTS", "find", "name_of"]
@@ -264,8 +265,17 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def find(name: str) -> Experiment:
-    """Look an experiment up; a ValueError for an unknown name has at most five near ones."""
+    """Look an experiment up.
+
+    Raises:
+        ValueError: an unknown name, with at most five near ones; or an experiment of an activation or network that
+            is not registered.
+    """
     if name not in EXPERIMENTS:
         hint = checks.did_you_mean(name, EXPERIMENTS, most=5)
         raise ValueError(f"unknown experiment {name!r}{hint or '.'} The command `list` shows all {len(EXPERIMENTS)}")
-    return EXPERIMENTS[name]
+    experiment = EXPERIMENTS[name]
+    if isinstance(experiment, NetworkExperiment):
+        checks.choice(f"activation of {name}", experiment.activation, ACTIVATIONS)
+        checks.choice(f"network of {name}", experiment.network, NETWORKS)
+    return experiment

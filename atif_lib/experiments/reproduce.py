@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from atif_lib import checks
 from atif_lib.console import duration
+from atif_lib.data import DataUnavailable
 from atif_lib.experiments.networks import WEIGHTS, NetworkExperiment
 from atif_lib.experiments.registry import find
 from atif_lib.experiments.runs import checked_seed, cost_here, has_weights, in_use, run_folder, staleness
@@ -222,6 +223,7 @@ def seconds_here(found: Plan, jobs: int = 1, anew: bool = True) -> dict[str, flo
 
     Raises:
         ValueError: ``jobs`` is not at least 1.
+        data.DataUnavailable: data is not there; the message says how to fetch all that lacks.
     """
     jobs = checks.integer("jobs", jobs)
     before = torch.get_num_threads()
@@ -230,6 +232,7 @@ def seconds_here(found: Plan, jobs: int = 1, anew: bool = True) -> dict[str, flo
         kind_of = {job.run_id: f"{job.experiment}, {job.profile}, {device()}" for job in found.open}
         known = _costs()
         todo = {kind_of[job.run_id]: job for job in found.open if anew or kind_of[job.run_id] not in known}
+        _need_data(todo.values())
         if todo:
             compiling = "to compile a spiking network takes a minute or more"
             tqdm.write(f"timing {len(todo)} kinds of run; {compiling}", file=sys.stderr)
@@ -243,6 +246,19 @@ def seconds_here(found: Plan, jobs: int = 1, anew: bool = True) -> dict[str, flo
     return {
         job.run_id: known[kind_of[job.run_id]] * (1 - min(1.0, _epochs_done(job) / _epochs(job))) for job in found.open
     }
+
+
+def _need_data(jobs: Iterable[Job]) -> None:
+    """Ask for the data of all runs, before the first is timed, so that all that lacks is named at once."""
+    experiments = {(e.dataset, e.limit): e for e in (_network(j.experiment).at(j.profile) for j in jobs)}
+    lacking = []
+    for experiment in experiments.values():
+        try:
+            experiment.examples()
+        except DataUnavailable as error:
+            lacking.append(str(error))
+    if lacking:
+        raise DataUnavailable("; ".join(lacking))
 
 
 def _costs() -> dict[str, float]:
@@ -280,7 +296,7 @@ def describe(found: Plan, seconds: dict[str, float] | None = None, jobs: int = 1
     more = f", and {doubtful} that are done would be made again if they turn stale" if doubtful else ""
     hours = duration(3600 * _hours(seconds, jobs))
     sharing = f", {jobs} side by side with {_threads(jobs)} thread{'s' * (_threads(jobs) > 1)} each" if jobs > 1 else ""
-    lines.append(f"{done} of {len(found.jobs)} runs are done; the others take about {hours} here{sharing}{more}")
+    lines.append(f"{done} of {len(found.jobs)} runs are done; those left train for about {hours} here{sharing}{more}")
     return "\n".join(lines)
 
 
@@ -398,7 +414,7 @@ class _Children:
         for process in tuple(self.processes):  # threads take from the set meanwhile
             _hand_on(number, process)
         if first:
-            tell_stop("stopping: every run writes its checkpoint")
+            tell_stop("stopping: every run that has begun to train writes its checkpoint")
 
     def run(self, job: Job) -> str:
         """Train in a process of its own, away from the terminal's Ctrl-C; its output goes to a log in its folder.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import unified_diff
 from itertools import groupby
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -32,6 +33,13 @@ __all__ = [
     "update_verdicts",
 ]
 
+TABLES = {
+    "Table 1": "Accuracy and θ of VGG-16 and ResNet-18 on CIFAR-10 and CIFAR-100",
+    "Table 2": "Accuracy and θ of ResNet-18 on 35 spoken words",
+    "Table 3": "Accuracy, θ and spikes of ResNet-18 on CIFAR-10 with a fixed and with learned thresholds",
+}
+"""What the paper's tables hold, for the README."""
+
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 
 
@@ -51,18 +59,24 @@ def as_measured(manifest: Manifest | None = None, runs: Sequence[Record] | None 
 
 
 def having(manifest: Manifest, words: Sequence[str]) -> Manifest:
-    """Return the manifest with only those entries whose ids or places in the paper have all of the words.
+    """Return the manifest with only those entries that have all of the words.
+
+    A number is that of a table, figure or section, 1 for Figures 1A and 1B too. Another word stands anywhere in the
+    entry's id, place, text or verdict.
 
     Raises:
         ValueError: no entry has them.
     """
+
+    def has(entry: Entry, word: str) -> bool:
+        if word[:1].isdigit():
+            return any(word in (token, token.rstrip("ab")) for token in entry.where.casefold().split())
+        return word in f"{entry.id} {entry.where} {entry.text} {entry.verdict}".casefold()
+
     wanted = [word.casefold() for word in words]
-    parts = {
-        name: tuple(e for e in getattr(manifest, name) if all(w in f"{e.id} {e.where}".casefold() for w in wanted))
-        for name in PARTS
-    }
+    parts = {name: tuple(e for e in getattr(manifest, name) if all(has(e, w) for w in wanted)) for name in PARTS}
     if not any(parts.values()):
-        raise ValueError(f"no claim's name or place has {' and '.join(map(repr, words))}; see `report` without words")
+        raise ValueError(f"no entry has {' and '.join(map(repr, words))} in its id, place, text or verdict")
     return manifest.model_copy(update=parts)
 
 
@@ -129,8 +143,16 @@ def report_markdown(
     return report_page.render(*_defaults(manifest, runs), chapters)
 
 
-def report_text(manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> str:
-    """Render the report for a terminal: a line for each entry, one for each of its checks, and why it is as it is."""
+def report_text(
+    manifest: Manifest | None = None, runs: Sequence[Record] | None = None, width: int | None = None
+) -> str:
+    """Render the report for a terminal: a line for each entry, one for each of its checks, and why it is as it is.
+
+    Args:
+        manifest: by default the project's.
+        runs: the records to look in, by default all.
+        width: columns at which lines are broken, by default nowhere.
+    """
     manifest, runs = _defaults(manifest, runs)
     lines = []
     for entry in manifest.all():
@@ -139,6 +161,10 @@ def report_text(manifest: Manifest | None = None, runs: Sequence[Record] | None 
             text = f"{part.text} " if len(entry.checks) > 1 else ""
             lines.append(f"{'':12}{text}paper {paper_value(part)}, ours {our_value(part, runs)}{held(part, runs)}")
         lines += [f"{'':12}{entry.note}"] if entry.note and entry.verdict in NEED_NOTE else []
+    if width is not None:
+        indent = " " * 12
+        wrapped = (wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) for line in lines)
+        lines = [part for parts in wrapped for part in parts]
     return "\n".join([*lines, "", *counts(manifest)])
 
 
@@ -167,15 +193,14 @@ def _readme_row(entry: Entry, runs: Sequence[Record]) -> str:
         held = f"{sum(part.holds(own) is True for part, own in measured if own)} of {n} checks hold"
         ours = held if entry.kind == "figure" else f"{ours}; {held}"
     if n > 1 and (entry.kind == "figure" or not run):
-        paper, ours = f"{n} checks", ours if run else "–"
+        some = sum(part.measure(runs) is not None for part in entry.checks)
+        paper, ours = f"{n} checks", ours if run else f"{some} of {n} checks have run" if some else "–"
     text = entry.text.replace("|", "\\|")
     return f"| {entry.where} | {text} | {paper} | {ours} | {entry.verdict} |"
 
 
 def _readme_cells(table: str, cells: Sequence[Entry]) -> str:
-    return (
-        f"| {table} | Accuracy and spikes of the paper's full-size networks | {len(cells)} cells | | {tally(cells)} |"
-    )
+    return f"| {table} | {TABLES[table]}, at full size. | {len(cells)} cells | | {tally(cells)} |"
 
 
 def update_readme(path: Path | str, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> bool:

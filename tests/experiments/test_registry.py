@@ -174,3 +174,17 @@ def test_exact_experiments_have_one_profile():
     exact = [e for e in EXPERIMENTS.values() if isinstance(e, ExactExperiment)]
     assert exact
     assert all(e.profiles == ("laptop",) and e.at("laptop") is e for e in exact)
+
+
+@pytest.mark.parametrize("field", ["activation", "network"])
+def test_an_experiment_of_what_is_not_registered_is_told(field, monkeypatch):
+    made = dataclasses.replace(EXPERIMENTS["cifar10-small-if"], **{field: "mine"})
+    monkeypatch.setitem(EXPERIMENTS, "cifar10-small-mine", made)
+    with pytest.raises(ValueError, match=rf"{field} of cifar10-small-mine='mine'; allowed: "):
+        find("cifar10-small-mine")
+
+
+def test_a_stand_in_is_told_of(digits, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("ATIF_DATA", str(tmp_path))
+    EXPERIMENTS["cifar10-small-if"].at("smoke").run(Context(Draft()))
+    assert "cifar10 is not here: this smoke run takes digits in its place" in capsys.readouterr().err

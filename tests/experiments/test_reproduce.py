@@ -19,6 +19,7 @@ import training_worker as worker
 import yaml
 from filelock import FileLock
 
+from atif_lib import data
 from atif_lib.__main__ import main
 from atif_lib.data.storage import file_sha256
 from atif_lib.experiments import reproduce, runs
@@ -157,7 +158,7 @@ def test_a_first_stage_trained_anew_makes_the_later_ones_stale(copied, small_tab
     assert "cifar10-small-relu-staged-smoke-s0 was trained anew" in jobs[1].why
     assert "which it starts from, is stale" in jobs[2].why
     shown = reproduce.describe(reproduce.Plan((3,), jobs), dict.fromkeys([j.run_id for j in jobs[1:]], 3600.0), 2)
-    assert "1 of 5 runs are done; the others take about 2.0 hours here" in shown
+    assert "1 of 5 runs are done; those left train for about 2.0 hours here" in shown
 
 
 def test_a_changed_recipe_makes_a_run_stale(done, small_table, monkeypatch):
@@ -325,7 +326,7 @@ def test_the_bar_counts_what_succeeded(folders, small_table, monkeypatch):
 def test_plan_and_bar_agree_on_the_hours(folders, small_table):
     jobs = smoke_plan(small_table).jobs[:1]
     seconds = {jobs[0].run_id: 7200.0}
-    assert "take about 2.0 hours" in reproduce.describe(reproduce.Plan((3,), jobs), seconds, 4)
+    assert "train for about 2.0 hours" in reproduce.describe(reproduce.Plan((3,), jobs), seconds, 4)
     with reproduce._Bar({jobs[0].run_id: jobs[0]}, seconds, 4) as bar:
         assert bar.bar.total == 2.0
         bar.show([], 0)
@@ -491,9 +492,18 @@ def test_epochs_count_that_a_run_goes_on_from_and_not_those_of_an_earlier_traini
     if unfinished:
         (job.folder / "checkpoint.pt").touch()
     cost = runs.CostHere(1.0, 1.0, 100, 2, None, None, None)
+    monkeypatch.setattr(reproduce, "_need_data", list)
     monkeypatch.setattr(reproduce, "cost_here", lambda *key, count: cost)
     found = reproduce.seconds_here(reproduce.Plan((3,), (job,)))
     assert found == {job.run_id: pytest.approx(100 / epochs if unfinished else 100)}
+
+
+def test_all_data_that_lacks_is_named_at_once(folders, monkeypatch, tmp_path):
+    monkeypatch.setenv("ATIF_DATA", str(tmp_path / "empty"))
+    names = ("cifar10-small-relu-staged", "gsc13-small-relu-staged")
+    found = reproduce.Plan((3,), tuple(reproduce.Job(name, "laptop", 0, "missing", None) for name in names))
+    with pytest.raises(data.DataUnavailable, match=r"data cifar10; gsc13: .*data gsc13"):
+        reproduce.seconds_here(found)
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -501,6 +511,7 @@ def test_what_was_measured_is_measured_again_only_where_that_is_asked_for(folder
     found = reproduce.Plan((3,), tuple(reproduce.Job(name, "laptop", 0, "missing", None) for name in CELLS[:2]))
     measured = []
     cost = runs.CostHere(1.0, 1.0, 100, 2, None, None, None)
+    monkeypatch.setattr(reproduce, "_need_data", list)
     monkeypatch.setattr(reproduce, "cost_here", lambda name, profile, count: measured.append(name) or cost)
     first = reproduce.seconds_here(found._replace(jobs=found.jobs[:1]))
     if damaged:
@@ -595,7 +606,9 @@ def test_what_turns_stale_is_made_again_by_the_same_call(folders, monkeypatch, c
     assert main(["reproduce", "table", "3", "--profile", "smoke"]) == 0
     assert ran == [[first.run_id], [second.run_id]]
     output, errors = capsys.readouterr()
-    assert "the others take about 1 seconds here, and 1 that are done would be made again if they turn stale" in output
+    assert (
+        "those left train for about 1 second here, and 1 that are done would be made again if they turn stale" in output
+    )
     assert "runs are stale now, because what they start from came out with other weights" in errors
 
 
