@@ -165,7 +165,8 @@ def _train(options: argparse.Namespace) -> None:
             if checkpoint.is_file():
                 options.way_on = f"; {f'--seeds {rest} ' if len(seeds) > 1 else ''}--resume goes on from here"
             raise
-        metrics = ", ".join(f"{k} {v:.4g}" for k, v in record.result.items() if type(v) in (int, float))
+        told = {k: v for k, v in record.result.items() if type(v) in (int, float) and k != "seconds"}  # of the epochs
+        metrics = ", ".join(f"{k} {v:.4g}" for k, v in told.items())
         if first_process():
             print(f"{record.run_id}: {metrics} ({record.wall_s:.0f} s), in {folder}", flush=True)
 
