@@ -20,7 +20,7 @@ def examples(inputs):
 def test_unknown_name_lists_the_known_and_suggests_near_ones(name):
     near = ": did you mean cifar10" if name == "cifr10" else ""
     for call in (data.load, data.fetch):
-        with pytest.raises(ValueError, match=rf"data set='{name}'; allowed: 'cifar10', 'cifar100', 'digits'.*{near}"):
+        with pytest.raises(ValueError, match=rf"name='{name}'; allowed: 'cifar10', 'cifar100', 'digits'.*{near}"):
             call(name)
 
 
