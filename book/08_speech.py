@@ -120,7 +120,7 @@ padded = waveform.shape[1] + 2 * speech.SPECTRUM["pad"]
 
 # %% [markdown]
 # 48 is the number of *hops* between 49 frames. So one frame may have been dropped, or one printed number is not the one
-# that was used ([](ex-48-frames)); one cannot tell. The printed numbers give 49 frames, and we keep them all. The paper
+# that was used ({ref}`ex-48-frames`); one cannot tell. The printed numbers give 49 frames, and we keep them all. The paper
 # does not say how many bands the spectrum had, from and to which frequency, or whether a logarithm was taken. Ours:
 
 # %%
