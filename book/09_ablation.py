@@ -33,7 +33,7 @@ from atif_lib.networks import neurons_of, set_timesteps
 from atif_lib.results import figures
 from atif_lib.results.intervals import student
 from atif_lib.results.manifest import Check, Quantity
-from atif_lib.results.records import load_all, records_of
+from atif_lib.results.records import Record, load_all, records_of
 from atif_lib.results.tables import (
     ABLATION,
     difference,
@@ -688,19 +688,27 @@ kinds = {
 }
 suffixes = {1: "-t1", 2: "-t2", 4: "", 8: "-t8"}
 relu = {r.seed: r.result["test_accuracy"] for r in records_of("cifar10-small-relu", "laptop")}
+
+
+def measured(experiment: str) -> list[tuple[Record, float]]:
+    """Return the runs that measured the error, each with the mean SQNR of its layers in dB."""
+    found = [r for r in records_of(experiment, "laptop") if "sqnr_db_layers" in r.result]
+    return [(record, mean(record.result["sqnr_db_layers"].values())) for record in found]
+
+
 points = pd.DataFrame(
     {
         "neuron": label,
         "T": timesteps,
         "seed": record.seed,
-        "SQNR, dB": pd.Series(record.result["sqnr_db_layers"]).mean(),
+        "SQNR, dB": sqnr,
         "accuracy, %": record.result["test_accuracy"],
         "gap, points": relu[record.seed] - record.result["test_accuracy"],
     }
     for label, name in kinds.items()
     for timesteps, suffix in suffixes.items()
-    for record in records_of(f"cifar10-small-{name}{suffix}", "laptop")
-    if "sqnr_db_layers" in record.result and record.seed in relu
+    for record, sqnr in measured(f"cifar10-small-{name}{suffix}")
+    if record.seed in relu
 )
 grouped = points.groupby(["neuron", "T"], sort=False)
 means = grouped[["SQNR, dB", "accuracy, %", "gap, points"]].mean()
@@ -801,12 +809,6 @@ pd.DataFrame(rows).T
 
 
 # %% tags=["hide-output"]
-def mean_sqnr(experiment: str) -> dict[int, float]:
-    """Return the mean SQNR of the layers in dB, by seed, where a run measured it."""
-    found = records_of(experiment, "laptop")
-    return {r.seed: mean(r.result["sqnr_db_layers"].values()) for r in found if "sqnr_db_layers" in r.result}
-
-
 rows = {}
 for label, network, ending, seeds in (
     ("small VGG, six new pairs", "small", "", range(6, 12)),
@@ -815,7 +817,7 @@ for label, network, ending, seeds in (
     ("small ResNet, three times the rate", "resnet8", "-fast", range(6)),
 ):
     names = [f"cifar10-{network}-{a}{ending}" for a in ("atif-u", "if")]
-    learned, fixed = map(mean_sqnr, names)
+    learned, fixed = ({record.seed: sqnr for record, sqnr in measured(name)} for name in names)
     pairs = sorted(learned.keys() & fixed.keys() & set(seeds))
     less = [learned[seed] - fixed[seed] for seed in pairs]
     low, high = student(less) or (math.nan, math.nan)

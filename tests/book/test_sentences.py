@@ -685,20 +685,15 @@ def test_chapter_9_the_first_layer_of_the_small_vgg_fires_most():
     ("neuron", "shown"), [("if", True), ("atif-nu", True), ("atif-u", False), ("atif-u-half", False)]
 )
 def test_chapter_7_the_gap_is_wider_in_the_small_resnet(neuron, shown):
-    accuracy = {
-        (network, a): {r.seed: r.result["test_accuracy"] for r in recorded(f"cifar10-{network}-{a}")}
-        for network in ("small", "resnet8")
-        for a in ("relu", neuron)
-    }
-    wider = [
-        accuracy["resnet8", "relu"][s]
-        - accuracy["resnet8", neuron][s]
-        - accuracy["small", "relu"][s]
-        + accuracy["small", neuron][s]
-        for s in range(3)
-    ]
-    assert mean(wider) > 0
-    assert (intervals.student(wider)[0] > 0) is shown
+    def accuracy(experiment, minus=None):
+        return Quantity(f"cifar10-{experiment}", "test_accuracy", "laptop", minus)
+
+    # Of two gaps the difference, relu' − n' − (relu − n), is relu' − (n' − (n − relu)).
+    small = accuracy(f"small-{neuron}", accuracy("small-relu"))
+    wider = tables.compare("cifar10-resnet8-relu", accuracy(f"resnet8-{neuron}", small))
+    assert wider.n == 3
+    assert wider.mean > 0
+    assert (wider.interval[0] > 0) is shown
 
 
 def test_chapter_7_the_spiking_network_trained_again_ends_above_the_quantized_one():
