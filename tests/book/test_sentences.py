@@ -104,8 +104,10 @@ def full_size(name, task="cifar10", ending=""):
         ("cifar10-vgg16", "atif-nu", 2.53, 2.47, 37, (0.65, 1.55)),
         ("cifar10-resnet18", "atif-u", 1.95, 2.12, 17, (0.65, 1.55)),
         ("cifar10-resnet18", "atif-nu", 1.84, 1.31, 17, (0.65, 1.55)),
-        ("cifar100-resnet18", "atif-u", 3.66, 2.93, 22, (2.8, 2.9)),
-        ("cifar100-resnet18", "atif-nu", 3.54, 3.52, 22, (2.7, 2.8)),
+        ("cifar100-vgg16", "atif-u", 3.69, 7.93, 15, (2.65, 2.95)),
+        ("cifar100-vgg16", "atif-nu", 3.83, 7.55, 15, (2.65, 2.95)),
+        ("cifar100-resnet18", "atif-u", 3.66, 2.93, 22, (2.65, 2.95)),
+        ("cifar100-resnet18", "atif-nu", 3.54, 3.52, 22, (2.65, 2.95)),
     ],
 )
 def test_chapter_7_the_paper_s_networks_end_below_it_and_their_gaps_are_near_its(
@@ -115,27 +117,52 @@ def test_chapter_7_the_paper_s_networks_end_below_it_and_their_gaps_are_near_its
     runs = [full_size(f"{name}-{a}", task) for a in ("relu", spiking)]
     paper = [tables.printed()[f"{network}-{a}-staged"] for a in ("relu", spiking)]
     accuracy = [run.result["test_accuracy"] for run in runs]
-    assert all(4 < printed - own < 6.2 for printed, own in zip(paper, accuracy, strict=True))
+    below = [printed - own for printed, own in zip(paper, accuracy, strict=True)]
+    if network == "cifar100-vgg16":
+        assert round(below.pop(0)) == 10
+    assert all(4 < points < 6.4 for points in below)
     assert [accuracy[0] - accuracy[1], paper[0] - paper[1]] == pytest.approx([gap, theirs], abs=0.005)
     quantized = full_size(f"{name}-quantized", task).result["test_accuracy"]
     assert round(quantized - runs[1].epochs[0]["test_accuracy"]) == lost
     assert left[0] < quantized - accuracy[1] < left[1]
 
 
-def test_chapter_7_resnet18_on_cifar_100():
-    relu, quantized, even, uneven = (
-        full_size(f"resnet18-{a}", "cifar100").result for a in ("relu", "quantized", "atif-u", "atif-nu")
+@pytest.mark.parametrize(
+    ("network", "lost", "over_time"),
+    [("vgg16", 1.0, [1, 1.2, 58.7, 60.7, 2.1]), ("resnet18", 0.8, [1, 4.6, 63.3, 65.3, 2.0])],
+)
+def test_chapters_7_and_9_on_cifar_100(network, lost, over_time):
+    relu, quantized, even = (full_size(f"{network}-{a}", "cifar100").result for a in ("relu", "quantized", "atif-u"))
+    assert relu["test_accuracy"] - quantized["test_accuracy"] == pytest.approx(lost, abs=0.05)
+    after = even["accuracy_over_time"]
+    assert [*after[:4], after[3] - after[7]] == pytest.approx(over_time, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("task", "network", "ours", "theirs", "as_many"),
+    [
+        ("cifar10", "vgg16", -0.22, 0.62, False),
+        ("cifar10", "resnet18", 0.1, 0.81, False),
+        ("cifar100", "vgg16", -0.14, 0.38, False),
+        ("cifar100", "resnet18", 0.1, -0.59, True),
+    ],
+)
+def test_chapter_7_atif_nu_against_atif_u_and_theta_against_the_paper_s(task, network, ours, theirs, as_many):
+    names = [f"{network}-{a}" for a in ("atif-u", "atif-nu")]
+    even, uneven = (full_size(name, task).result for name in names)
+    assert uneven["test_accuracy"] - even["test_accuracy"] == pytest.approx(ours, abs=0.03)
+    assert uneven["theta"] < even["theta"]
+    paper, paper_theta = (
+        [tables.printed(what)[f"{task}-{n}-staged"] for n in names] for what in ("test_accuracy", "theta")
     )
-    assert relu["test_accuracy"] - quantized["test_accuracy"] == pytest.approx(0.8, abs=0.05)
-    assert [even["theta"], uneven["theta"]] == pytest.approx([0.115, 0.097], abs=0.0006)
-    printed = [tables.printed("theta")[f"cifar100-resnet18-{a}-staged"] for a in ("atif-u", "atif-nu")]
-    assert printed == [0.192, 0.191]
-    assert uneven["test_accuracy"] - even["test_accuracy"] == pytest.approx(0.1, abs=0.05)
-    paper = [tables.printed()[f"cifar100-resnet18-{a}-staged"] for a in ("atif-u", "atif-nu")]
-    assert paper[1] - paper[0] == pytest.approx(-0.59)
-    assert even["theta"] > full_size("resnet18-atif-u").result["theta"]
-    over_time = even["accuracy_over_time"]
-    assert [*over_time[:4], over_time[3] - over_time[7]] == pytest.approx([1, 4.6, 63.3, 65.3, 2.0], abs=0.05)
+    assert paper[1] - paper[0] == pytest.approx(theirs)
+    assert (paper_theta[1] - paper_theta[0] < 0.002) == as_many
+    shares = [own["theta"] / printed for own, printed in zip((even, uneven), paper_theta, strict=True)]
+    assert all(0.39 < share < 0.67 for share in shares)
+    if task == "cifar100":
+        fewer = [full_size(name).result["theta"] for name in names]
+        assert fewer[0] < even["theta"]
+        assert fewer[1] < uneven["theta"]
 
 
 def test_the_readme_says_what_the_paper_s_networks_reach():
@@ -144,6 +171,7 @@ def test_the_readme_says_what_the_paper_s_networks_reach():
     for name, task, network, rows in (
         ("VGG-16, CIFAR-10", "cifar10", "vgg16", ("relu", None, "atif-u", "atif-nu")),
         ("ResNet-18, CIFAR-10", "cifar10", "resnet18", ("relu", "if", "atif-u", "atif-nu")),
+        ("VGG-16, CIFAR-100", "cifar100", "vgg16", ("relu", None, "atif-u", "atif-nu")),
         ("ResNet-18, CIFAR-100", "cifar100", "resnet18", ("relu", None, "atif-u", "atif-nu")),
     ):
         accuracy = {a: full_size(f"{network}-{a}", task).result["test_accuracy"] for a in rows if a}
@@ -164,18 +192,12 @@ def test_the_readme_says_what_the_paper_s_networks_reach():
     )
 
 
-def test_chapter_7_spikes_by_layers_and_by_neurons_and_atif_nu_in_vgg16():
+def test_chapter_7_spikes_by_layers_and_by_neurons():
     counted = {name: full_size(f"{name}-atif-u").result for name in ("vgg16", "resnet18")}
     for name, layers, neurons in (("vgg16", 0.22, 0.34), ("resnet18", 0.30, 0.45)):
         found = [4 * counted[name][metric] for metric in ("theta", "theta_neurons")]
         assert found == pytest.approx([layers, neurons], abs=0.005)
         assert counted[name]["spikes_per_neuron"] == pytest.approx(found[0])
-    for network, said, more in (("vgg16", [0.052, 0.055], -0.2), ("resnet18", [0.070, 0.075], 0.1)):
-        uneven, even = (full_size(f"{network}-{name}").result for name in ("atif-nu", "atif-u"))
-        theta = [tables.printed("theta")[f"cifar10-{network}-{name}-staged"] for name in ("atif-nu", "atif-u")]
-        assert [uneven["theta"], even["theta"]] == pytest.approx(said, abs=0.0006)
-        assert theta[0] > theta[1] > even["theta"] > uneven["theta"]
-        assert uneven["test_accuracy"] - even["test_accuracy"] == pytest.approx(more, abs=0.05)
 
 
 def largest_error(errors):
