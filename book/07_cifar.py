@@ -212,8 +212,8 @@ figures.show(
 # ## Table 1
 #
 # The paper's own rows. "Ours" is the mean over the seeds of complete runs of the same architecture, trained in stages;
-# a small network is never put in the place of a large one. (In the cells $n$ is the number of seeds, *full* the size of
-# the run, and *open* means that the seeds do not decide.)
+# a small network is never put in the place of a large one. (Behind each value stands its verdict: *open* means that the
+# seeds do not decide.)
 
 # %%
 show_ran(paper_table(1).drop(columns="experiment"))

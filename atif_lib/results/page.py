@@ -243,17 +243,21 @@ def paper_value(part: Check) -> str:
     return f"{_SYMBOLS[part.relation]}{part.paper:g} {part.unit}".rstrip().replace("-", "−")
 
 
-def our_value(part: Check, runs: Sequence[Record]) -> str:
-    """Write our value: mean ± standard deviation, unit, 95 % interval, seeds, profile; a dash where there is none."""
+def our_value(part: Check, runs: Sequence[Record], *, short: bool = False) -> str:
+    """Write our value: mean ± standard deviation, unit, 95 % interval, seeds, profile; a dash where there is none.
+
+    Where it is ``short``, for a table that says the rest beside it, the value and its interval stand alone.
+    """
     ours = part.measure(runs)
     if ours is None:
         return "–"
     assert part.quantity is not None  # it measured something
     digits = _digits(part, ours)
     spread = "" if ours.sd is None else f"± {_decimal(ours.sd, digits)}"
-    value = " ".join(filter(None, (_decimal(ours.mean, digits), spread, part.unit)))
+    value = " ".join(filter(None, (_decimal(ours.mean, digits), spread, "" if short else part.unit)))
     count = "one record" if ours.sd is None and ours.interval else f"n = {ours.n}"
-    return f"{value}{interval(ours, digits)} ({count}, {part.quantity.profile})".replace("-", "−")
+    source = "" if short else f" ({count}, {part.quantity.profile})"
+    return f"{value}{interval(ours, digits)}{source}".replace("-", "−")
 
 
 def interval(ours: Measured, digits: int) -> str:

@@ -49,6 +49,8 @@ _STAGED = {
 def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Record] | None = None) -> pd.DataFrame:
     """Tabulate Table 1, 2 or 3 of the paper: a row an experiment, for each metric its value there and ours.
 
+    All rows are of full size. Behind our value stands its verdict; how many seeds it has, `training_table` says.
+
     Raises:
         ValueError: the paper has no such table.
     """
@@ -60,9 +62,16 @@ def paper_table(number: int, manifest: Manifest | None = None, runs: Sequence[Re
         row = rows.setdefault(entry.row or "", {"experiment": part.quantity.experiment})
         metric = (entry.column or "") + f", {part.unit}" * (part.unit == "%")
         verdict = entry.expected(runs)
-        ours = verdict if verdict == "not run" else f"{our_value(part, runs)}: {verdict}"
+        ours = verdict if verdict == "not run" else f"{our_value(part, runs, short=True)}: {verdict}"
         row |= {metric: f"{part.paper:g}", f"{metric}, ours": ours}
-    return pd.DataFrame(rows).T.fillna("")
+    return _of_rows(rows)
+
+
+def _of_rows(rows: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """Make a table of rows such as "CIFAR-10, VGG-16, ANN": an index of three levels shows once what repeats."""
+    table = pd.DataFrame(rows).T.fillna("")
+    table.index = pd.MultiIndex.from_tuples([tuple(row.split(", ", 2)) for row in rows])
+    return table
 
 
 def _cells(number: int, manifest: Manifest) -> list[Entry]:
@@ -124,7 +133,7 @@ def training_table(number: int, manifest: Manifest | None = None, runs: Sequence
     """Tabulate how our networks of a table of the paper were trained: a row an experiment.
 
     Returns:
-        Protocol, epochs of each stage, hours a seed (all stages), device and seeds; "not run" where there is no record.
+        Protocol, epochs of each stage, seeds, hours a seed (all stages), device; "not run" where there is no record.
         A device that imitates bfloat16, and so took float32, has that behind its name. Where the records of the stages
         before are not there, or are of another training, "not known" stands for these, and the hours are "at least".
 
@@ -139,7 +148,7 @@ def training_table(number: int, manifest: Manifest | None = None, runs: Sequence
         assert quantity is not None  # every cell of the paper's tables has one
         own = [r for r in runs if (r.experiment, r.profile) == (quantity.experiment, quantity.profile)]
         protocol = {"staged": "in stages", "paper": "the paper's"}.get(quantity.experiment.rsplit("-", 1)[-1], "direct")
-        row = {"protocol": protocol, "epochs": "not run", "hours a seed": "", "device": "", "seeds": ""}
+        row = {"protocol": protocol, "epochs": "not run", "seeds": "", "hours a seed": "", "device": ""}
         if own:
             chains = [_stages(r, found) for r in own]
             least = "" if all(map(_whole, chains)) else "at least "
@@ -148,7 +157,7 @@ def training_table(number: int, manifest: Manifest | None = None, runs: Sequence
             row["device"] = "; ".join(sorted({_where(r) for chain in chains for r in chain}))
             row["seeds"] = str(len(own))
         rows[entry.row or ""] = row
-    return pd.DataFrame(rows).T
+    return _of_rows(rows)
 
 
 def _where(record: Record) -> str:

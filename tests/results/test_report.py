@@ -731,10 +731,12 @@ def test_a_table_says_how_its_networks_were_trained(tmp_path):
         "kind": "table",
         "where": "Table 3",
         "text": "ATIF-u: test accuracy.",
-        "row": "ATIF-u",
+        "row": "ATIF-u, V_th learned, T = 4",
         "column": "test accuracy",
         "chapter": "09_ablation",
         "paper": 90,
+        "unit": "%",
+        "tolerance": 0.5,
         "ours": {"experiment": "net-atif-u-staged", "metric": "x", "profile": "full"},
         "verdict": "not run",
         "note": "",
@@ -751,25 +753,33 @@ def test_a_table_says_how_its_networks_were_trained(tmp_path):
         for seed in (0, 1)
         for row in (("relu", 20, None), ("quantized", 6, "relu"), ("atif-u", 2, "quantized"))
     ]
-    assert tables.training_table(3, manifest, runs).loc["ATIF-u"].to_dict() == {
+    row = ("ATIF-u", "V_th learned", "T = 4")
+    assert tables.training_table(3, manifest, runs).loc[row].to_dict() == {
         "protocol": "in stages",
         "epochs": "20 + 6 + 2",
         "hours a seed": "1.5",
         "device": "cpu",
         "seeds": "2",
     }
+    printed = tables.paper_table(3, manifest, runs).loc[row].to_dict()
+    assert printed == {
+        "experiment": "net-atif-u-staged",
+        "test accuracy, %": "90",
+        "test accuracy, %, ours": "1.00 ± 0.00 [1.00, 1.00]: not",
+    }
+    assert tables.paper_table(3, manifest, []).loc[row, "test accuracy, %, ours"] == "not run"
     runs[-1] = runs[-1].model_copy(update={"result": {"x": 1.0, "precision": "32-true"}})
-    assert tables.training_table(3, manifest, runs).loc["ATIF-u", "device"] == "cpu; cpu (float32)"
-    assert tables.training_table(3, manifest, []).loc["ATIF-u", "epochs"] == "not run"
+    assert tables.training_table(3, manifest, runs).loc[row, "device"] == "cpu; cpu (float32)"
+    assert tables.training_table(3, manifest, []).loc[row, "epochs"] == "not run"
     runs[2] = runs[2].model_copy(update={"result": {"x": 1.0, "start_sha256": "0" * 64}})
     anew = runs[1].model_copy(update={"result": {"weights_sha256": "1" * 64}, "device": "another"})
-    row = tables.training_table(3, manifest, [runs[0], anew, runs[2]]).loc["ATIF-u"]
-    assert tuple(row[["epochs", "hours a seed", "device"]]) == ("not known + 2", "at least 0.5", "cpu")
+    trained = tables.training_table(3, manifest, [runs[0], anew, runs[2]]).loc[row]
+    assert tuple(trained[["epochs", "hours a seed", "device"]]) == ("not known + 2", "at least 0.5", "cpu")
     kept = anew.model_copy(update={"result": {"weights_sha256": "0" * 64}})
-    row = tables.training_table(3, manifest, [runs[0], kept, runs[2]]).loc["ATIF-u"]
-    assert tuple(row[["epochs", "hours a seed", "device"]]) == ("20 + 6 + 2", "1.5", "another; cpu")
-    row = tables.training_table(3, manifest, [kept, runs[2]]).loc["ATIF-u"]
-    assert tuple(row[["epochs", "hours a seed"]]) == ("not known + 6 + 2", "at least 1")
+    trained = tables.training_table(3, manifest, [runs[0], kept, runs[2]]).loc[row]
+    assert tuple(trained[["epochs", "hours a seed", "device"]]) == ("20 + 6 + 2", "1.5", "another; cpu")
+    trained = tables.training_table(3, manifest, [kept, runs[2]]).loc[row]
+    assert tuple(trained[["epochs", "hours a seed"]]) == ("not known + 6 + 2", "at least 1")
     with pytest.raises(ValueError, match="the paper has Tables 1, 2 and 3"):
         tables.training_table(4, manifest, [])
 
