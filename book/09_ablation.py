@@ -57,7 +57,8 @@ profile = "smoke"
 # ## Table 3
 #
 # One network, one recipe, three neurons: the fixed threshold of 1, a learned one, four learned ones. "Ours" are
-# complete runs of the paper's ResNet-18, trained in stages ([](07_cifar.py#three-stages-and-no-gpu)).
+# complete runs of the paper's ResNet-18, trained in stages ([](07_cifar.py#three-stages-and-no-gpu)). Behind each value
+# stands its verdict: *open* means that the seeds do not decide.
 
 # %%
 show_ran(paper_table(3).drop(columns="experiment"))
