@@ -270,7 +270,7 @@ def test_a_table_fits_the_terminal_and_is_a_line_a_row_in_a_file(run, folders, m
     assert max(map(len, output.splitlines())) <= 100
     monkeypatch.delenv("COLUMNS")  # then it asks the terminal, and here is none
     _, output, _ = run("table", "3")
-    assert [line.count("89.68") for line in output.splitlines() if line.startswith("Uniform, V_th fixed")] == [1, 0]
+    assert [line.count("89.68") for line in output.splitlines() if line.startswith("Uniform V_th fixed")] == [1, 0]
 
 
 def test_as_a_process(tmp_path):
