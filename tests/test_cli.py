@@ -338,7 +338,7 @@ def test_the_report_on_a_folder_of_one_s_own_has_the_verdicts_of_its_records(run
     *lines, paper, small, beyond = output.strip().splitlines()
     assert all(line.endswith("not run") for line in (paper, small, beyond))
     assert not any(line.startswith(("reproduced", "partly", "open", "not  ")) for line in lines)
-    assert "One seed, in stages" not in output, "a note on what other records say"
+    assert "n stages of 12, 3 and 1 epochs" not in output, "a note on what other records say"
 
 
 def test_the_report_has_only_what_is_asked_for(run, monkeypatch):
@@ -347,7 +347,7 @@ def test_the_report_has_only_what_is_asked_for(run, monkeypatch):
     assert status == 0
     named = {line.split()[1] for line in output.splitlines() if line.endswith(" [Table 3]")}
     assert named == {"table-3-fixed-theta:", "table-3-atif-u-theta:", "table-3-atif-nu-theta:"}
-    assert output.strip().endswith("3 figures, table cells and claims of the paper: 3 open")
+    assert output.strip().splitlines()[-1].startswith("3 figures, table cells and claims of the paper: ")
 
 
 @pytest.mark.parametrize(

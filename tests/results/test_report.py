@@ -543,7 +543,7 @@ def test_the_page_opens_with_how_the_paper_fares_and_folds_what_is_not_run(path)
 
 def test_the_opening_says_each_accuracy_of_full_size_once():
     everything = manifests.load()
-    (found,) = records.records_of("cifar10-resnet18-atif-u-staged", "full", records.RESULTS)  # in Tables 1 and 3
+    found, *_ = records.records_of("cifar10-resnet18-atif-u-staged", "full", records.RESULTS)  # in Tables 1 and 3
     runs = [found.model_copy(update={"seed": n, "result": found.result | {"test_accuracy": 90.0 + n}}) for n in (0, 1)]
     opening = report.report_markdown(everything, runs, []).split(":::")[0]
     assert opening.count("Table 1: CIFAR-10, ResNet-18, ATIF-u, T = 4: 90.50 (93.84).") == 1
