@@ -354,8 +354,9 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# (What spikes cost includes what the max pools do with them, which is no error of a neuron. In VGG-16, which has five
-# pools of spikes, the same step cost 37 points, in ResNet-18, which has none, 17; see [](07_cifar.py#table-1).)
+# (What spikes cost includes what the max pools do with them, which is no error of a neuron. On CIFAR-10 the same step cost
+# VGG-16, which has five pools of spikes, more than twice as much as ResNet-18, which has none. But on CIFAR-100 it cost
+# ResNet-18 more; see [](07_cifar.py#table-1).)
 #
 # In each of the three, training in the spike domain brought more than half of it back, without negative spikes. What is
 # left is not zero. Whether it is less than a point, three seeds do not decide, nor whether one more epoch without spikes

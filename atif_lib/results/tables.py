@@ -1,6 +1,7 @@
 """Tables of run records: those of the paper beside ours, and the book's own."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 
@@ -301,14 +302,21 @@ def ran(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def show_ran(table: pd.DataFrame) -> None:
-    """Display in a notebook what has run of a table, and one line on what has not; see `ran`."""
+    """Display in a notebook what has run of a table, and one line on what has not; see `ran`.
+
+    A browser can break a text before and behind an interval, and after a word with a comma or a semicolon.
+    """
     from IPython.display import Markdown, display
 
     rest, missing = ran(table)
     if len(rest):
-        display(rest)
+        display(rest.map(lambda cell: _unbroken(cell) if isinstance(cell, str) else cell))
     if missing:
         display(Markdown(missing))
+
+
+def _unbroken(text: str) -> str:
+    return re.sub(r"(?<![a-zA-Z)][,;])(?<!]:) (?!\[)", "\N{NO-BREAK SPACE}", text)
 
 
 def provenance(experiments: Iterable[str], runs: Sequence[Record] | None = None) -> str:

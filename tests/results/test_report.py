@@ -724,6 +724,17 @@ def test_what_has_not_run_is_said_in_one_line():
     assert tables.ran(rest[["x"]])[1] == ""
 
 
+def test_a_browser_can_break_a_value_around_its_interval_and_nowhere_else(monkeypatch):
+    shown = []
+    monkeypatch.setattr(pytest.importorskip("IPython.display"), "display", shown.append)
+    cells = {"87.02 ± 0.69 [80.79, 93.25]: open": 3, "12 + 3 + 1": 1, "EPYC, 1 thread; EPYC, 2 threads": 4}
+    tables.show_ran(pd.DataFrame({"x": [*cells, 5], "seeds": 3}))
+    *texts, number = shown[0]["x"]
+    assert number == 5
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in texts] == [*cells]
+    assert [len(text.split(" ")) for text in texts] == [*cells.values()]
+
+
 def test_a_table_says_how_its_networks_were_trained(tmp_path):
     """All stages count: their epochs, their hours; a device is named once."""
     cell = {
