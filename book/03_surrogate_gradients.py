@@ -432,7 +432,7 @@ for slope in (16.0, 40.0, 64.0):
 # * A surrogate derivative counts membranes near the threshold. Its width relative to the threshold decides where
 #   learning ends. Too flat a surrogate hurts because the neuron rounds down; too sharp a one hurts where the
 #   reset is in the graph.
-# * To the letter (slope 1, Eq. 11, all inputs) learning stops at 7.5 σ with 1.6 dB. With SpikingJelly's slope 4, the
+# * To the letter (slope 1, Eq. 11, all inputs) learning stops at 7.5 σ with 1.55 dB. With SpikingJelly's slope 4, the
 #   spike of the reset detached and ReLU(i) as target it ends at 2.1 σ and gains the printed 10 dB. Relative to the
 #   threshold, slope 4, it ends at 1.78 σ with 11.08 dB. The expected gradient predicts all of these ends without
 #   training.

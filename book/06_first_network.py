@@ -231,7 +231,7 @@ figures.show(
     fig,
     "networks",
     alt="Above, test accuracy by epoch, one line a seed: after three epochs the ReLU network is some three points above the three spiking "
-    "ones, whose lines overlap. Below, the mean of the spikes: the first of four layers fires about three to five and a half "
+    "ones, whose lines overlap. Below, the mean of the spikes: the first of four layers fires about two and a half to six "
     "times as often as each of the others, with each of the neurons.",
     caption="The small network on CIFAR-10, one line for each seed. Above: accuracy after each epoch. Below: the "
     "sparsity θ of each layer after training.",

@@ -304,7 +304,7 @@ time_table({label: record.result["accuracy_over_time"] for label, record in foun
 
 # %% [markdown]
 # One seed each, so no verdict is given. The ReLU network has 97.43 %. ATIF-u ends 0.58 points below it and ATIF-nu 0.48,
-# where the paper has 0.15 and 0.17. On CIFAR-10 the same network with ATIF-u lost 1.90, or 2.58 by
+# where the paper has 0.15 and 0.17. On CIFAR-10 the same network with ATIF-u lost 1.70, or 2.58 by
 # the earlier recipe, whose thresholds were fitted as these. So on words, as in the paper,
 # four timesteps cost little; whether they cost more than there, one seed and other words cannot say. A third of the 0.58
 # points is lost in the quantized network already, which has no timesteps. One of the 3,108 test clips is 0.03 points,
@@ -314,11 +314,11 @@ time_table({label: record.result["accuracy_over_time"] for label, record in foun
 # With the threshold fixed at 1 the network is half a point less accurate than with ATIF-u, which is 15 clips, and it
 # sends two and a half times as many spikes: 1.1 a neuron for each word, against 0.46. (Those are counts over neurons;
 # its θ, the mean over layers, is three times as high.) The paper has no such row; on CIFAR-10 its step is 4.16 points,
-# and ours 2.09 (by the earlier recipe 1.19). But look at its first timestep in the second table: 95.9 % are there
+# and ours 2.27 (by the earlier recipe 1.19). But look at its first timestep in the second table: 95.9 % are there
 # already.
 #
 # Right after their neurons began to spike the networks with a learned threshold had lost one point, where on CIFAR-10
-# the same network had lost 16. After two timesteps they are at chance, or near it, as on images
+# the same network had lost 15. After two timesteps they are at chance, or near it, as on images
 # ([](09_ablation.py#networks-of-full-size)); after three they are within 0.3 points of their final accuracy. So here,
 # too, the network with the most spikes is the earliest. But more timesteps than four do no harm on words: at eight
 # ATIF-u is 0.2 points higher, and the fixed network 0.3.

@@ -166,8 +166,9 @@ largest.loc[list(networks)] if errors else Markdown("*Not run.*")
 
 # %% [markdown]
 # A neuron of these networks makes its largest error by saturating or by rounding down; unevenness is a few percent of
-# the signal and nowhere the largest part. (In our runs of full size, one seed, it is the largest part in the last layer of
-# ResNet-18, and of VGG-16 with ATIF-nu, see [](09_ablation.py#networks-of-full-size).)
+# the signal and nowhere the largest part. (In our runs of full size on CIFAR-10 it is the largest part in the last layer of
+# ResNet-18 with learned thresholds, with each seed, and of VGG-16 with ATIF-nu, with one, see
+# [](09_ablation.py#networks-of-full-size).)
 # Training was free to let the first layer clip less, by its threshold or by the scale of the norm before it, and did
 # not. Perhaps a layer that says *whether* there is an edge does not need to say *how much* of one.
 #

@@ -553,7 +553,7 @@ print(f"largest distance of the best count to Lloyd–Max, T = 1 ... 8: {abs(rec
 #   and 20.6 dB with a free start, 5 dB more than any counting with a level at zero can reach. In a network this has a
 #   price: $w_t$ multiplies the next layer's weights, so there are $T$ sets of them to store, or a product for each
 #   spike. (Section 5 of the paper says that the inefficiency of rate coding lies in the quantization scheme, not in the
-#   rate. Here the scheme is worth 4.5 dB; but the pattern holds at least 2.5 dB that no count has.)
+#   rate. Here the scheme is worth 4.5 dB; but the pattern holds at least 2.4 dB that no count has.)
 # * **Not all patterns.** $2^T$ levels would be worth even more. Theorem 1 does not exclude them, but from $T = 4$ on
 #   no neuron makes them all. If all 16 patterns of $T = 4$ occurred, the 15 inputs at which the pattern changes (the
 #   *cuts*) would lie in a known order. The cell takes five gaps between neighbouring cuts, multiplies them by 4, 4,

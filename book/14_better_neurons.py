@@ -354,10 +354,11 @@ figures.show(
 #
 # But accuracy is not the only aim of a spiking network. On images four changes have a lower θ in this table: the start
 # from data (by 14 %), all changes together (11 %), charge (10 %) and the absolute surrogate (8 %). The first three
-# leave the accuracy open. The fourth is less accurate, and its θ clears zero only just. It and the base have six seeds,
-# and all six say −0.008 [−0.014, −0.001] if that is the only question; as one of eight questions it is open. Charge is
-# not safe either: by its own three differences alone its θ would be open. And the days count here, too: the base that
-# was trained again has a θ lower by 3 %, and against it each of the four savings is 2 or 3 percentage points smaller.
+# leave the accuracy open. The fourth is less accurate, and its θ clears zero only just. It shares six seeds with the
+# base, and all six say −0.008 [−0.014, −0.001] if that is the only question; as one of eight questions it is open.
+# Charge is not safe either: by its own three differences alone its θ would be open. And the days count here, too: the
+# base that was trained again has a θ lower by 3 %, and against it each of the four savings is 2 or 3 percentage points
+# smaller.
 #
 # This θ is the paper's, a mean over layers. Hardware carries the spikes of all neurons. Counted over neurons, only the start
 # from data sends fewer spikes, by 14 %. Charge saves spikes in the last layer, which has the fewest neurons; all changes

@@ -347,7 +347,7 @@ def test_the_report_has_only_what_is_asked_for(run, monkeypatch):
     assert status == 0
     named = {line.split()[1] for line in output.splitlines() if line.endswith(" [Table 3]")}
     assert named == {"table-3-fixed-theta:", "table-3-atif-u-theta:", "table-3-atif-nu-theta:"}
-    assert output.strip().endswith("3 figures, table cells and claims of the paper: 2 open, 1 not")
+    assert output.strip().endswith("3 figures, table cells and claims of the paper: 3 not")
 
 
 @pytest.mark.parametrize(
