@@ -206,7 +206,7 @@ figures.show(
 # What staged rows do show is the part of the claims that is about the *result*: how accurate a network of such neurons
 # can be at $T = 4$, how much a learned threshold is worth against a fixed one, what non-uniform thresholds add, and how
 # few spikes are enough. The last stage trains the spiking network itself, through its real spikes, so most of what a
-# conversion to spikes loses comes back (0.4 to 2.9 points do not, below). But a few epochs at a small learning rate
+# conversion to spikes loses comes back (half a point to 2.9 points do not, below). But a few epochs at a small learning rate
 # cannot change a network much, and what the paper's 900 epochs would add cannot be known from this.
 # :::
 
@@ -259,12 +259,12 @@ show_ran(gap_table({name: (stem, stem) for name, stem in chains.items()}))
 # stages, and thresholds that were fitted to a sample that held only the first column of each map. A table further down
 # has it.)
 #
-# The first conversion costs little. Quantized, and before any update, VGG-16 still has 87.7 % right of the 90.8 % of its
-# ReLU network, and ResNet-18 87.3 of 90.9 %. The second costs more. Right after the neurons began to spike VGG-16 had
-# lost 37 points of its quantized network's accuracy, and ResNet-18 15; on CIFAR-100 it was 15 and 22. One epoch in the
-# spike domain brought most of them back: on CIFAR-10 0.4 to 1.5 points stay lost, on CIFAR-100 2.7 to 2.9. There that is
-# most of the gap to ReLU, for the quantized networks were only 1.0 (VGG-16) and 0.8 points (ResNet-18) below theirs. (The
-# rows with $V_{th} = 1$ belong to Table 3, [](09_ablation.py).)
+# The first conversion costs little. Quantized, and before any update, VGG-16 still has 87.7 % right of the 90.8 % of
+# its ReLU network, and ResNet-18 87.3 of 90.9 %. The second costs more. Right after the neurons began to spike VGG-16
+# had lost 37 points of its quantized network's accuracy, and ResNet-18 15; on CIFAR-100 it was 15 and 22. One epoch in
+# the spike domain brought most of them back: on CIFAR-10 half a point to 1.5 points stay lost, on CIFAR-100 2.7 to 2.9.
+# There that is most of the gap to ReLU, for the quantized networks were only 1.0 (VGG-16) and 0.8 points (ResNet-18)
+# below theirs. (The rows with $V_{th} = 1$ belong to Table 3, [](09_ablation.py).)
 #
 # And they are quiet: in all eight spiking rows θ is two fifths to seven tenths of the paper's. As in the paper it is higher
 # on CIFAR-100 than on CIFAR-10. (On CIFAR-10 ATIF-u sends 0.31 spikes a neuron and image in ResNet-18 and 0.22 in
@@ -277,8 +277,8 @@ show_ran(gap_table({name: (stem, stem) for name, stem in chains.items()}))
 # * VGG-16, CIFAR-100: −0.14 (+0.38).
 # * ResNet-18, CIFAR-100: +0.12 (−0.59).
 #
-# In all of them it sends fewer spikes; the paper's sends more in three of four networks, and as many in ResNet-18 on
-# CIFAR-100. One seed gives no verdict, and three leave this open.
+# One seed gives no verdict, and three leave this open. But in all four it sends fewer spikes, and for ResNet-18 on CIFAR-10
+# the three seeds show it. The paper's sends more in three of four networks, and as many in ResNet-18 on CIFAR-100.
 #
 # Another seed costs the hours above again on two cores like ours. One command runs it, and continues a run that was
 # interrupted; its first form says what that costs on your machine:

@@ -106,10 +106,10 @@ show_ran(pd.DataFrame(rows).T)
 # better than in the paper: it lies 3.97 points below ReLU, there 6.28. (Our spiking networks had four epochs more than
 # their ReLU network.)
 #
-# What do three seeds decide? All differences in accuracy between ReLU and the three neurons, and all differences in θ
-# between these neurons, but one: whether ATIF-nu is more accurate than ATIF-u stays open. The interval of the step from
-# the fixed threshold to the learned one, 1.20 to 3.33 points, ends below the paper's 4.16. (The report still calls that
-# claim open, because it allows one point of difference.)
+# What do three seeds decide, a number that was settled beforehand? All differences in accuracy between ReLU and the
+# three neurons, and all differences in θ between these neurons, except one: whether ATIF-nu is more accurate than ATIF-u
+# stays open. The interval of the step from the fixed threshold to the learned one, 1.20 to 3.33 points, ends below the
+# paper's 4.16. (The report still calls that claim open, because it allows one point of difference.)
 #
 # There are three reservations. Our networks learned in stages and for few epochs. The step depends on the recipe: by an
 # earlier one ([](07_cifar.py#table-1), one seed) it was 1.2 points, and θ was 0.48 times that of the fixed threshold. And
@@ -320,15 +320,15 @@ def facts(seed: int) -> dict[str, str]:
 pd.DataFrame({f"seed {r.seed}": facts(r.seed) for r in records_of("cifar10-resnet18-if-staged", "full")})
 
 # %% [markdown]
-# Yes, but for time. With each seed the learned threshold of the first layer is near 1.73 σ, that of the second up to a tenth
-# above, and all others lie at 1.9 σ or more. Rounding is the largest error with it in 14 or 15 layers; with the fixed
-# threshold clipping is, in all of them. The fixed one has the higher SQNR in the mean and in twelve layers. By the total
-# error it is ahead in nine or ten of seventeen, which says little. The four thresholds of ATIF-nu stay close together, and
-# in the last seven layers the lowest is that of the last timestep.
+# Yes, except in time. With each seed the learned threshold of the first layer is near 1.73 σ, that of the second up to
+# a tenth above, and all others lie at 1.9 σ or more. Rounding is the largest error with it in 14 or 15 layers; with the
+# fixed threshold clipping is, in all of them. The fixed one has the higher SQNR in the mean and in twelve layers. By
+# the total error it is ahead in nine or ten of seventeen, which says little. The four thresholds of ATIF-nu stay close
+# together, and in the last seven layers the lowest is that of the last timestep.
 #
-# Time differs. With each seed the networks with learned thresholds are at chance after two timesteps, where the fixed one is
-# within 3 points of its end. But after the first timestep the fixed one is right on 28 to 53 % of the images. ATIF-u has 16
-# to 31 % after the third, and loses 4 to 11 points up to the eighth.
+# In time the seeds differ. With each the networks with learned thresholds are at chance after two timesteps, where the
+# fixed one is within 3 points of its end. But after the first timestep the fixed one is right on 28 to 53 % of the
+# images. ATIF-u has 16 to 31 % after the third, and loses 4 to 11 points up to the eighth.
 #
 # ## The same at a laptop's size
 #

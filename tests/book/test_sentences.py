@@ -113,8 +113,8 @@ def at_full_size(name, task="cifar10", metric="test_accuracy"):
     [
         ("cifar10-vgg16", "atif-u", 2.31, 3.09, 37, (0.65, 1.55)),
         ("cifar10-vgg16", "atif-nu", 2.53, 2.47, 37, (0.65, 1.55)),
-        ("cifar10-resnet18", "atif-u", 1.70, 2.12, 15, (0.35, 1.55)),
-        ("cifar10-resnet18", "atif-nu", 1.55, 1.31, 15, (0.35, 1.55)),
+        ("cifar10-resnet18", "atif-u", 1.70, 2.12, 15, (0.445, 1.55)),
+        ("cifar10-resnet18", "atif-nu", 1.55, 1.31, 15, (0.445, 1.55)),
         ("cifar100-vgg16", "atif-u", 3.69, 7.93, 15, (2.65, 2.95)),
         ("cifar100-vgg16", "atif-nu", 3.83, 7.55, 15, (2.65, 2.95)),
         ("cifar100-resnet18", "atif-u", 3.66, 2.93, 22, (2.65, 2.95)),
