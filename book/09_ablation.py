@@ -106,10 +106,10 @@ show_ran(pd.DataFrame(rows).T)
 # better than in the paper: it lies 3.97 points below ReLU, there 6.28. (Our spiking networks had four epochs more than
 # their ReLU network.)
 #
-# What do three seeds decide, a number that was settled beforehand? All differences in accuracy between ReLU and the
-# three neurons, and all differences in θ between these neurons, except one: whether ATIF-nu is more accurate than ATIF-u
-# stays open. The interval of the step from the fixed threshold to the learned one, 1.20 to 3.33 points, ends below the
-# paper's 4.16. (The report still calls that claim open, because it allows one point of difference.)
+# That there would be three seeds was settled beforehand. What do they decide? All differences in accuracy between ReLU
+# and the three neurons, and all differences in θ between these neurons, except one: whether ATIF-nu is more accurate
+# than ATIF-u stays open. The interval of the step from the fixed threshold to the learned one, 1.20 to 3.33 points,
+# ends below the paper's 4.16. (The report still calls that claim open, because it allows one point of difference.)
 #
 # There are three reservations. Our networks learned in stages and for few epochs. The step depends on the recipe: by an
 # earlier one ([](07_cifar.py#table-1), one seed) it was 1.2 points, and θ was 0.48 times that of the fixed threshold. And
