@@ -175,6 +175,7 @@ def test_chapter_7_atif_nu_against_atif_u_and_theta_against_the_paper_s(task, ne
 
 def test_the_readme_says_what_the_paper_s_networks_reach():
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    text = " ".join(readme.split())
     printed, printed_theta = tables.printed(), tables.printed("theta")
     for name, task, network, rows in (
         ("VGG-16, CIFAR-10", "cifar10", "vgg16", ("relu", None, "atif-u", "atif-nu")),
@@ -187,13 +188,13 @@ def test_the_readme_says_what_the_paper_s_networks_reach():
         assert f"| {name} |{'|'.join(cells)}|\n" in readme
     epochs = [full_size(f"resnet18-{a}").config["recipe"]["epochs"] for a in ("relu", "quantized", "atif-u")]
     stages = "{} epochs as a ReLU network, {} as a quantized one, {} with spikes".format(*epochs)
-    assert stages in " ".join(readme.split())
+    assert stages in text
     spikes = {
         network: f"{at_full_size(f'{network}-atif-u', metric='spikes_per_neuron'):.2f}"
         for network in ("vgg16", "resnet18")
     }
     theirs = {network: f"{4 * printed_theta[f'cifar10-{network}-atif-u-staged']:.2f}" for network in spikes}
-    said = " ".join(readme.split("On CIFAR-10 VGG-16 with ATIF-u sends")[1].split(", by a mean over layers")[0].split())
+    said = text.split("On CIFAR-10 VGG-16 with ATIF-u sends ")[1].split(", by a mean over layers")[0]
     assert said == (
         f"{spikes['vgg16']} spikes a neuron and image (the paper: {theirs['vgg16']}) "
         f"and ResNet-18 {spikes['resnet18']} ({theirs['resnet18']})"
