@@ -84,7 +84,7 @@ for label, (better, worse, ending) in {
     common = sorted(accuracies[0].keys() & accuracies[1].keys())
     rows[label] = {
         "in points": found["difference"],
-        "seed by seed": ", ".join(f"{accuracies[0][seed] - accuracies[1][seed]:.2f}" for seed in common),
+        "seed by seed": ", ".join(f"{accuracies[0][s] - accuracies[1][s]:.2f}" for s in common).replace("-", "−"),
         "the paper's": f"{paper[one] - paper[other]:.2f}",
         "seeds": found["seeds"],
     }
@@ -317,7 +317,7 @@ def facts(seed: int) -> dict[str, str]:
     }
 
 
-pd.DataFrame({f"seed {r.seed}": facts(r.seed) for r in records_of("cifar10-resnet18-if-staged", "full")})
+show_ran(pd.DataFrame({f"seed {r.seed}": facts(r.seed) for r in records_of("cifar10-resnet18-if-staged", "full")}))
 
 # %% [markdown]
 # Yes, except in time. With each seed the learned threshold of the first layer is near 1.73 σ, that of the second up to
